@@ -1,0 +1,30 @@
+"""What the supervisor tells a process it starts: where the data is, which inherited file descriptors are what."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+VARIABLE = "SWITCHROOM_BOOT"
+
+
+class Boot(msgspec.Struct, frozen=True, kw_only=True):
+    data: str  # directory of databases, keys, certificates
+    run: str  # directory of control sockets and the setup code
+    host: str = "127.0.0.1"  # address phones are told (SDP, Contact)
+    sip_port: int = 15060
+    sips_port: int = 15061
+    user_port: int = 14443
+    admin_port: int = 14021
+    rtp_first: int = 20000
+    rtp_last: int = 29999
+    fds: dict[str, int] = {}  # memory, core_wake, calls_wake, journal, admin_tcp, admin_udp
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, VARIABLE: msgspec.json.encode(self).decode()}
+
+
+def read_boot() -> Boot:
+    """The boot record of this process; KeyError if it was not started by the supervisor."""
+    return msgspec.json.decode(os.environ[VARIABLE], type=Boot)

@@ -1,0 +1,135 @@
+"""What the SIP stack tells its user. A session is one INVITE usage (RFC 3261 §12-14), named by an opaque string that
+stays the same over a restart of the process; a transaction id names a server transaction that waits for our answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from appliance.sip.message import Request, Response
+
+FlowId = int
+SessionId = str
+TransactionId = str
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Bytes for a flow."""
+
+    flow: FlowId
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """A request outside any INVITE usage (REGISTER, OPTIONS, SUBSCRIBE, …): answer with Stack.respond."""
+
+    transaction: TransactionId
+    flow: FlowId
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """A new INVITE. Answer with Stack.ring / accept / reject (401 and 407 are rejects too). body is the offer or b""."""
+
+    session: SessionId
+    flow: FlowId
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The caller gave up before our final answer; the stack has answered 487 already."""
+
+    session: SessionId
+    reason: str  # value of the Reason header or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """ACK for our 2xx. body is the SDP answer if our 2xx carried the offer (late offer), else b""."""
+
+    session: SessionId
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A 1xx other than 100 for our INVITE. early names the early dialog (to-tag): a forked INVITE has several."""
+
+    session: SessionId
+    early: str
+    response: Response
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """2xx for our INVITE. If we sent an offer the stack has sent the ACK; else call Stack.acknowledge with the answer."""
+
+    session: SessionId
+    response: Response
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Final non-2xx for our INVITE (ACK sent), or 408/503 made by the stack on timeout or loss of the flow.
+    401/407 arrive here too: the stack never answers a challenge by itself (CVE-2021-41158 class)."""
+
+    session: SessionId
+    status: int
+    reason: str
+    response: Response | None
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """re-INVITE or UPDATE in a dialog. body is the offer, or b"" when we must offer. Answer with Stack.accept / reject."""
+
+    session: SessionId
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class OfferAnswered:
+    """Final answer to our re-INVITE. status 200: response.body is the answer; else the session is as before."""
+
+    session: SessionId
+    status: int
+    response: Response | None
+
+
+@dataclass(frozen=True, slots=True)
+class InDialog:
+    """Another request inside a dialog (INFO, REFER, NOTIFY, MESSAGE): answer with Stack.respond."""
+
+    session: SessionId
+    transaction: TransactionId
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The dialog is over: BYE of the far end (by="peer"), or it died (by="timeout": no ACK, no answer to BYE, 408/481)."""
+
+    session: SessionId
+    by: str
+    reason: str  # Reason header or our words
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Final response to a non-INVITE request we sent with Stack.request; status 408 is made by the stack on timeout."""
+
+    transaction: TransactionId
+    status: int
+    response: Response | None
+
+
+Event = (
+    Requested | Invited | Cancelled | Confirmed | Progress | Accepted | Rejected | Offered | OfferAnswered | InDialog | Ended | Answered
+)
+Output = Send | Event
