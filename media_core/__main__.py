@@ -1,0 +1,63 @@
+"""The core process: `python -m media_core`, started by the supervisor.
+
+Everything it needs comes as inherited file descriptors, named by one JSON object in the environment variable SWITCHROOM_CORE:
+
+    {"memory": 5,                 memfd made by media_core.create_memory
+     "core_wake": 6,              eventfd: commands wait
+     "calls_wake": 7,             eventfd: events wait
+     "stop": 8,                   becomes readable (or is closed at the other end, a pipe) when the process has to end
+     "sip": [{"fd": 9, "transport": "udp"}, {"fd": 10, "transport": "tcp"}, {"fd": 11, "transport": "tls"}],
+     "tls": {"certificate": "/path/chain.pem", "key": "/path/key.pem", "ticket_keys": "160 hex digits or empty"},   or null
+     "rtp": [12, 13, [14, 4000]], bound UDP sockets, RTP and its RTCP in turn; [first, count] stands for a run of descriptors
+     "datapath": "auto"}          or the name of one datapath
+
+All descriptors are non-blocking. A leg index owns one pair in this order, so a restarted core must be given the same sockets in
+the same order. Exit status: 0 stopped, 2 the environment or the memory is unusable (the reason is on standard error).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+from media_core import SipSocket, TlsFiles, Transport, serve
+
+VARIABLE = "SWITCHROOM_CORE"
+
+
+def expand(descriptors: list[Any]) -> list[int]:
+    """File descriptors, with each run [first, count] written out."""
+    out: list[int] = []
+    for item in descriptors:
+        if isinstance(item, list):
+            first, count = item
+            out.extend(range(first, first + count))
+        else:
+            out.append(item)
+    return out
+
+
+def main() -> int:
+    try:
+        boot = json.loads(os.environ[VARIABLE])
+        tls = boot.get("tls")
+        serve(
+            boot["memory"],
+            boot["core_wake"],
+            boot["calls_wake"],
+            sip=[SipSocket(s["fd"], Transport[s["transport"].upper()]) for s in boot.get("sip", [])],
+            tls=TlsFiles(tls["certificate"], tls["key"], bytes.fromhex(tls.get("ticket_keys", ""))) if tls else None,
+            rtp=expand(boot["rtp"]),
+            datapath=boot.get("datapath", "auto"),
+            stop=boot["stop"],
+        )
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        sys.stderr.write(f"media_core: {type(error).__name__}: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

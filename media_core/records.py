@@ -1,0 +1,168 @@
+"""The records that cross the Python face of the media core: what goes in as arguments, what comes out as events.
+
+Pure data, no behaviour. The engine and the flows build them; `media_core` exports them. Ids are index | generation << 32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+LegId = int
+FlowId = int
+
+
+class Transport(IntEnum):
+    UDP = 1
+    TCP = 2
+    TLS = 3
+
+
+# ---- what the core is built from (supervisor and the core process) -------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Sizes fixed when the shared memory is made."""
+
+    legs: int = 2000
+    flows: int = 4096
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SipSocket:
+    fd: int  # bound (UDP) or listening (TCP, TLS) socket, owned by the supervisor
+    transport: Transport
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    certificate: str  # PEM chain
+    key: str  # PEM
+    ticket_keys: bytes = b""  # 80 bytes: session tickets survive a restart of the core
+
+
+# ---- what `calls` uses ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Crypto:
+    """One direction's SDES key (RFC 4568 §6.1). suite is the SDP name, e.g. AES_CM_128_HMAC_SHA1_80."""
+
+    suite: str
+    key: bytes
+    salt: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """What signalling says of the far end of a leg."""
+
+    address: str
+    port: int
+    rtcp_port: int = 0  # 0: RTCP on the RTP port (RFC 5761)
+    signalling: str = ""  # host the signalling comes from: the only other source media may be learned from
+    send: bool = True  # we may send to it
+    receive: bool = True  # it may send to us
+    telephone_event: int = -1  # payload type, -1: none
+    crypto_in: Crypto | None = None  # its sending key
+    crypto_out: Crypto | None = None  # our sending key
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    id: LegId
+    port: int  # local RTP port; RTCP is port + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Direction:
+    packets: int
+    bytes: int
+    lost: int
+    reordered: int
+    duplicates: int
+    jitter_ms: float
+    last_seen_ms: int  # age of the last packet; -1: none yet
+    rtcp_packets: int
+    dropped_source: int  # wrong source address
+    dropped_auth: int  # SRTP authentication or replay
+    dropped_other: int
+
+
+@dataclass(frozen=True, slots=True)
+class LegStats:
+    received: Direction
+    sent: Direction
+    locked: bool  # source latched
+    secure: bool  # SRTP both ways
+    remote: tuple[str, int]  # where media really comes from / goes to
+
+
+@dataclass(frozen=True, slots=True)
+class FlowInfo:
+    id: FlowId
+    transport: Transport
+    local: tuple[str, int]
+    remote: tuple[str, int]
+    cipher: str  # TLS version and cipher, "" when plain
+
+
+@dataclass(frozen=True, slots=True)
+class FlowOpened:
+    flow: FlowInfo
+
+
+@dataclass(frozen=True, slots=True)
+class FlowReceived:
+    flow: FlowId
+    data: bytes  # one whole SIP message (streams are framed by Content-Length); keepalives are answered in the core
+
+
+@dataclass(frozen=True, slots=True)
+class FlowClosed:
+    flow: FlowId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MediaStarted:
+    leg: LegId
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSilent:
+    leg: LegId
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Digit:
+    leg: LegId
+    digit: str
+    milliseconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlayEnded:
+    leg: LegId
+
+
+@dataclass(frozen=True, slots=True)
+class CoreStarted:
+    """The core (re)started: legs go on by themselves, TLS and TCP flows of the old one are gone (a FlowClosed follows for each)."""
+
+    generation: int
+    datapath: str
+
+
+Event = FlowOpened | FlowReceived | FlowClosed | MediaStarted | MediaSilent | Digit | PlayEnded | CoreStarted
+
+
+class OutOfService(Exception):
+    """A resource is missing (no free leg, ring full, core away)."""
+
+
+class StaleHandle(Exception):
+    """The leg or flow is closed already."""
