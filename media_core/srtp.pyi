@@ -1,0 +1,39 @@
+"""SRTP and SRTCP for test phones and tests; the relay uses the C face in srtp.pxd."""
+
+BACKENDS: dict[str, int]  # auto, ipsec-mb, openssl
+SUITE_NAMES: tuple[str, ...]  # SDES names
+
+def backend_name(backend: str = "auto") -> str:
+    """What is picked on this machine, e.g. "ipsec-mb 1.3.0 avx512"; "" if that backend is not there."""
+
+def key_lengths(suite: str) -> tuple[int, int]:
+    """Octets of master key and master salt."""
+
+class Session:
+    """One direction ("in": unprotect, "out": protect) of SRTP and SRTCP under one master key. Raises PacketRefused."""
+
+    def __init__(
+        self, suite: str, key: bytes, salt: bytes, direction: str, backend: str = "auto", mki_length: int = 0
+    ) -> None: ...
+    def protect(self, packet: bytes) -> bytes: ...
+    def unprotect(self, packet: bytes) -> bytes: ...
+    def protect_rtcp(self, packet: bytes) -> bytes: ...
+    def unprotect_rtcp(self, packet: bytes) -> bytes: ...
+    def protect_batch(self, packets: list[bytes]) -> list[bytes | int]:
+        """Many at once; a packet that was refused has its negative status in its place."""
+    def unprotect_batch(self, packets: list[bytes]) -> list[bytes | int]: ...
+    @property
+    def backend(self) -> str: ...
+    def index(self, ssrc: int) -> int | None:
+        """Highest RTP index (ROC << 16 | SEQ) of an SSRC."""
+    def set_index(self, ssrc: int, index: int) -> None:
+        """For tests: as if the packets up to `index` had come."""
+    def set_rtcp_index(self, ssrc: int, index: int) -> None: ...
+    def roc(self, ssrc: int) -> int: ...
+    def same(self, suite: str, key: bytes, salt: bytes) -> bool:
+        """Was it made from these keys?"""
+    def wipe(self) -> None: ...
+    def memory(self) -> bytes:
+        """For tests: the context as it stands in shared memory. Holds the keys."""
+    def adopt(self, memory: bytes, sealing: bool = False) -> None:
+        """For tests: go on from a context another engine left behind, `sealing` if it died in the middle of a packet."""
