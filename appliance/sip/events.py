@@ -34,7 +34,8 @@ class Requested:
 
 @dataclass(frozen=True, slots=True)
 class Invited:
-    """A new INVITE. Answer with Stack.ring / accept / reject (401 and 407 are rejects too). body is the offer or b""."""
+    """A new INVITE: answer with Stack.ring / accept / reject (401 and 407 are rejects too). request.body is the offer
+    or b""."""
 
     session: SessionId
     flow: FlowId
@@ -68,7 +69,8 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """2xx for our INVITE. If we sent an offer the stack has sent the ACK; else call Stack.acknowledge with the answer."""
+    """2xx for our INVITE. If we sent an offer the stack has sent the ACK; else call Stack.acknowledge with the
+    answer."""
 
     session: SessionId
     response: Response
@@ -87,7 +89,8 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """re-INVITE or UPDATE in a dialog. body is the offer, or b"" when we must offer. Answer with Stack.accept / reject."""
+    """re-INVITE or UPDATE in a dialog: answer with Stack.accept / reject. request.body is the offer, or b"" when we
+    must offer."""
 
     session: SessionId
     request: Request
@@ -113,7 +116,8 @@ class InDialog:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The dialog is over: BYE of the far end (by="peer"), or it died (by="timeout": no ACK, no answer to BYE, 408/481)."""
+    """The dialog is over: BYE of the far end (by="peer"), or it died (by="timeout": no ACK, no answer to BYE,
+    408/481)."""
 
     session: SessionId
     by: str
@@ -130,6 +134,17 @@ class Answered:
 
 
 Event = (
-    Requested | Invited | Cancelled | Confirmed | Progress | Accepted | Rejected | Offered | OfferAnswered | InDialog | Ended | Answered
+    Requested
+    | Invited
+    | Cancelled
+    | Confirmed
+    | Progress
+    | Accepted
+    | Rejected
+    | Offered
+    | OfferAnswered
+    | InDialog
+    | Ended
+    | Answered
 )
 Output = Send | Event

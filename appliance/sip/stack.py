@@ -24,7 +24,9 @@ class FlowFacts:
 
 
 class Stack:
-    def __init__(self, *, tokens: Callable[[], str], user_agent: str, facts: Callable[[FlowId], FlowFacts | None]) -> None: ...
+    def __init__(
+        self, *, tokens: Callable[[], str], user_agent: str, facts: Callable[[FlowId], FlowFacts | None]
+    ) -> None: ...
 
     # inputs
     def receive(self, flow: FlowId, data: bytes, now: float) -> None: ...
@@ -36,20 +38,58 @@ class Stack:
     def deadline(self) -> float | None: ...
 
     # answers to requests outside INVITE usages, and InDialog
-    def respond(self, transaction: TransactionId, status: int, now: float, *, reason: str = "", headers: Headers = (), body: bytes = b"", content_type: str = "") -> None: ...
+    def respond(
+        self,
+        transaction: TransactionId,
+        status: int,
+        now: float,
+        *,
+        reason: str = "",
+        headers: Headers = (),
+        body: bytes = b"",
+        content_type: str = "",
+    ) -> None: ...
     # a non-INVITE request of ours (OPTIONS, NOTIFY, MESSAGE, …); in a dialog when session is given
-    def request(self, method: str, now: float, *, flow: FlowId | None = None, target: str = "", from_: str = "", to: str = "", session: SessionId | None = None, headers: Headers = (), body: bytes = b"", content_type: str = "") -> TransactionId: ...
+    def request(
+        self,
+        method: str,
+        now: float,
+        *,
+        flow: FlowId | None = None,
+        target: str = "",
+        from_: str = "",
+        to: str = "",
+        session: SessionId | None = None,
+        headers: Headers = (),
+        body: bytes = b"",
+        content_type: str = "",
+    ) -> TransactionId: ...
 
     # INVITE usage, we call
-    def invite(self, flow: FlowId, target: str, now: float, *, from_: str, to: str, offer: bytes, headers: Headers = ()) -> SessionId: ...
+    def invite(
+        self, flow: FlowId, target: str, now: float, *, from_: str, to: str, offer: bytes, headers: Headers = ()
+    ) -> SessionId: ...
     def acknowledge(self, session: SessionId, answer: bytes, now: float) -> None: ...
     # INVITE usage, we are called; accept and reject answer Invited and Offered alike
-    def ring(self, session: SessionId, now: float, *, status: int = 180, reason: str = "", headers: Headers = (), body: bytes = b"") -> None: ...
+    def ring(
+        self,
+        session: SessionId,
+        now: float,
+        *,
+        status: int = 180,
+        reason: str = "",
+        headers: Headers = (),
+        body: bytes = b"",
+    ) -> None: ...
     def accept(self, session: SessionId, body: bytes, now: float, *, headers: Headers = ()) -> None: ...
-    def reject(self, session: SessionId, status: int, now: float, *, reason: str = "", headers: Headers = ()) -> None: ...
+    def reject(
+        self, session: SessionId, status: int, now: float, *, reason: str = "", headers: Headers = ()
+    ) -> None: ...
     # both
     def offer(self, session: SessionId, body: bytes, now: float, *, headers: Headers = ()) -> None: ...  # re-INVITE
-    def hang_up(self, session: SessionId, now: float, *, headers: Headers = ()) -> None: ...  # BYE, CANCEL or 487/603: what fits the state; idempotent
+    def hang_up(
+        self, session: SessionId, now: float, *, headers: Headers = ()
+    ) -> None: ...  # BYE, CANCEL or 487/603: what fits the state; idempotent
     def rebind(self, session: SessionId, flow: FlowId, now: float) -> None: ...  # the phone came back on a new flow
     # survival
     def dump(self, session: SessionId) -> bytes: ...  # a few hundred bytes, confirmed and early dialogs

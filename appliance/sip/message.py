@@ -1,0 +1,371 @@
+"""SIP messages (RFC 3261 §7, §8.1.1, §8.2, §20): received ones parsed lazily, our own ones built and written.
+
+`parse` takes one whole message and returns a Request or a Response that has passed `check`: everything a transaction,
+dialog or B2BUA must rely on is there, well-formed and single (a duplicate From, Call-ID, CSeq, Content-Length … is 400,
+never "the first wins"). What `check` does not read is parsed when asked for and raises PeerError then.
+
+A message is not changed after it was made. Text is UTF-8; bytes that are not survive as surrogates. Bounds: sip_scan's,
+tag and Call-ID 255 characters, URI 1,024, CSeq below 2**31 (RFC 3261 §8.1.1.5), Max-Forwards 255.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from appliance.sip.errors import PeerError
+from appliance.sip.uri import (
+    MAX_TAG,
+    NameAddr,
+    Uri,
+    host_port,
+    is_token,
+    join_host,
+    parse_addresses,
+    parse_params,
+    split_list,
+    write_params,
+)
+from media_core.sip_scan import HEADERS, IDS, Scan, ScanError, scan
+
+Headers = Iterable[tuple[str, str]]
+
+MAX_CSEQ = 2**31
+COOKIE = "z9hG4bK"  # RFC 3261 §8.1.1.7
+
+_FULL_NAME = {name.lower(): name for name, _ in HEADERS} | {short: name for name, short in HEADERS if short}
+_SINGLE = (
+    "From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length", "Content-Type", "Expires", "Session-Expires",
+    "Min-SE", "Refer-To", "Replaces", "Event", "Subscription-State", "RAck", "RSeq", "Timestamp", "Date",
+)  # fmt: skip
+_MANDATORY = ("Via", "From", "To", "Call-ID", "CSeq")
+_VIA = re.compile(r"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)[ \t]+([^;]+)(?:;(.*))?", re.I | re.S)
+_CSEQ = re.compile(r"([0-9]{1,12})[ \t]+([A-Za-z0-9\-.!%*_+`'~]{1,64})")
+_FORBIDDEN = re.compile(r"[\r\n\x00]")
+
+REASONS: Mapping[int, str] = {
+    100: "Trying", 180: "Ringing", 181: "Call Is Being Forwarded", 182: "Queued", 183: "Session Progress", 200: "OK",
+    202: "Accepted", 204: "No Notification", 300: "Multiple Choices", 301: "Moved Permanently",
+    302: "Moved Temporarily",
+    305: "Use Proxy", 380: "Alternative Service", 400: "Bad Request", 401: "Unauthorized", 402: "Payment Required",
+    403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 406: "Not Acceptable",
+    407: "Proxy Authentication Required", 408: "Request Timeout", 410: "Gone", 412: "Conditional Request Failed",
+    413: "Request Entity Too Large", 414: "Request-URI Too Long", 415: "Unsupported Media Type",
+    416: "Unsupported URI Scheme", 420: "Bad Extension", 421: "Extension Required", 422: "Session Interval Too Small",
+    423: "Interval Too Brief", 429: "Provide Referrer Identity", 430: "Flow Failed", 433: "Anonymity Disallowed",
+    480: "Temporarily Unavailable", 481: "Call/Transaction Does Not Exist", 482: "Loop Detected", 483: "Too Many Hops",
+    484: "Address Incomplete", 485: "Ambiguous", 486: "Busy Here", 487: "Request Terminated",
+    488: "Not Acceptable Here",
+    489: "Bad Event", 491: "Request Pending", 493: "Undecipherable", 494: "Security Agreement Required",
+    500: "Server Internal Error", 501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable",
+    504: "Server Time-out", 505: "Version Not Supported", 513: "Message Too Large", 580: "Precondition Failure",
+    600: "Busy Everywhere", 603: "Decline", 604: "Does Not Exist Anywhere", 606: "Not Acceptable",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Via:
+    """One Via entry. `port` is 0 when sent-by has none; `rport` is None when absent, "" when asked for."""
+
+    transport: str
+    host: str
+    port: int = 0
+    params: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Via:
+        match = _VIA.fullmatch(text.strip(" \t"))
+        if match is None:
+            raise PeerError(400, "Malformed Via")
+        host, port = host_port(match[2].strip(" \t"))
+        return cls(match[1].upper(), host, port, parse_params(match[3]) if match[3] is not None else {})
+
+    @property
+    def branch(self) -> str:
+        return self.params.get("branch", "")
+
+    @property
+    def sent_by(self) -> tuple[str, int]:
+        return self.host, self.port or (5061 if self.transport == "TLS" else 5060)
+
+    @property
+    def received(self) -> str:
+        return self.params.get("received", "")
+
+    @property
+    def rport(self) -> str | None:
+        return self.params.get("rport")
+
+    def __str__(self) -> str:
+        return f"SIP/2.0/{self.transport} {join_host(self.host, self.port)}{write_params(self.params)}"
+
+
+class Message:
+    """What requests and responses share. `source` is where it came from, None for our own."""
+
+    def __init__(self, headers: Headers = (), body: bytes = b"", *, scanned: Scan | None = None) -> None:
+        self._scan = scanned
+        self._headers = tuple(headers)
+        self.body = body
+
+    # ---- any header
+    @cached_property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """(canonical name, value) in order."""
+        return tuple(self._scan.fields_list()) if self._scan is not None else self._headers
+
+    def get(self, name: str) -> str | None:
+        """Value of the first field of this name (full name, any case), or None."""
+        if self._scan is not None and (id := IDS.get(name)):
+            return self._scan.first(id)
+        found = self.get_all(name)
+        return found[0] if found else None
+
+    def get_all(self, name: str) -> list[str]:
+        """Values of all fields of this name, one per field (a field may hold a comma-separated list)."""
+        if self._scan is not None:
+            id = IDS.get(name) or IDS.get(_FULL_NAME.get(name.lower(), ""))
+            return self._scan.every(id) if id else self._scan.named(name)
+        low = name.lower()
+        return [value for key, value in self._headers if key.lower() == low]
+
+    def tokens(self, name: str) -> list[str]:
+        """The entries of a comma-separated header such as Require, in lower case."""
+        return [part.lower() for value in self.get_all(name) for part in split_list(value) if part]
+
+    def addresses(self, name: str) -> list[NameAddr]:
+        """The entries of an address header such as Route, Path, P-Asserted-Identity."""
+        return parse_addresses(self.get_all(name))
+
+    # ---- the ones everybody needs
+    @cached_property
+    def vias(self) -> list[Via]:
+        found = [Via.parse(part) for value in self.get_all("Via") for part in split_list(value)]
+        if not found or len(found) > 70:  # more hops than Max-Forwards allows
+            raise PeerError(400, "Malformed Via")
+        return found
+
+    @property
+    def via(self) -> Via:
+        """The topmost Via."""
+        return self.vias[0]
+
+    @cached_property
+    def from_(self) -> NameAddr:
+        return self._address("From")
+
+    @cached_property
+    def to(self) -> NameAddr:
+        return self._address("To")
+
+    def _address(self, name: str) -> NameAddr:
+        address = NameAddr.parse(self.get(name) or "")
+        if len(address.tag) > MAX_TAG or ("tag" in address.params and not is_token(address.tag)):
+            raise PeerError(400, f"Malformed {name} tag")
+        return address
+
+    @cached_property
+    def call_id(self) -> str:
+        value = self.get("Call-ID") or ""
+        if not value or len(value) > MAX_TAG or " " in value or "\t" in value:
+            raise PeerError(400, "Malformed Call-ID")
+        return value
+
+    @cached_property
+    def cseq(self) -> tuple[int, str]:
+        """Number and method."""
+        match = _CSEQ.fullmatch(self.get("CSeq") or "")
+        if match is None or int(match[1]) >= MAX_CSEQ:
+            raise PeerError(400, "Malformed CSeq")
+        return int(match[1]), match[2]
+
+    @cached_property
+    def contacts(self) -> list[NameAddr]:
+        """Contact entries; empty for `*` (see `contact_star`)."""
+        values = self.get_all("Contact")
+        return [] if values == ["*"] else parse_addresses(values)
+
+    @property
+    def contact_star(self) -> bool:
+        return self.get_all("Contact") == ["*"]
+
+    @property
+    def expires(self) -> int | None:
+        """Seconds, at most 2**32 - 1; None without the header or when it makes no sense (RFC 3261 §10.3 step 7)."""
+        value = self.get("Expires")
+        if value is None or not value.isascii() or not value.isdigit():
+            return None
+        return min(int(value[:12]), 2**32 - 1)
+
+    @property
+    def max_forwards(self) -> int:
+        """70 when the header is missing."""
+        value = self.get("Max-Forwards")
+        if value is None:
+            return 70
+        if not value.isascii() or not value.isdigit() or len(value) > 3 or int(value) > 255:
+            raise PeerError(400, "Malformed Max-Forwards")
+        return int(value)
+
+    @property
+    def require(self) -> list[str]:
+        return self.tokens("Require")
+
+    @property
+    def supported(self) -> list[str]:
+        return self.tokens("Supported")
+
+    @property
+    def content_type(self) -> str:
+        """Media type without parameters, in lower case, "" when there is none."""
+        return (self.get("Content-Type") or "").partition(";")[0].strip().lower()
+
+    @property
+    def user_agent(self) -> str:
+        return self.get("User-Agent") or self.get("Server") or ""
+
+    @property
+    def dialog_id(self) -> tuple[str, str, str]:
+        """Call-ID, From tag, To tag."""
+        return self.call_id, self.from_.tag, self.to.tag
+
+    # ---- both ways
+    def check(self) -> None:
+        """Everything a transaction or dialog relies on; PeerError 400, 414, 416 if something is not right."""
+        assert self._scan is not None
+        for name in _SINGLE:
+            if self._scan.number_of(IDS[name]) > 1:
+                raise PeerError(400, f"More than one {name}")
+        for name in _MANDATORY:
+            if not self._scan.number_of(IDS[name]):
+                raise PeerError(400, f"No {name}")
+        self.vias, self.call_id, self.cseq, self.from_, self.to, self.max_forwards  # noqa: B018  each raises if malformed
+        length = self.get("Content-Length")
+        if length is not None:
+            if not length.isascii() or not length.isdigit() or len(length) > 6 or int(length) > len(self.body):
+                raise PeerError(400, "Content-Length does not fit")
+            self.body = self.body[: int(length)]
+
+    def _write(self, start_line: str) -> bytes:
+        lines = [start_line, *(f"{name}: {value}" for name, value in self.headers if name != "Content-Length")]
+        if any(_FORBIDDEN.search(line) for line in lines):
+            raise ValueError("line break in a header")  # our bug: nothing received can bring one here
+        lines.append(f"Content-Length: {len(self.body)}\r\n\r\n")
+        return "\r\n".join(lines).encode("utf-8", "surrogateescape") + self.body
+
+
+class Request(Message):
+    def __init__(
+        self, method: str, uri: str | Uri, headers: Headers = (), body: bytes = b"", *, scanned: Scan | None = None
+    ) -> None:
+        super().__init__(headers, body, scanned=scanned)
+        self.method = method
+        self.uri_text = str(uri)
+
+    @cached_property
+    def uri(self) -> Uri:
+        return Uri.parse(self.uri_text)
+
+    def check(self) -> None:
+        super().check()
+        number_method = self.cseq[1]
+        if number_method != self.method:
+            raise PeerError(400, "CSeq has another method")
+        if not self.from_.tag and self.via.branch.startswith(COOKIE):  # RFC 2543 phones had none
+            raise PeerError(400, "No From tag")
+        self.uri  # noqa: B018  raises if malformed
+
+    def stamped(self, host: str, port: int) -> Request:
+        """This request with the source address in its topmost Via (RFC 3261 §18.2.1, RFC 3581 §4); itself if equal."""
+        via = self.via
+        params = dict(via.params)
+        if "rport" in params:
+            params["rport"] = str(port)
+        if "rport" in params or via.host != host.lower():
+            params["received"] = host
+        if params != via.params:
+            self.vias[0] = replace(via, params=params)
+        return self
+
+    def to_bytes(self) -> bytes:
+        return self._write(f"{self.method} {self.uri_text} SIP/2.0")
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.uri_text}>"
+
+
+class Response(Message):
+    def __init__(
+        self, status: int, reason: str = "", headers: Headers = (), body: bytes = b"", *, scanned: Scan | None = None
+    ) -> None:
+        super().__init__(headers, body, scanned=scanned)
+        self.status = status
+        self.reason = reason or (REASONS.get(status, "Unknown") if scanned is None else "")
+
+    def to_bytes(self) -> bytes:
+        return self._write(f"SIP/2.0 {self.status} {self.reason}")
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status} {self.reason}>"
+
+
+class Malformed(PeerError):
+    """A message that failed its checks. `request` is what could be read of it when an answer can be sent, else None."""
+
+    def __init__(self, status: int, reason: str, request: Request | None) -> None:
+        super().__init__(status, reason)
+        self.request = request
+
+
+def _from_scan(found: Scan) -> Request | Response:
+    first, second, third = found.start_line()
+    if not found.is_response:
+        return Request(first, second, body=found.body(), scanned=found)
+    return Response(int(second), third, body=found.body(), scanned=found)
+
+
+def parse(data: bytes) -> Request | Response:
+    """The message in `data`, checked. Malformed says what is wrong and, for a request whose Via, From, To, Call-ID and
+    CSeq can be read, holds that request so that it can be answered; the rest is to be dropped and counted."""
+    try:
+        message = _from_scan(scan(data))
+        version = message._scan.start_line()[0 if isinstance(message, Response) else 2]  # type: ignore[union-attr]
+        if version.upper() != "SIP/2.0":
+            raise PeerError(505, REASONS[505])
+        if isinstance(message, Response) and not 100 <= message.status <= 699:
+            raise PeerError(400, "Malformed status")
+        message.check()
+    except ScanError as error:
+        raise Malformed(error.status, error.reason, None) from None
+    except PeerError as error:
+        answerable = isinstance(message, Request) and message.method != "ACK" and _can_answer(message)
+        request = message if answerable and isinstance(message, Request) else None
+        raise Malformed(error.status, error.reason, request) from None
+    return message
+
+
+def _can_answer(request: Request) -> bool:
+    try:
+        request.vias, request.from_, request.to, request.call_id, request.cseq  # noqa: B018
+    except PeerError:
+        return False
+    return all(len(request.get_all(name)) == 1 for name in ("From", "To", "Call-ID", "CSeq"))
+
+
+def response_to(
+    request: Request, status: int, reason: str = "", *, to_tag: str = "", headers: Headers = (), body: bytes = b""
+) -> Response:
+    """A response with Via, From, To, Call-ID, CSeq (RFC 3261 §8.2.6.2); Record-Route where a dialog can begin."""
+    to = request.get("To") or ""
+    if to_tag and not request.to.tag:
+        to = f"{to};tag={to_tag}" if ">" in to or ";" in to else f"<{to}>;tag={to_tag}"
+    fields = [("Via", str(via)) for via in request.vias]
+    if 101 <= status < 300 and request.method in ("INVITE", "SUBSCRIBE", "REFER"):
+        fields += [("Record-Route", value) for value in request.get_all("Record-Route")]
+    fields += [("From", request.get("From") or ""), ("To", to), ("Call-ID", request.call_id)]
+    fields.append(("CSeq", f"{request.cseq[0]} {request.cseq[1]}"))
+    if status == 100 and (timestamp := request.get("Timestamp")):
+        fields.append(("Timestamp", timestamp))
+    return Response(status, reason, (*fields, *headers), body)
