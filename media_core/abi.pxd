@@ -1,0 +1,241 @@
+# The shared memory: what `calls` and `core` both see. Fixed-size records, indices and generations, never a pointer.
+#
+# Who writes what. The engine (in calls) writes Config and Request blocks and posts on the command rings; the core writes Leg,
+# Progress, the SRTP contexts and the event rings. The Header's sizes never change. A command only says "look at this leg again":
+# the worker compares the versions in Config and Leg, so a command may be lost or repeated, and a new core finds by itself what
+# the old one had not done yet.
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from media_core.ring cimport Ring
+
+cdef enum:
+    ABI_VERSION = 1
+    ABI_PAGE = 4096
+    ABI_WORKERS = 16            # most workers
+    NO_LEG = 0xFFFFFFFF
+    KEY_ROOM = 48               # longest SDES key with its salt: 32 + 14
+    PLAY_ITEMS = 60             # most tones or digits in one request
+    ITEM_TONE = 0xFF            # Item.event of a tone; else the RFC 4733 event
+    COMMAND_BYTES = 1 << 18     # data bytes of a command ring
+    EVENT_BYTES = 1 << 18       # of a worker's event ring
+    FLOW_COMMAND_BYTES = 1 << 21
+    FLOW_EVENT_BYTES = 1 << 22
+
+cdef enum:  # Config.flags
+    LEG_OPEN = 1
+    LEG_DESCRIBED = 2
+    LEG_SEND = 4                # we may send to the far end
+    LEG_RECEIVE = 8             # it may send to us
+    LEG_LOCAL = 16              # loopback addresses are allowed
+
+cdef enum:  # Sent.follows: what the outgoing stream is made of now
+    FOLLOWS_NOTHING = 0
+    FOLLOWS_RELAYED = 1
+    FOLLOWS_PLAYER = 2
+
+cdef enum:  # Leg.locked
+    LATCH_OPEN = 0
+    LATCH_LOCKED = 1
+    LATCH_DOUBTED = 2           # described again: locked, but may move while nothing comes from there
+
+cdef enum:  # type of a record on a worker's command ring; id is the leg
+    COMMAND_SYNC = 1            # Config has changed
+    COMMAND_PLAY = 2            # Request has changed (the player's ring)
+
+cdef enum:  # type of a record on a worker's event ring; id is the leg, the payload an EventBody
+    EVENT_CORE_STARTED = 1
+    EVENT_MEDIA_STARTED = 2
+    EVENT_MEDIA_SILENT = 3
+    EVENT_DIGIT = 4
+    EVENT_PLAY_ENDED = 5
+
+cdef struct EventBody:
+    uint32_t a                  # generation of the core | seconds | code of the digit
+    uint32_t b                  # milliseconds
+
+cdef struct Endpoint:           # 32 bytes: a sockaddr_in or sockaddr_in6 as the kernel wants it
+    uint8_t address[28]
+    uint32_t length             # 0: none
+
+cdef struct Config:             # what signalling says of a leg; written by the engine as a whole
+    uint32_t generation
+    uint32_t flags
+    uint32_t peer               # leg that gets what this one receives, NO_LEG, or itself: echo
+    uint32_t peer_generation
+    Endpoint remote
+    Endpoint remote_rtcp
+    Endpoint signalling         # port 0; length 0: media is learned from the signalled address only
+    int32_t telephone_event     # payload type or -1
+    uint32_t remote_version     # changes with the far end's address: the latch is opened
+    uint32_t describe_version   # changes with every describe: the latch may move if the old source has gone
+    uint32_t version_in         # changes with the key
+    uint32_t version_out
+    int32_t suite_in            # srtp suite, 0: plain
+    int32_t suite_out
+    uint8_t key_in[KEY_ROOM]    # master key followed by the salt
+    uint8_t key_out[KEY_ROOM]
+    uint8_t payload_map[128]    # payload type here -> at the peer
+
+cdef struct ConfigBlock:        # copies[version & 1] is valid; the other one is being written
+    uint32_t version
+    uint32_t room[15]
+    Config copies[2]
+
+cdef struct Item:               # one tone, pause or digit
+    float first                 # Hz, 0: none
+    float second
+    uint32_t milliseconds
+    uint32_t event              # ITEM_TONE or an RFC 4733 event code
+
+cdef struct Request:            # what is to be played; odd version: being written
+    uint32_t version
+    uint32_t generation
+    uint32_t count              # 0: stop
+    uint32_t payload_type       # of the tones: 0 or 8
+    Item items[PLAY_ITEMS]
+
+cdef struct Progress:           # written by the player
+    uint32_t version            # the request it is on
+    uint32_t item
+    uint32_t sample             # within the item
+    uint32_t done               # version of the last request that ended
+
+cdef struct Player:
+    Request request
+    Progress progress
+    uint32_t room[8]
+
+cdef struct Received:           # one cache line, written once per packet received
+    uint64_t packets
+    uint64_t bytes
+    uint64_t last               # ns, CLOCK_MONOTONIC
+    uint64_t window             # bit n: highest - n was seen
+    uint32_t ssrc
+    uint32_t highest            # extended sequence number
+    uint32_t transit            # RFC 3550 A.8
+    uint32_t jitter             # times 16, timestamp units
+    uint32_t lost
+    uint32_t reordered
+    uint32_t duplicates
+    uint32_t clock              # timestamp units per second
+
+cdef struct Sent:               # one cache line, written once per packet sent
+    uint64_t packets
+    uint64_t bytes
+    uint64_t last
+    uint32_t rtcp
+    uint32_t failed             # the kernel refused it
+    uint32_t ssrc               # ours, the same for the life of the leg
+    uint32_t source             # SSRC of the stream behind it
+    uint32_t timestamp          # last one sent
+    uint32_t timestamp_shift    # out = in + shift
+    uint16_t sequence           # highest one sent
+    uint16_t sequence_shift
+    uint16_t floor              # nothing at or below it is sent: another source had it
+    uint8_t follows             # FOLLOWS_*
+    uint8_t injecting           # the player holds the stream: relayed packets wait outside
+    uint32_t room[2]
+
+cdef struct Leg:                # what the packet loop reads and writes
+    # line 0: is the packet welcome
+    uint32_t generation
+    uint32_t flags              # of Config
+    uint32_t peer
+    uint32_t peer_generation
+    Endpoint source             # where media is expected from: signalled, or latched
+    uint8_t locked              # source is what media really came from
+    uint8_t started             # MediaStarted was told
+    uint8_t secure_in
+    uint8_t secure_out
+    int32_t telephone_event
+    uint32_t applied            # ConfigBlock.version this was made from; written last
+    uint32_t silent             # seconds of silence told
+    # line 1: where to send
+    Endpoint to
+    Endpoint to_rtcp
+    # lines 2 and 3
+    Received received
+    Sent sent
+    # lines 4 and 5
+    uint8_t payload_map[128]
+    # line 6: learning
+    Endpoint candidate
+    uint32_t candidate_ssrc
+    uint16_t candidate_sequence
+    uint16_t candidate_count
+    uint32_t remote_version     # of Config, as applied
+    uint32_t describe_version
+    uint32_t version_in
+    uint32_t version_out
+    uint32_t port               # local RTP port
+    uint64_t described          # ns
+    # line 7: rare
+    uint64_t dropped_source
+    uint64_t dropped_auth
+    uint64_t dropped_other
+    uint64_t opened             # ns; 0: never
+    uint32_t digit              # code + 1 of the key being pressed, 0: none
+    uint32_t digit_timestamp
+    uint32_t digit_duration     # timestamp units
+    uint32_t digit_told
+    uint64_t digit_last         # ns
+    uint32_t rtcp_received
+    uint32_t rtcp_locked
+    # line 8
+    Endpoint signalling
+    Endpoint source_rtcp
+
+cdef struct WorkerCounters:     # one per worker, its own lines
+    uint64_t packets_in
+    uint64_t packets_out
+    uint64_t dropped
+    uint64_t stray              # arrived at a free leg
+    uint64_t batches
+    uint64_t beat               # ns: the loop was alive
+    uint64_t room[10]
+
+cdef struct Header:
+    uint64_t magic
+    uint32_t version
+    uint32_t legs
+    uint32_t flows
+    uint32_t workers
+    uint64_t size
+    # offsets from the beginning of the memory
+    uint64_t counters           # WorkerCounters[workers]
+    uint64_t commands           # Ring per worker, then the player's
+    uint64_t events             # Ring per worker
+    uint64_t flow_commands
+    uint64_t flow_events
+    uint64_t leg_table
+    uint64_t config_table
+    uint64_t player_table
+    uint64_t contexts           # SRTP: in and out of leg 0, in and out of leg 1, ...
+    uint64_t flow_area
+    uint64_t flow_area_size
+    uint64_t room[8]
+    # written by the core
+    uint32_t generation         # how many cores have adopted this memory
+    uint32_t usable             # legs that have sockets
+    uint32_t pid
+    uint32_t rtcp_room
+    char datapath[24]
+
+cdef inline Leg *leg_at(Header *memory, uint32_t index) noexcept nogil:
+    return <Leg *>(<uint8_t *>memory + memory.leg_table) + index
+
+cdef inline ConfigBlock *config_at(Header *memory, uint32_t index) noexcept nogil:
+    return <ConfigBlock *>(<uint8_t *>memory + memory.config_table) + index
+
+cdef inline Player *player_at(Header *memory, uint32_t index) noexcept nogil:
+    return <Player *>(<uint8_t *>memory + memory.player_table) + index
+
+cdef inline WorkerCounters *counters_at(Header *memory, uint32_t worker) noexcept nogil:
+    return <WorkerCounters *>(<uint8_t *>memory + memory.counters) + worker
+
+cdef inline Ring *command_ring(Header *memory, uint32_t worker) noexcept nogil:
+    """worker == memory.workers: the player's."""
+    return <Ring *>(<uint8_t *>memory + memory.commands + worker * (sizeof(Ring) + COMMAND_BYTES))
+
+cdef inline Ring *event_ring(Header *memory, uint32_t worker) noexcept nogil:
+    return <Ring *>(<uint8_t *>memory + memory.events + worker * (sizeof(Ring) + EVENT_BYTES))

@@ -1,0 +1,66 @@
+# The packet loop's types, and the face every datapath has.
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+
+from media_core.abi cimport Endpoint, Header
+from media_core.ring cimport Ring
+
+cdef enum:
+    BATCH = 64
+    PACKET_ROOM = 2048          # bytes of a packet buffer, tail room for the SRTP trailer included
+    PACKET_LARGEST = 1900       # longer datagrams are dropped
+    COMMON_BUFFER = -1          # Packet.buffer of a packet the worker made itself
+
+cdef enum:  # Packet.verdict
+    DROPPED = 0
+    WELCOME = 1
+    LEARN = 2                   # not from the known source: a candidate
+    MADE = 3                    # by the player
+
+cdef struct Packet:
+    uint8_t *data
+    const uint8_t *source       # sockaddr as the kernel gave it
+    uint32_t length
+    uint32_t leg                # it came in on
+    uint32_t out                # it leaves on; NO_LEG: nowhere
+    int32_t buffer              # the datapath's
+    uint8_t rtcp
+    uint8_t rtcp_socket         # came in on the RTCP socket
+    uint8_t verdict
+    uint8_t sealed
+    int fd                      # to send on
+    const Endpoint *to          # NULL: not sent
+
+cdef struct Worker
+
+ctypedef int (*datapath_open)(Worker *) noexcept nogil
+ctypedef void (*datapath_step)(Worker *) noexcept nogil
+ctypedef int (*datapath_collect)(Worker *, int milliseconds) noexcept nogil
+
+cdef struct Datapath:
+    const char *name
+    datapath_open open          # 0, or -errno: this kernel will not have it
+    datapath_collect collect    # waits, fills batch, returns their number
+    datapath_step send          # sends every packet of the batch that has a `to`, takes all buffers back
+    datapath_step close
+
+cdef struct Worker:
+    Header *memory
+    const int *sockets          # of leg n: RTP 2n, RTCP 2n + 1
+    Datapath datapath
+    void *state                 # the datapath's
+    int *stopping
+    Ring *frames                # from the player
+    int core_wake
+    int calls_wake
+    int frames_wake
+    uint32_t number
+    uint32_t legs               # with sockets
+    uint32_t cursor             # housekeeping goes round the table in slices
+    uint64_t now                # ns, CLOCK_MONOTONIC, read once per batch
+    uint64_t tick
+    uint32_t count
+    Packet batch[BATCH]
+    uint8_t *made               # buffers of the player's packets
+
+cdef int worker_run(Worker *worker) noexcept nogil
+cdef void worker_event(Worker *worker, uint32_t type, uint64_t id, uint32_t a, uint32_t b) noexcept nogil

@@ -1,0 +1,574 @@
+"""The packet loop: what a worker thread does, whichever datapath brings the packets.
+
+A batch goes through passes, so that memory fetched for one packet arrives while the others are looked at: prefetch, check (is it
+RTP or RTCP, from the right source), open (SRTP), commit (statistics, latch), act (where to, renumber), seal (SRTP), send. No
+Python, no lock, no allocation; one clock read per batch.
+
+The latch (RFC 4961 symmetric RTP without the RTPbleed hole): media is accepted from the signalled address, or, while that has not
+sent, from the host the signalling comes from once LEARN_PACKETS in sequence of one SSRC have come from there; with SRTP only
+packets that authenticate count. Then it is locked. Only a new description of the leg opens it again.
+
+The outgoing stream has one SSRC for the life of the leg and an unbroken sequence, whatever feeds it: a far end, another one after
+a transfer, the player. So a receiver never sees a break, and no SRTP index can come twice under one key.
+"""
+
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
+
+from media_core.abi cimport (
+    EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED, FOLLOWS_NOTHING, FOLLOWS_PLAYER, FOLLOWS_RELAYED,
+    LATCH_DOUBTED, LATCH_LOCKED, LATCH_OPEN, LEG_DESCRIBED, LEG_OPEN, LEG_RECEIVE, LEG_SEND, NO_LEG, Config, ConfigBlock, Endpoint,
+    EventBody, Header, Leg, Received, Sent, WorkerCounters, command_ring, config_at, counters_at, event_ring, leg_at,
+)
+from media_core.atomic cimport ACQUIRE, RELAXED, RELEASE, fence, load32, store32
+from media_core.relay cimport BATCH, COMMON_BUFFER, DROPPED, LEARN, MADE, PACKET_ROOM, WELCOME, Packet, Worker
+from media_core.ring cimport RING_FULL, RING_WAKE, Record, Ring, ring_front, ring_payload, ring_pop, ring_push
+
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        int64_t tv_sec
+        int64_t tv_nsec
+    enum: CLOCK_MONOTONIC
+    int clock_gettime(int clock, timespec *time)
+
+cdef extern from "<sys/eventfd.h>" nogil:
+    int eventfd_write(int fd, uint64_t value)
+
+cdef extern from "<sys/socket.h>" nogil:
+    enum: AF_INET, MSG_DONTWAIT
+    ssize_t recv(int fd, void *data, size_t room, int flags)
+
+cdef extern from "<sys/random.h>" nogil:
+    ssize_t getrandom(void *data, size_t length, unsigned flags)
+
+cdef extern from * nogil:
+    void prefetch "__builtin_prefetch"(const void *place, int write, int locality)
+    uint32_t swap32 "__builtin_bswap32"(uint32_t value)
+    uint16_t swap16 "__builtin_bswap16"(uint16_t value)
+
+cdef enum:
+    LEARN_PACKETS = 4
+    RESYNC = 3000               # a sequence number further away than this is a new beginning (RFC 3550 A.1)
+    SLICES = 4                  # the table is gone through once a second, in so many slices
+    DIGIT_LOST_MS = 300         # a key whose end packets were lost ends after this silence
+    DRAIN = 256                 # stale packets thrown away when a leg is opened
+
+cdef uint64_t SECOND = 1000000000
+cdef uint32_t SILENCE[4]
+SILENCE[:] = [10, 30, 60, 0]
+
+
+cdef inline uint32_t read32(const uint8_t *place) noexcept nogil:
+    cdef uint32_t value
+    memcpy(&value, place, 4)
+    return swap32(value)
+
+
+cdef inline uint16_t read16(const uint8_t *place) noexcept nogil:
+    return <uint16_t>(place[0] << 8 | place[1])
+
+
+cdef inline void write32(uint8_t *place, uint32_t value) noexcept nogil:
+    value = swap32(value)
+    memcpy(place, &value, 4)
+
+
+cdef inline void write16(uint8_t *place, uint16_t value) noexcept nogil:
+    place[0] = <uint8_t>(value >> 8)
+    place[1] = <uint8_t>value
+
+
+cdef uint64_t clock_now() noexcept nogil:
+    cdef timespec time
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return <uint64_t>time.tv_sec * SECOND + <uint64_t>time.tv_nsec
+
+
+cdef inline uint64_t leg_id(Leg *leg, uint32_t index) noexcept nogil:
+    return <uint64_t>leg.generation << 32 | index
+
+
+# ---- endpoints --------------------------------------------------------------------------------------------------------
+
+cdef inline uint16_t family(const uint8_t *address) noexcept nogil:
+    cdef uint16_t value
+    memcpy(&value, address, 2)
+    return value
+
+
+cdef inline bint same_host(const Endpoint *known, const uint8_t *source) noexcept nogil:
+    if known.length == 0 or family(known.address) != family(source):
+        return False
+    if family(source) == AF_INET:
+        return memcmp(known.address + 4, source + 4, 4) == 0
+    return memcmp(known.address + 8, source + 8, 16) == 0
+
+
+cdef inline bint same_endpoint(const Endpoint *known, const uint8_t *source) noexcept nogil:
+    cdef uint64_t a, b
+    if known.length == 16:  # sockaddr_in: family, port and address are its first eight bytes
+        memcpy(&a, known.address, 8)
+        memcpy(&b, source, 8)
+        return a == b
+    return same_host(known, source) and memcmp(known.address + 2, source + 2, 2) == 0
+
+
+cdef inline void take_endpoint(Endpoint *known, const uint8_t *source) noexcept nogil:
+    memset(known.address, 0, 28)
+    if family(source) == AF_INET:
+        memcpy(known.address, source, 8)
+        known.length = 16
+    else:
+        memcpy(known.address, source, 28)
+        known.length = 28
+
+
+# ---- events -----------------------------------------------------------------------------------------------------------
+
+cdef void worker_event(Worker *worker, uint32_t type, uint64_t id, uint32_t a, uint32_t b) noexcept nogil:
+    """Tell `calls`. A full ring drops the event and counts it; state is in the leg table anyway."""
+    cdef EventBody body
+    body.a = a
+    body.b = b
+    if ring_push(event_ring(worker.memory, worker.number), type, id, &body, sizeof(EventBody)) == RING_WAKE:
+        eventfd_write(worker.calls_wake, 1)
+
+
+# ---- from Config to Leg -------------------------------------------------------------------------------------------------
+
+cdef bint read_config(ConfigBlock *block, Config *into, uint32_t *version) noexcept nogil:
+    """A consistent copy; False when the engine writes too fast to be read (the command that follows brings us back)."""
+    cdef int attempt
+    for attempt in range(8):
+        version[0] = load32(&block.version, ACQUIRE)
+        into[0] = block.copies[version[0] & 1]
+        fence(ACQUIRE)
+        if load32(&block.version, RELAXED) == version[0]:
+            return True
+    return False
+
+
+cdef void drain(Worker *worker, uint32_t index) noexcept nogil:
+    """What arrived for the leg's last user is not for the next."""
+    cdef uint8_t scrap[16]
+    cdef int half, count
+    for half in range(2):
+        count = 0
+        while count < DRAIN and recv(worker.sockets[2 * index + half], scrap, 16, MSG_DONTWAIT) >= 0:
+            count += 1
+        counters_at(worker.memory, worker.number).stray += count
+
+
+cdef void begin_leg(Worker *worker, uint32_t index, Leg *leg, Config *config) noexcept nogil:
+    cdef uint32_t port = leg.port, identity[2]
+    drain(worker, index)
+    getrandom(identity, sizeof(identity), 0)
+    memset(leg, 0, sizeof(Leg))
+    leg.port = port
+    leg.peer = NO_LEG
+    leg.telephone_event = -1
+    leg.opened = worker.now
+    leg.received.clock = 8000
+    leg.sent.ssrc = identity[0]
+    leg.sent.sequence = identity[1] & 0x7FFF
+    leg.sent.timestamp = identity[1]
+    leg.generation = config.generation
+
+
+cdef void apply_config(Worker *worker, uint32_t index) noexcept nogil:
+    """Make the leg what its Config says. May be killed anywhere and done again: `applied` is written last."""
+    cdef Leg *leg = leg_at(worker.memory, index)
+    cdef Config config
+    cdef uint32_t version
+    if not read_config(config_at(worker.memory, index), &config, &version) or leg.applied == version:
+        return
+    if leg.generation != config.generation:
+        begin_leg(worker, index, leg, &config)
+    leg.flags = config.flags
+    if not config.flags & LEG_OPEN:
+        leg.peer = NO_LEG
+        store32(&leg.applied, version, RELEASE)
+        return
+    leg.peer = config.peer
+    leg.peer_generation = config.peer_generation
+    leg.telephone_event = config.telephone_event
+    memcpy(leg.payload_map, config.payload_map, 128)
+    leg.signalling = config.signalling
+    if config.flags & LEG_DESCRIBED:
+        if leg.remote_version != config.remote_version:
+            leg.locked = LATCH_OPEN
+            leg.rtcp_locked = 0
+            leg.candidate_count = 0
+            leg.source = config.remote
+            leg.to = config.remote
+            leg.source_rtcp = config.remote_rtcp
+            leg.to_rtcp = config.remote_rtcp
+            leg.remote_version = config.remote_version
+        if leg.describe_version != config.describe_version:
+            if leg.locked == LATCH_LOCKED:
+                leg.locked = LATCH_DOUBTED
+            leg.candidate_count = 0
+            leg.described = worker.now
+            leg.silent = 0
+            leg.describe_version = config.describe_version
+    store32(&leg.applied, version, RELEASE)
+
+
+cdef void adopt(Worker *worker) noexcept nogil:
+    """Catch up with everything a former core had not done yet."""
+    cdef uint32_t index = worker.number
+    while index < worker.legs:
+        apply_config(worker, index)
+        index += worker.memory.workers
+
+
+cdef void take_commands(Worker *worker) noexcept nogil:
+    cdef Ring *ring = command_ring(worker.memory, worker.number)
+    cdef Record *record = ring_front(ring)
+    cdef uint32_t index
+    while record != NULL:
+        index = <uint32_t>record.id
+        if index < worker.legs and index % worker.memory.workers == worker.number:
+            apply_config(worker, index)
+        ring_pop(ring)
+        record = ring_front(ring)
+
+
+# ---- check --------------------------------------------------------------------------------------------------------------
+
+cdef inline uint8_t check(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
+    """Is this packet welcome? Counts it where it is not."""
+    cdef uint8_t kind
+    if not leg.flags & LEG_OPEN:
+        counters_at(worker.memory, worker.number).stray += 1
+        return DROPPED
+    if packet.length < 12 or packet.data[0] >> 6 != 2:
+        if packet.length < 8 or packet.data[0] >> 6 != 2:
+            leg.dropped_other += 1
+            return DROPPED
+    kind = packet.data[1]
+    packet.rtcp = 192 <= kind <= 223  # RFC 5761 §4
+    if not packet.rtcp and (packet.rtcp_socket or packet.length < 12):
+        leg.dropped_other += 1
+        return DROPPED
+    if not leg.flags & LEG_RECEIVE:
+        leg.dropped_other += 1
+        return DROPPED
+    if not packet.rtcp:
+        if same_endpoint(&leg.source, packet.source):
+            return WELCOME
+        if leg.locked != LATCH_LOCKED and same_host(&leg.signalling, packet.source):
+            return LEARN
+    elif same_endpoint(&leg.source_rtcp, packet.source) or (same_host(&leg.source, packet.source) and not leg.rtcp_locked):
+        return WELCOME
+    leg.dropped_source += 1
+    return DROPPED
+
+
+# ---- commit -------------------------------------------------------------------------------------------------------------
+
+cdef bint learned(Packet *packet, Leg *leg) noexcept nogil:
+    """One more packet of a candidate for the source; True once it is believed."""
+    cdef uint32_t ssrc = read32(packet.data + 8)
+    cdef uint16_t sequence = read16(packet.data + 2), step = <uint16_t>(sequence - leg.candidate_sequence)
+    if leg.candidate_count and ssrc == leg.candidate_ssrc and 1 <= step <= 2 and same_endpoint(&leg.candidate, packet.source):
+        leg.candidate_count += 1
+    else:
+        take_endpoint(&leg.candidate, packet.source)
+        leg.candidate_ssrc = ssrc
+        leg.candidate_count = 1
+    leg.candidate_sequence = sequence
+    if leg.candidate_count < LEARN_PACKETS:
+        leg.dropped_source += 1
+        return False
+    return True
+
+
+cdef inline void lock(Leg *leg, const uint8_t *source) noexcept nogil:
+    if leg.locked != LATCH_LOCKED:
+        take_endpoint(&leg.source, source)
+        leg.to = leg.source
+        leg.locked = LATCH_LOCKED
+        leg.candidate_count = 0
+
+
+cdef inline bint count_received(Leg *leg, Packet *packet, uint64_t now) noexcept nogil:
+    """RFC 3550 A.1, A.8 on one packet; False: a duplicate."""
+    cdef Received *r = &leg.received
+    cdef uint16_t sequence = read16(packet.data + 2)
+    cdef uint32_t ssrc = read32(packet.data + 8), transit, arrival
+    cdef int32_t step = <int16_t>(sequence - <uint16_t>r.highest), difference
+    if r.packets == 0 or ssrc != r.ssrc or step > RESYNC or step < -RESYNC:
+        r.ssrc = ssrc
+        r.highest = (r.highest & 0xFFFF0000) + 0x10000 + sequence
+        r.window = 1
+        r.transit = 0
+    elif step > 0:
+        r.window = (r.window << step | 1) if step < 64 else 1
+        r.lost += step - 1
+        r.highest += step
+    elif step > -64:
+        if r.window >> -step & 1:
+            r.duplicates += 1
+            return False
+        r.window |= <uint64_t>1 << -step
+        r.reordered += 1
+        r.lost -= r.lost != 0
+    else:
+        leg.dropped_other += 1  # too late for anybody, and perhaps a duplicate
+        return False
+    r.packets += 1
+    r.bytes += packet.length
+    r.last = now
+    if step >= 0 and (packet.data[1] & 0x7F) != leg.telephone_event:
+        arrival = <uint32_t>(now / 1000 * r.clock / 1000000)
+        transit = arrival - read32(packet.data + 4)
+        if r.transit and not packet.data[1] & 0x80:
+            difference = <int32_t>(transit - r.transit)
+            if difference < 0:
+                difference = -difference
+            r.jitter += difference - ((r.jitter + 8) >> 4)
+        r.transit = transit | 1
+    return True
+
+
+cdef void end_digit(Worker *worker, Leg *leg, uint32_t index) noexcept nogil:
+    if leg.digit and not leg.digit_told:
+        worker_event(worker, EVENT_DIGIT, leg_id(leg, index), leg.digit - 1, leg.digit_duration * 1000 / 8000)
+        leg.digit_told = 1
+
+
+cdef void take_digit(Worker *worker, Leg *leg, Packet *packet) noexcept nogil:
+    """RFC 4733 §2.5: all packets of one key press carry one timestamp; the end is sent three times."""
+    cdef uint32_t header = 12 + 4 * (packet.data[0] & 15), timestamp = read32(packet.data + 4)
+    cdef uint8_t *body = packet.data + header
+    if packet.data[0] & 0x10 or packet.length < header + 4 or body[0] > 15:
+        return
+    if not leg.digit or leg.digit_timestamp != timestamp:
+        end_digit(worker, leg, packet.leg)
+        leg.digit = body[0] + 1
+        leg.digit_timestamp = timestamp
+        leg.digit_told = 0
+        leg.digit_duration = 0
+    leg.digit_last = worker.now
+    if not leg.digit_told:
+        if read16(body + 2) > leg.digit_duration:
+            leg.digit_duration = read16(body + 2)
+        if body[1] & 0x80:
+            end_digit(worker, leg, packet.leg)
+
+
+cdef inline bint commit(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
+    """The packet is genuine (as far as one can tell): latch, statistics, events. False: goes no further."""
+    if packet.rtcp:
+        leg.rtcp_received += 1
+        if not leg.rtcp_locked and leg.locked == LATCH_LOCKED:
+            take_endpoint(&leg.source_rtcp, packet.source)
+            leg.to_rtcp = leg.source_rtcp
+            leg.rtcp_locked = 1
+        return True
+    if packet.verdict == LEARN and not learned(packet, leg):
+        return False
+    lock(leg, packet.source)
+    if not count_received(leg, packet, worker.now):
+        return False
+    if not leg.started or leg.silent:
+        leg.started = 1
+        leg.silent = 0
+        worker_event(worker, EVENT_MEDIA_STARTED, leg_id(leg, packet.leg), 0, 0)
+    if (packet.data[1] & 0x7F) == leg.telephone_event:
+        take_digit(worker, leg, packet)
+    return True
+
+
+# ---- act ----------------------------------------------------------------------------------------------------------------
+
+cdef inline bint renumber(Worker *worker, Packet *packet, Sent *s, uint32_t clock) noexcept nogil:
+    """Fit a relayed packet into the outgoing stream; False: it belongs to what came before a change."""
+    cdef uint32_t source = read32(packet.data + 8), timestamp = read32(packet.data + 4)
+    cdef uint16_t sequence = read16(packet.data + 2), out
+    if s.follows != FOLLOWS_RELAYED or s.source != source or not -RESYNC <= <int16_t>(sequence + s.sequence_shift - s.sequence) <= RESYNC:
+        if s.follows == FOLLOWS_NOTHING:
+            s.sequence = sequence - 1
+            s.timestamp = timestamp
+        else:
+            s.timestamp += <uint32_t>((worker.now - s.last) / 1000 * clock / 1000000)
+            packet.data[1] |= 0x80
+        s.floor = s.sequence
+        s.sequence_shift = s.sequence + 1 - sequence
+        s.timestamp_shift = s.timestamp - timestamp
+        s.source = source
+        s.follows = FOLLOWS_RELAYED
+    out = sequence + s.sequence_shift
+    if <int16_t>(out - s.floor) <= 0:
+        return False
+    if <int16_t>(out - s.sequence) > 0:
+        s.sequence = out
+        s.timestamp = timestamp + s.timestamp_shift
+        if <uint16_t>(out - s.floor) > 2 * RESYNC:  # the floor follows, or it would come round
+            s.floor = out - RESYNC
+    write16(packet.data + 2, out)
+    write32(packet.data + 4, timestamp + s.timestamp_shift)
+    write32(packet.data + 8, s.ssrc)
+    return True
+
+
+cdef inline void act(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
+    """Where does it go, and as what."""
+    cdef Leg *out
+    if packet.verdict != MADE:
+        if leg.peer == NO_LEG:
+            return
+        out = leg_at(worker.memory, leg.peer)
+        if out.generation != leg.peer_generation:
+            return
+        packet.out = leg.peer
+    else:
+        out = leg
+    if (out.flags & (LEG_OPEN | LEG_DESCRIBED | LEG_SEND)) != (LEG_OPEN | LEG_DESCRIBED | LEG_SEND):
+        return
+    if packet.rtcp:
+        if out is leg or not translate_rtcp(packet, leg, out):
+            return
+        if out.to_rtcp.length == 0:
+            return
+        packet.to = &out.to_rtcp
+        packet.fd = worker.sockets[2 * packet.out + (out.to_rtcp.length and not same_endpoint(&out.to, out.to_rtcp.address))]
+        out.sent.rtcp += 1
+        return
+    if packet.verdict != MADE:
+        if out.sent.injecting or not renumber(worker, packet, &out.sent, leg.received.clock):
+            return
+        packet.data[1] = (packet.data[1] & 0x80) | leg.payload_map[packet.data[1] & 0x7F]
+    packet.to = &out.to
+    packet.fd = worker.sockets[2 * packet.out]
+    out.sent.packets += 1
+    out.sent.bytes += packet.length
+    out.sent.last = worker.now
+
+
+cdef bint translate_rtcp(Packet *packet, Leg *leg, Leg *out) noexcept nogil:
+    """A translator's duty (RFC 3550 §7.2): the SSRCs, and the sequence and timestamps that we renumber. False: malformed.
+
+    Towards `out` the far end's stream has out.sent.ssrc; what the far end reports about is leg.sent.ssrc, which came from
+    out's far end as leg.sent.source.
+    """
+    cdef uint32_t at = 0, end, size, blocks, block
+    cdef uint8_t kind
+    cdef uint8_t *p
+    while at + 8 <= packet.length:
+        p = packet.data + at
+        size = 4 * (read16(p + 2) + 1)
+        end = at + size
+        if p[0] >> 6 != 2 or end > packet.length or size < 8:
+            return False
+        kind = p[1]
+        if kind in (200, 201, 202, 203, 205, 206, 207) and read32(p + 4) == out.sent.source and out.sent.follows == FOLLOWS_RELAYED:
+            write32(p + 4, out.sent.ssrc)
+        if kind == 200 and size >= 28:
+            write32(p + 16, read32(p + 16) + out.sent.timestamp_shift)
+        if kind == 200 or kind == 201:
+            block = 28 if kind == 200 else 8
+            blocks = p[0] & 31
+            while blocks and block + 24 <= size:
+                if read32(p + block) == leg.sent.ssrc and leg.sent.follows == FOLLOWS_RELAYED:
+                    write32(p + block, leg.sent.source)
+                    write16(p + block + 10, read16(p + block + 10) - leg.sent.sequence_shift)
+                block += 24
+                blocks -= 1
+        elif (kind == 205 or kind == 206) and size >= 12 and read32(p + 8) == leg.sent.ssrc and leg.sent.follows == FOLLOWS_RELAYED:
+            write32(p + 8, leg.sent.source)
+        at = end
+    return at == packet.length
+
+
+# ---- the loop -----------------------------------------------------------------------------------------------------------
+
+cdef void relay_batch(Worker *worker) noexcept nogil:
+    cdef uint32_t at, dropped = 0, sent = 0
+    cdef Packet *packet
+    cdef Leg *leg
+    cdef WorkerCounters *counters = counters_at(worker.memory, worker.number)
+    for at in range(worker.count):
+        leg = leg_at(worker.memory, worker.batch[at].leg)
+        prefetch(leg, 0, 3)
+        prefetch(&leg.received, 1, 3)
+    for at in range(worker.count):
+        packet = &worker.batch[at]
+        leg = leg_at(worker.memory, packet.leg)
+        packet.to = NULL
+        packet.out = packet.leg
+        packet.rtcp = 0
+        packet.verdict = check(worker, packet, leg)
+        if packet.verdict and leg.peer != NO_LEG:
+            leg = leg_at(worker.memory, leg.peer)
+            prefetch(leg, 0, 3)
+            prefetch(&leg.to, 0, 3)
+            prefetch(&leg.sent, 1, 3)
+    for at in range(worker.count):
+        packet = &worker.batch[at]
+        leg = leg_at(worker.memory, packet.leg)
+        if packet.verdict and commit(worker, packet, leg):
+            act(worker, packet, leg)
+    for at in range(worker.count):
+        if worker.batch[at].to != NULL:
+            sent += 1
+        if not worker.batch[at].verdict:
+            dropped += 1
+    counters.packets_in += worker.count
+    counters.packets_out += sent
+    counters.dropped += dropped
+    counters.batches += 1
+
+
+cdef void look_after(Worker *worker, uint32_t index) noexcept nogil:
+    """Once a second for each leg: silence, and keys whose end was lost."""
+    cdef Leg *leg = leg_at(worker.memory, index)
+    cdef uint64_t since
+    cdef uint32_t seconds, told
+    if not leg.flags & LEG_OPEN:
+        return
+    if leg.digit and not leg.digit_told and worker.now - leg.digit_last > <uint64_t>DIGIT_LOST_MS * 1000000:
+        end_digit(worker, leg, index)
+    if (leg.flags & (LEG_DESCRIBED | LEG_RECEIVE)) != (LEG_DESCRIBED | LEG_RECEIVE):
+        leg.described = worker.now
+        return
+    since = leg.received.last if leg.received.last > leg.described else leg.described
+    if worker.now < since:
+        return
+    seconds = <uint32_t>((worker.now - since) / SECOND)
+    told = leg.silent
+    if seconds >= 10 and (told == 0 or (told < 30 <= seconds) or (told < 60 <= seconds) or seconds >= told + 60):
+        leg.silent = seconds
+        worker_event(worker, EVENT_MEDIA_SILENT, leg_id(leg, index), seconds, 0)
+
+
+cdef void housekeeping(Worker *worker) noexcept nogil:
+    cdef uint32_t slice = worker.legs / (SLICES * worker.memory.workers) + 1, step
+    worker.tick = worker.now + SECOND / SLICES
+    counters_at(worker.memory, worker.number).beat = worker.now
+    for step in range(slice):
+        if worker.cursor >= worker.legs:
+            worker.cursor = worker.number
+            break
+        look_after(worker, worker.cursor)
+        worker.cursor += worker.memory.workers
+
+
+cdef int worker_run(Worker *worker) noexcept nogil:
+    """The life of a worker thread. The datapath is open. Returns when `stopping` is set."""
+    cdef int waiting
+    worker.now = clock_now()
+    worker.cursor = worker.number
+    adopt(worker)
+    eventfd_write(worker.calls_wake, 1)
+    while not load32(<uint32_t *>worker.stopping, RELAXED):
+        worker.count = worker.datapath.collect(worker, 1000 / SLICES)
+        worker.now = clock_now()
+        take_commands(worker)
+        if worker.count:
+            relay_batch(worker)
+            worker.datapath.send(worker)
+        if worker.now >= worker.tick:
+            housekeeping(worker)
+    return 0
