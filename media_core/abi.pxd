@@ -184,6 +184,11 @@ cdef struct Leg:                # what the packet loop reads and writes
     # line 8
     Endpoint signalling
     Endpoint source_rtcp
+    # line 9: what the far end's RTCP says of what we send
+    uint32_t reported_lost
+    uint32_t reported_jitter    # timestamp units
+    uint64_t reported           # ns
+    uint32_t room[12]
 
 cdef struct WorkerCounters:     # one per worker, its own lines
     uint64_t packets_in
@@ -218,8 +223,9 @@ cdef struct Header:
     uint32_t generation         # how many cores have adopted this memory
     uint32_t usable             # legs that have sockets
     uint32_t pid
-    uint32_t rtcp_room
-    char datapath[24]
+    uint32_t room2
+    Endpoint local              # address the RTP sockets are bound to
+    char datapath[32]
 
 cdef inline Leg *leg_at(Header *memory, uint32_t index) noexcept nogil:
     return <Leg *>(<uint8_t *>memory + memory.leg_table) + index

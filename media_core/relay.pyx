@@ -54,8 +54,6 @@ cdef enum:
     DRAIN = 256                 # stale packets thrown away when a leg is opened
 
 cdef uint64_t SECOND = 1000000000
-cdef uint32_t SILENCE[4]
-SILENCE[:] = [10, 30, 60, 0]
 
 
 cdef inline uint32_t read32(const uint8_t *place) noexcept nogil:
@@ -160,7 +158,8 @@ cdef void drain(Worker *worker, uint32_t index) noexcept nogil:
 
 
 cdef void begin_leg(Worker *worker, uint32_t index, Leg *leg, Config *config) noexcept nogil:
-    cdef uint32_t port = leg.port, identity[2]
+    cdef uint32_t port = leg.port
+    cdef uint32_t identity[2]
     drain(worker, index)
     getrandom(identity, sizeof(identity), 0)
     memset(leg, 0, sizeof(Leg))
@@ -300,7 +299,7 @@ cdef inline bint count_received(Leg *leg, Packet *packet, uint64_t now) noexcept
     cdef int32_t step = <int16_t>(sequence - <uint16_t>r.highest), difference
     if r.packets == 0 or ssrc != r.ssrc or step > RESYNC or step < -RESYNC:
         r.ssrc = ssrc
-        r.highest = (r.highest & 0xFFFF0000) + 0x10000 + sequence
+        r.highest = ((r.highest >> 16) + 1) << 16 | sequence
         r.window = 1
         r.transit = 0
     elif step > 0:
@@ -433,7 +432,7 @@ cdef inline void act(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
         if out.to_rtcp.length == 0:
             return
         packet.to = &out.to_rtcp
-        packet.fd = worker.sockets[2 * packet.out + (out.to_rtcp.length and not same_endpoint(&out.to, out.to_rtcp.address))]
+        packet.fd = worker.sockets[2 * packet.out + (0 if same_endpoint(&out.to, out.to_rtcp.address) else 1)]
         out.sent.rtcp += 1
         return
     if packet.verdict != MADE:
@@ -471,6 +470,9 @@ cdef bint translate_rtcp(Packet *packet, Leg *leg, Leg *out) noexcept nogil:
             block = 28 if kind == 200 else 8
             blocks = p[0] & 31
             while blocks and block + 24 <= size:
+                if read32(p + block) == leg.sent.ssrc:
+                    leg.reported_lost = read32(p + block + 4) & 0xFFFFFF
+                    leg.reported_jitter = read32(p + block + 12)
                 if read32(p + block) == leg.sent.ssrc and leg.sent.follows == FOLLOWS_RELAYED:
                     write32(p + block, leg.sent.source)
                     write16(p + block + 10, read16(p + block + 10) - leg.sent.sequence_shift)
@@ -561,7 +563,9 @@ cdef int worker_run(Worker *worker) noexcept nogil:
     worker.now = clock_now()
     worker.cursor = worker.number
     adopt(worker)
-    eventfd_write(worker.calls_wake, 1)
+    if worker.number == 0:
+        worker_event(worker, EVENT_CORE_STARTED, 0, worker.memory.generation, 0)
+    eventfd_write(worker.calls_wake, 1)  # in case the core before this one died between an event and its signal
     while not load32(<uint32_t *>worker.stopping, RELAXED):
         worker.count = worker.datapath.collect(worker, 1000 / SLICES)
         worker.now = clock_now()

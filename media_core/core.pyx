@@ -1,0 +1,135 @@
+"""The body of the core process: adopt the memory, choose the datapath, run the threads until told to stop.
+
+One thread per worker for packets, one for the SIP flows, one at lower priority for the player; each is a Python thread that leaves
+the interpreter at once and never comes back before the end. The main thread only waits.
+"""
+
+import os
+import select
+import socket
+import threading
+
+from libc.stdint cimport uint8_t, uint32_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset, strncpy
+
+from media_core.abi cimport Endpoint, Header, leg_at
+from media_core.atomic cimport RELAXED, RELEASE, store32
+from media_core.datapath_epoll cimport epoll_datapath
+from media_core.engine cimport map_memory
+from media_core.relay cimport BATCH, PACKET_ROOM, Datapath, Worker, worker_run
+
+cdef extern from "<sys/eventfd.h>" nogil:
+    int eventfd_write(int fd, unsigned long value)
+
+DATAPATHS = ("epoll",)  # best first
+
+
+cdef class _Core:
+    """What the threads of one core share; lives as long as serve()."""
+
+    cdef Header *memory
+    cdef Worker *workers
+    cdef int *sockets
+    cdef int stopping
+    cdef list threads
+    cdef list failures
+
+    def __cinit__(self):
+        self.memory = NULL
+        self.workers = NULL
+        self.sockets = NULL
+        self.stopping = 0
+        self.threads = []
+        self.failures = []
+
+    def __dealloc__(self):
+        free(self.workers)
+        free(self.sockets)
+
+    def adopt(self, int memory, rtp):
+        """Take the memory over and give each leg its sockets."""
+        cdef uint32_t index, usable
+        self.memory = map_memory(memory)
+        usable = min(self.memory.legs, len(rtp) // 2)
+        self.sockets = <int *>calloc(2 * usable + 1, sizeof(int))
+        if self.sockets == NULL:
+            raise MemoryError
+        for index in range(usable):
+            self.sockets[2 * index] = rtp[2 * index]
+            self.sockets[2 * index + 1] = rtp[2 * index + 1]
+            leg_at(self.memory, index).port = _local(rtp[2 * index], &self.memory.local)
+        self.memory.generation += 1
+        self.memory.pid = os.getpid()
+        store32(&self.memory.usable, usable, RELEASE)
+
+    def open(self, int core_wake, int calls_wake, datapath):
+        """Make the workers, each with its datapath. OSError: the one asked for is not to be had."""
+        cdef uint32_t number
+        cdef Worker *worker
+        cdef int status
+        self.workers = <Worker *>calloc(self.memory.workers, sizeof(Worker))
+        if self.workers == NULL:
+            raise MemoryError
+        if datapath not in ("auto", *DATAPATHS):
+            raise ValueError(f"no datapath {datapath!r}: {', '.join(DATAPATHS)} or auto")
+        for number in range(self.memory.workers):
+            worker = &self.workers[number]
+            worker.memory = self.memory
+            worker.sockets = self.sockets
+            worker.stopping = &self.stopping
+            worker.core_wake = core_wake
+            worker.calls_wake = calls_wake
+            worker.frames_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            worker.number = number
+            worker.legs = self.memory.usable
+            worker.datapath = epoll_datapath()
+            status = worker.datapath.open(worker)
+            if status < 0:
+                raise OSError(-status, f"datapath {(<bytes>worker.datapath.name).decode()}: {os.strerror(-status)}")
+        strncpy(self.memory.datapath, self.workers[0].datapath.name, 31)
+
+    def run(self, uint32_t number):
+        cdef Worker *worker = &self.workers[number]
+        with nogil:
+            worker_run(worker)
+            worker.datapath.close(worker)
+
+    def start(self):
+        for number in range(self.memory.workers):
+            thread = threading.Thread(target=self.run, args=(number,), name=f"relay-{number}")
+            thread.start()
+            self.threads.append(thread)
+
+    def stop(self, int core_wake):
+        store32(<uint32_t *>&self.stopping, 1, RELEASE)
+        eventfd_write(core_wake, 1)
+        for thread in self.threads:
+            thread.join()
+
+
+cdef uint32_t _local(int fd, Endpoint *into):
+    """Port of a bound socket; its address goes into `into`."""
+    with socket.socket(fileno=os.dup(fd)) as bound:
+        host, port = bound.getsockname()[:2]
+        packed = socket.inet_pton(bound.family, host)
+        address = int(bound.family).to_bytes(2, "little") + bytes(2) + (bytes(4) if len(packed) == 16 else b"") + packed
+    memset(into, 0, sizeof(Endpoint))
+    for at, byte in enumerate(address):
+        into.address[at] = byte
+    into.length = 16 if len(packed) == 4 else 28
+    return port
+
+
+def serve(memory, core_wake, calls_wake, *, sip, tls, rtp, datapath="auto", stop):
+    """Body of the core process: adopts the memory (also one left behind by a killed core) and runs until `stop` is readable."""
+    core = _Core()
+    core.adopt(memory, rtp)
+    core.open(core_wake, calls_wake, datapath)
+    core.start()
+    try:
+        ending = select.poll()
+        ending.register(stop, select.POLLIN)
+        ending.poll()
+    finally:
+        core.stop(core_wake)

@@ -1,0 +1,3 @@
+from media_core.abi cimport Header
+
+cdef Header *map_memory(int fd) except NULL

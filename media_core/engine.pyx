@@ -1,0 +1,443 @@
+"""MediaEngine: the side of the shared memory that `calls` holds; and the making of that memory.
+
+The engine owns which leg is free and what each leg's Config says; the core owns everything else. A verb writes a whole Config into
+the copy that is not in use and then moves the version: whoever dies in between, the other side sees the old or the new one. Only
+one process at a time may hold an engine on a memory; after its death another one attaches and finds the legs as they are.
+
+A closed leg goes to the end of the queue of free ones, so its port rests as long as possible; the queue begins in random order,
+so that ports cannot be foretold (RFC 8085 §5, draft-ietf "RTPbleed" practice).
+"""
+
+import collections
+import ipaddress
+import os
+import random
+from functools import lru_cache
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
+
+from media_core.abi cimport (
+    ABI_PAGE, ABI_VERSION, ABI_WORKERS, COMMAND_BYTES, COMMAND_SYNC, EVENT_BYTES, EVENT_CORE_STARTED, EVENT_DIGIT,
+    EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED, EVENT_PLAY_ENDED, FLOW_COMMAND_BYTES, FLOW_EVENT_BYTES, KEY_ROOM, LEG_DESCRIBED,
+    LEG_LOCAL, LEG_OPEN, LEG_RECEIVE, LEG_SEND, NO_LEG, Config, ConfigBlock, Endpoint, EventBody, Header, Leg, Player,
+    WorkerCounters, command_ring, config_at, counters_at, event_ring, leg_at,
+)
+from media_core.atomic cimport ACQUIRE, RELEASE, load32, store32
+from media_core.ring cimport RING_WAKE, Record, Ring, ring_front, ring_init, ring_payload, ring_pop, ring_push, ring_size
+
+from media_core.records import (
+    CoreStarted, Digit, Direction, Layout, Leg as LegRecord, LegStats, MediaSilent, MediaStarted, OutOfService, PlayEnded, StaleHandle,
+)
+
+cdef extern from "<sys/mman.h>" nogil:
+    enum: PROT_READ, PROT_WRITE, MAP_SHARED, MADV_DONTDUMP
+    void *MAP_FAILED
+    void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)
+    int munmap(void *address, size_t length)
+    int madvise(void *address, size_t length, int advice)
+
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        int64_t tv_sec
+        int64_t tv_nsec
+    enum: CLOCK_MONOTONIC
+    int clock_gettime(int clock, timespec *time)
+
+cdef extern from "<sys/socket.h>" nogil:
+    enum: AF_INET, AF_INET6
+
+cdef extern from "<sys/eventfd.h>" nogil:
+    int eventfd_write(int fd, uint64_t value)
+    int eventfd_read(int fd, uint64_t *value)
+
+cdef uint64_t MAGIC = 0x656E6974696D6873
+DIGITS = "0123456789*#ABCD"
+
+
+# ---- memory -------------------------------------------------------------------------------------------------------------
+
+cdef uint64_t lay_out(Header *header, uint32_t legs, uint32_t flows, uint32_t workers) noexcept:
+    """Fill in sizes and offsets; returns the whole size. Each area starts on its own page."""
+    cdef uint64_t at = ABI_PAGE, size
+    cdef uint64_t *places[9]
+    cdef uint64_t sizes[9]
+    cdef int area
+    header.legs, header.flows, header.workers = legs, flows, workers
+    header.flow_area_size = 0
+    places[:] = [&header.counters, &header.commands, &header.events, &header.flow_commands, &header.flow_events,
+                 &header.leg_table, &header.config_table, &header.player_table, &header.flow_area]
+    sizes[:] = [workers * sizeof(WorkerCounters), (workers + 1) * ring_size(COMMAND_BYTES), workers * ring_size(EVENT_BYTES),
+                ring_size(FLOW_COMMAND_BYTES), ring_size(FLOW_EVENT_BYTES), legs * sizeof(Leg), legs * sizeof(ConfigBlock),
+                legs * sizeof(Player), header.flow_area_size]
+    for area in range(9):
+        places[area][0] = at
+        at = (at + sizes[area] + ABI_PAGE - 1) & ~<uint64_t>(ABI_PAGE - 1)
+    header.size = at
+    return at
+
+
+cdef Header *map_memory(int fd) except NULL:
+    """The shared memory behind `fd`; ValueError when it is none or of another layout."""
+    cdef uint64_t size = os.fstat(fd).st_size
+    cdef void *place
+    cdef Header *header
+    if size < ABI_PAGE:
+        raise ValueError("not a media memory: too small")
+    place = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+    if place == MAP_FAILED:
+        raise OSError("the media memory cannot be mapped")
+    header = <Header *>place
+    if header.magic != MAGIC or header.version != ABI_VERSION or header.size != size:
+        munmap(place, size)
+        raise ValueError("not a media memory of this layout version")
+    madvise(<uint8_t *>place + header.leg_table, size - header.leg_table, MADV_DONTDUMP)  # keys stay out of core files
+    return header
+
+
+def create_memory(layout):
+    """Make and initialise the shared memory (a sealed memfd); returns its file descriptor. ValueError: sizes out of bounds."""
+    cdef Header header
+    cdef Header *memory
+    cdef uint32_t worker
+    cdef uint64_t size
+    if not (1 <= layout.legs <= 32768 and 1 <= layout.flows <= 65536 and 1 <= layout.workers <= ABI_WORKERS):
+        raise ValueError("legs 1..32768, flows 1..65536, workers 1..16")
+    memset(&header, 0, sizeof(Header))
+    header.magic, header.version = MAGIC, ABI_VERSION
+    size = lay_out(&header, layout.legs, layout.flows, layout.workers)
+    fd = os.memfd_create("switchroom-media", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(fd, size)
+        import fcntl
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        os.pwrite(fd, (<char *>&header)[:sizeof(Header)], 0)
+        memory = map_memory(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    for worker in range(layout.workers + 1):
+        ring_init(command_ring(memory, worker), COMMAND_BYTES)
+    for worker in range(layout.workers):
+        ring_init(event_ring(memory, worker), EVENT_BYTES)
+    ring_init(<Ring *>(<uint8_t *>memory + memory.flow_commands), FLOW_COMMAND_BYTES)
+    ring_init(<Ring *>(<uint8_t *>memory + memory.flow_events), FLOW_EVENT_BYTES)
+    munmap(memory, size)
+    return fd
+
+
+# ---- addresses ------------------------------------------------------------------------------------------------------------
+
+@lru_cache(maxsize=4096)
+def _packed(address, port):
+    """A sockaddr as bytes. ValueError: not an IP address."""
+    ip = ipaddress.ip_address(address)
+    if ip.version == 4:
+        return int(AF_INET).to_bytes(2, "little") + port.to_bytes(2, "big") + ip.packed + bytes(8)
+    return int(AF_INET6).to_bytes(2, "little") + port.to_bytes(2, "big") + bytes(4) + ip.packed + bytes(4)
+
+
+@lru_cache(maxsize=4096)
+def _check_address(address, signalling):
+    """Refuse what a call must never be sent to; False: an address that says "nowhere"."""
+    ip = ipaddress.ip_address(address)
+    if ip.is_unspecified:
+        return False
+    if ip.is_multicast or (ip.version == 4 and (int(ip) >> 24 == 255 or int(ip) >> 28 == 15 or int(ip) >> 24 == 0)):
+        raise ValueError(f"media cannot be sent to {address}")
+    if ip.is_loopback and not (signalling and ipaddress.ip_address(signalling).is_loopback):
+        raise ValueError(f"media to {address} is only for a phone on this machine")
+    return True
+
+
+cdef void put_endpoint(Endpoint *into, bytes packed) noexcept:
+    memset(into, 0, sizeof(Endpoint))
+    memcpy(into.address, <const char *>packed, len(packed))
+    into.length = <uint32_t>len(packed)
+
+
+cdef tuple endpoint_text(const Endpoint *endpoint):
+    if endpoint.length == 0:
+        return "", 0
+    port = endpoint.address[2] << 8 | endpoint.address[3]
+    if endpoint.length == 16:
+        return str(ipaddress.IPv4Address((<const char *>endpoint.address)[4:8])), port
+    return str(ipaddress.IPv6Address((<const char *>endpoint.address)[8:24])), port
+
+
+cdef uint64_t clock_now() noexcept:
+    cdef timespec time
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return <uint64_t>time.tv_sec * 1000000000 + <uint64_t>time.tv_nsec
+
+
+cdef inline uint32_t worker_of(Header *memory, uint64_t leg) noexcept:
+    return <uint32_t>leg % memory.workers
+
+
+# ---- the engine -------------------------------------------------------------------------------------------------------------
+
+cdef class MediaEngine:
+    """Commands down, events up; all calls return in microseconds and never block."""
+
+    cdef Header *memory
+    cdef int core_wake
+    cdef int calls_wake
+    cdef uint32_t usable          # legs known to the queues of free ones
+    cdef list free                # per worker: a deque of indices
+    cdef set ports
+
+    def __init__(self, int memory, int core_wake, int calls_wake):
+        self.memory = map_memory(memory)
+        self.core_wake = core_wake
+        self.calls_wake = calls_wake
+        self.usable = 0
+        self.ports = set()
+        self.free = [collections.deque() for _ in range(self.memory.workers)]
+        self._find_free()
+        eventfd_write(core_wake, 1)   # the engine before this one may have died between a command and its signal
+        eventfd_write(calls_wake, 1)
+
+    def __dealloc__(self):
+        if self.memory != NULL:
+            munmap(self.memory, self.memory.size)
+
+    def fileno(self):
+        """Readable when events wait."""
+        return self.calls_wake
+
+    # ---- events
+    def poll(self, int limit=256):
+        """Up to `limit` events, oldest first within each worker. Never blocks."""
+        cdef uint64_t cleared
+        cdef uint32_t worker
+        cdef Ring *ring
+        cdef Record *record
+        eventfd_read(self.calls_wake, &cleared)
+        events = []
+        for worker in range(self.memory.workers):
+            ring = event_ring(self.memory, worker)
+            record = ring_front(ring)
+            while record != NULL and len(events) < limit:
+                event = self._event(record.type, record.id, <EventBody *>ring_payload(record))
+                if event is not None:
+                    events.append(event)
+                ring_pop(ring)
+                record = ring_front(ring)
+        if len(events) >= limit:
+            eventfd_write(self.calls_wake, 1)
+        return events
+
+    cdef _event(self, uint32_t type, uint64_t id, EventBody *body):
+        if type == EVENT_CORE_STARTED:
+            return CoreStarted(body.a, self.datapath())
+        if type == EVENT_MEDIA_STARTED:
+            return MediaStarted(id)
+        if type == EVENT_MEDIA_SILENT:
+            return MediaSilent(id, body.a)
+        if type == EVENT_DIGIT:
+            return Digit(id, DIGITS[body.a & 15], body.b)
+        if type == EVENT_PLAY_ENDED:
+            return PlayEnded(id)
+        return None
+
+    # ---- legs
+    cdef _find_free(self):
+        """Queue the legs that have become usable since the last look (the core has given them sockets)."""
+        cdef uint32_t index
+        fresh = []
+        for index in range(self.usable, load32(&self.memory.usable, ACQUIRE)):
+            block = config_at(self.memory, index)
+            self.ports.add(leg_at(self.memory, index).port)
+            if not block.copies[block.version & 1].flags & LEG_OPEN:
+                fresh.append(index)
+        self.usable = self.memory.usable
+        random.SystemRandom().shuffle(fresh)
+        for number in fresh:
+            self.free[number % self.memory.workers].append(number)
+
+    cdef Config *_config(self, uint64_t id) except NULL:
+        """The valid Config of an open leg; StaleHandle."""
+        cdef uint32_t index = <uint32_t>id
+        cdef ConfigBlock *block
+        cdef Config *config
+        if index < self.memory.legs:
+            block = config_at(self.memory, index)
+            config = &block.copies[block.version & 1]
+            if config.generation == id >> 32 and config.flags & LEG_OPEN:
+                return config
+        raise StaleHandle(f"leg {index} is closed")
+
+    cdef void _publish(self, uint32_t index, const Config *config) noexcept:
+        cdef ConfigBlock *block = config_at(self.memory, index)
+        block.copies[(block.version + 1) & 1] = config[0]
+        store32(&block.version, block.version + 1, RELEASE)
+        if ring_push(command_ring(self.memory, index % self.memory.workers), COMMAND_SYNC, index, NULL, 0) == RING_WAKE:
+            eventfd_write(self.core_wake, 1)
+
+    def open(self, beside=None):
+        """Reserve a leg. OutOfService: none is free."""
+        cdef uint32_t index
+        cdef Config config
+        if self.memory.usable != self.usable:
+            self._find_free()
+        if beside is None:
+            queue = max(self.free, key=len)
+        else:
+            self._config(beside)
+            queue = self.free[worker_of(self.memory, beside)]
+        if not queue:
+            raise OutOfService("no free leg" if self.usable else "the media core has not started")
+        index = queue.popleft()
+        block = config_at(self.memory, index)
+        memset(&config, 0, sizeof(Config))
+        config.generation = block.copies[block.version & 1].generation + 1
+        config.flags = LEG_OPEN
+        config.peer = NO_LEG
+        config.telephone_event = -1
+        self._publish(index, &config)
+        return LegRecord(<uint64_t>config.generation << 32 | index, leg_at(self.memory, index).port)
+
+    def describe(self, uint64_t leg, remote):
+        """Tell or change the far end. ValueError: an address that media must not go to, or an unusable key."""
+        cdef Config config = self._config(leg)[0]
+        cdef Endpoint before = config.remote, rtcp_before = config.remote_rtcp
+        reachable = _check_address(remote.address, remote.signalling)
+        rtcp_port = remote.rtcp_port or remote.port
+        if not 0 <= remote.port <= 65535 or not 0 <= rtcp_port <= 65535:
+            raise ValueError("a port is 0 to 65535")
+        if remote.port in self.ports and remote.address == endpoint_text(&self.memory.local)[0]:
+            raise ValueError("the far end names one of our own ports")
+        put_endpoint(&config.remote, _packed(remote.address, remote.port))
+        put_endpoint(&config.remote_rtcp, _packed(remote.address, rtcp_port))
+        memset(&config.signalling, 0, sizeof(Endpoint))
+        if remote.signalling:
+            put_endpoint(&config.signalling, _packed(remote.signalling, 0))
+        config.flags = LEG_OPEN | LEG_DESCRIBED
+        if remote.send and reachable and remote.port:
+            config.flags |= LEG_SEND
+        if remote.receive:
+            config.flags |= LEG_RECEIVE
+        config.telephone_event = remote.telephone_event
+        config.describe_version += 1
+        if not config.remote_version or memcmp(&before, &config.remote, sizeof(Endpoint)) or memcmp(&rtcp_before, &config.remote_rtcp, sizeof(Endpoint)):
+            config.remote_version += 1
+        if remote.crypto_in is not None or remote.crypto_out is not None:
+            raise ValueError("SRTP follows")
+        self._publish(<uint32_t>leg, &config)
+
+    def connect(self, uint64_t a, uint64_t b, a_to_b=None, b_to_a=None):
+        """Relay both ways, mapping payload types. connect(a, a) echoes. What either was connected to before is let go."""
+        self._config(a)
+        self._config(b)
+        if worker_of(self.memory, a) != worker_of(self.memory, b):
+            raise ValueError("the legs of a call are opened beside each other")
+        self._part(a, b)
+        self._part(b, a)
+        self._point(a, b, a_to_b or {})
+        if a != b:
+            self._point(b, a, b_to_a or {})
+
+    cdef _point(self, uint64_t leg, uint64_t peer, mapping):
+        cdef Config config = self._config(leg)[0]
+        cdef int payload
+        config.peer = <uint32_t>peer
+        config.peer_generation = <uint32_t>(peer >> 32)
+        for payload in range(128):
+            config.payload_map[payload] = mapping.get(payload, payload) & 0x7F
+        self._publish(<uint32_t>leg, &config)
+
+    cdef _part(self, uint64_t leg, uint64_t keep):
+        """End what `leg` is connected to, unless it is `keep`."""
+        cdef Config config = self._config(leg)[0], other
+        cdef uint64_t peer = <uint64_t>config.peer_generation << 32 | config.peer
+        if config.peer == NO_LEG or peer == keep:
+            return
+        config.peer = NO_LEG
+        self._publish(<uint32_t>leg, &config)
+        try:
+            other = self._config(peer)[0]
+        except StaleHandle:
+            return
+        if other.peer == <uint32_t>leg and other.peer_generation == leg >> 32:
+            other.peer = NO_LEG
+            self._publish(<uint32_t>peer, &other)
+
+    def disconnect(self, uint64_t leg):
+        self._config(leg)
+        self._part(leg, NO_LEG)
+
+    def close(self, uint64_t leg):
+        """Idempotent as long as the leg is not in use again; returns the final counters."""
+        cdef uint32_t index = <uint32_t>leg
+        cdef Config config
+        final = self.stats(leg)
+        try:
+            self._config(leg)
+        except StaleHandle:
+            return final
+        self._part(leg, NO_LEG)
+        memset(&config, 0, sizeof(Config))
+        config.generation = <uint32_t>(leg >> 32)
+        config.peer = NO_LEG
+        self._publish(index, &config)
+        self.free[index % self.memory.workers].append(index)
+        return final
+
+    def legs(self):
+        """The open legs."""
+        cdef uint32_t index
+        out = []
+        for index in range(self.memory.legs):
+            block = config_at(self.memory, index)
+            config = &block.copies[block.version & 1]
+            if config.flags & LEG_OPEN:
+                out.append(<uint64_t>config.generation << 32 | index)
+        return out
+
+    def stats(self, uint64_t leg):
+        """The counters of a leg, open or just closed. StaleHandle: it is in use again."""
+        cdef uint32_t index = <uint32_t>leg
+        cdef Leg record
+        cdef uint64_t now = clock_now()
+        if index >= self.memory.legs or config_at(self.memory, index).copies[config_at(self.memory, index).version & 1].generation != leg >> 32:
+            raise StaleHandle(f"leg {index} is closed")
+        record = leg_at(self.memory, index)[0]
+        if record.generation != leg >> 32:  # the worker has not come to it yet
+            memset(&record, 0, sizeof(Leg))
+        return _stats(&record, now)
+
+    # ---- figures
+    def counters(self):
+        """legs, legs_free, rtp_ports, flows, packets_in, packets_out, dropped, stray, events_lost, generation."""
+        cdef uint32_t worker
+        cdef WorkerCounters *c
+        total = {"packets_in": 0, "packets_out": 0, "dropped": 0, "stray": 0, "events_lost": 0}
+        for worker in range(self.memory.workers):
+            c = counters_at(self.memory, worker)
+            total["packets_in"] += c.packets_in
+            total["packets_out"] += c.packets_out
+            total["dropped"] += c.dropped
+            total["stray"] += c.stray
+            total["events_lost"] += event_ring(self.memory, worker).dropped
+        if self.memory.usable != self.usable:
+            self._find_free()
+        free = sum(map(len, self.free))
+        return {"legs": self.usable - free, "legs_free": free, "rtp_ports": 2 * self.usable, "flows": 0, **total, "generation": self.memory.generation}
+
+    def datapath(self):
+        return (<bytes>self.memory.datapath).decode()
+
+
+cdef _age(uint64_t last, uint64_t now):
+    return -1 if last == 0 else max(0, <int64_t>(now - last) // 1000000)
+
+
+cdef _stats(Leg *leg, uint64_t now):
+    r, s = leg.received, leg.sent
+    clock = r.clock or 8000
+    received = Direction(r.packets, r.bytes, r.lost, r.reordered, r.duplicates, r.jitter / 16 * 1000 / clock, _age(r.last, now),
+                         leg.rtcp_received, leg.dropped_source, leg.dropped_auth, leg.dropped_other)
+    sent = Direction(s.packets, s.bytes, leg.reported_lost, 0, 0, leg.reported_jitter * 1000 / clock, _age(s.last, now),
+                     s.rtcp, 0, 0, s.failed)
+    return LegStats(received, sent, leg.locked != 0, bool(leg.secure_in and leg.secure_out), endpoint_text(&leg.to))
