@@ -46,13 +46,17 @@ cdef struct rtp_header:
     int32_t offset            # where the payload begins
     int32_t length            # of the payload, padding removed
 
+cdef enum:
+    SOURCE_SEQUENCE = 1
+    SOURCE_TRANSIT = 2
+
 cdef struct rtp_source:       # RFC 3550 A.1, A.3, A.8: what is known of one sender
     uint32_t ssrc
     uint32_t cycles           # sequence number cycles, already shifted by 16
     uint32_t base_seq
     uint32_t bad_seq          # the sequence that would confirm a restart; RTP_SEQ_MOD + 1: none
     uint16_t max_seq
-    uint16_t started          # 0 until the first packet
+    uint16_t started          # SOURCE_SEQUENCE, SOURCE_TRANSIT: what of this is known
     uint32_t received
     uint32_t expected_prior
     uint32_t received_prior
@@ -60,6 +64,7 @@ cdef struct rtp_source:       # RFC 3550 A.1, A.3, A.8: what is known of one sen
     uint32_t duplicates
     uint32_t transit
     uint32_t jitter           # in 1/16 of a timestamp unit, as A.8 keeps it
+    int32_t lost_before       # under earlier SSRCs and sequences of this source
     uint64_t seen             # which of the 64 sequence numbers up to max_seq have come (bit 0: max_seq)
 
 cdef enum rtp_arrival:        # what rtp_source_update made of a packet
@@ -77,6 +82,13 @@ cdef struct rtcp_report:      # one report block (RFC 3550 6.4.1)
     uint32_t jitter
     uint32_t last_sr
     uint32_t delay            # since last SR, 1/65536 s
+
+cdef struct rtcp_sender:      # sender info of an SR
+    uint32_t ssrc
+    uint64_t ntp              # 32.32 seconds since 1900
+    uint32_t rtp_time
+    uint32_t packets
+    uint32_t octets
 
 cdef struct rtcp_walk:        # position in a compound packet
     const uint8_t *data
@@ -170,3 +182,20 @@ cdef inline int32_t rtp_lost(const rtp_source *source) noexcept nogil:
     cdef int64_t lost = <int64_t>(rtp_extended(source) - source.base_seq + 1) - <int64_t>source.received
     return <int32_t>(0x7FFFFF if lost > 0x7FFFFF else -0x800000 if lost < -0x800000 else lost)
 
+# A fresh rtp_source is all zero. start: after an SSRC change; counters of reordered, duplicates and lost_before go on.
+cdef void rtp_source_start(rtp_source *source, uint32_t ssrc) noexcept nogil
+cdef rtp_arrival rtp_source_update(rtp_source *source, uint16_t sequence) noexcept nogil
+# arrival: the packet's arrival in the units of its timestamps; jitter >> 4 is what is reported
+cdef void rtp_source_jitter(rtp_source *source, uint32_t timestamp, uint32_t arrival) noexcept nogil
+cdef uint8_t rtp_fraction_lost(rtp_source *source) noexcept nogil             # since the last call, in 1/256
+
+cdef void rtcp_begin(rtcp_walk *walk, const uint8_t *p, int32_t size) noexcept nogil
+cdef int rtcp_next(rtcp_walk *walk) noexcept nogil                            # 1: a part, 0: the end, -1: malformed from here on
+cdef int rtcp_read_sender(const rtcp_walk *walk, rtcp_sender *sender) noexcept nogil              # 0, -1: the part is no whole SR
+cdef int rtcp_read_report(const rtcp_walk *walk, int number, rtcp_report *report) noexcept nogil  # 0, -1: no such block
+
+# Builders: octets written, or -1 if `cap` is too small. A NULL sender writes an RR. A compound is one after the other.
+cdef int32_t rtcp_write_report(uint8_t *out, int32_t cap, uint32_t ssrc, const rtcp_sender *sender,
+                               const rtcp_report *reports, int count) noexcept nogil
+cdef int32_t rtcp_write_cname(uint8_t *out, int32_t cap, uint32_t ssrc, const uint8_t *name, int length) noexcept nogil
+cdef int32_t rtcp_write_bye(uint8_t *out, int32_t cap, uint32_t ssrc) noexcept nogil

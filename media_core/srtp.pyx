@@ -19,7 +19,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset, strcmp
 
 from media_core.errors cimport raise_packet_error
-from media_core.rtp cimport RTCP_HEADER, htobe32, htobe64, load16, load32, rtp_payload_offset, store32
+from media_core.rtp cimport RTCP_HEADER, RTP_HEADER, htobe32, htobe64, load16, load32, rtp_payload_offset, store32
 
 cdef enum:
     SRTP_MAGIC = 0x53525450
@@ -29,6 +29,7 @@ cdef enum:
     WINDOW = 128
     MB_HMAC_LEAST = 4         # fewer packets than this are hashed one by one: a burst fills lanes that stay empty
     SUITES = 6
+    LATE_START = 4096         # sequence numbers after a wrap at which a stream may first be heard: 80 s of 20 ms packets
     AHEAD = 6                 # contexts fetched ahead of the packet worked on
     PROOF = 20                # packets an engine is tried with; more than the widest burst has lanes
 
@@ -540,8 +541,9 @@ cdef int32_t open_gcm(srtp_engine *engine, srtp_job *job, int32_t size, int32_t 
     return size
 
 
-cdef int32_t open_packet(srtp_engine *engine, srtp_job *job) noexcept nogil:
-    """First pass over an incoming packet. GCM: finish it. CM: leave it waiting and return its present length."""
+cdef int32_t open_packet(srtp_engine *engine, srtp_job *job, uint32_t first_roc) noexcept nogil:
+    """First pass over an incoming packet. GCM: finish it. CM: leave it waiting and return its present length. `first_roc` is
+    the ROC of a stream that has none yet."""
     cdef srtp_ctx *ctx = job.ctx
     cdef int32_t size = job.len - ctx.tag_len - ctx.mki_len
     cdef int32_t offset = rtp_payload_offset(job.buf, size)
@@ -558,6 +560,7 @@ cdef int32_t open_packet(srtp_engine *engine, srtp_job *job) noexcept nogil:
     status = next_index(ctx, ssrc, load16(job.buf + 2), &index, &stream)
     if status < 0:
         return status
+    index += <uint64_t>first_roc << 16
     if ctx.gcm:
         return open_gcm(engine, job, size, offset, ssrc, index, stream)
     p = &engine.batch[engine.waiting]
@@ -567,6 +570,27 @@ cdef int32_t open_packet(srtp_engine *engine, srtp_job *job) noexcept nogil:
     memcpy(p.saved, job.buf + size, 4)
     store32(job.buf + size, <uint32_t>(index >> 16))
     return job.len
+
+
+cdef inline bint is_first(const srtp_job *job) noexcept nogil:
+    """Is this the first packet of its SSRC (so far as anybody can tell before it is checked)?"""
+    cdef srtp_stream *stream
+    if job.len < RTP_HEADER:
+        return False
+    stream = find_stream(job.ctx, load32(job.buf + 8))
+    return stream == NULL or not stream.state & STREAM_RTP
+
+
+cdef void open_first(srtp_engine *engine, srtp_job *job) noexcept nogil:
+    """A stream's first packet sets the index all later ones are estimated from, so it goes through alone. If its sequence number has
+    just wrapped, we may have missed the packets before, with the signalling or the source not settled yet: then the ROC is 1."""
+    cdef int32_t size = job.len
+    job.len = open_packet(engine, job, 0)
+    open_waiting(engine)
+    if job.len == SRTP_AUTH_FAILED and load16(job.buf + 2) < LATE_START:
+        job.len = size
+        job.len = open_packet(engine, job, 1)
+        open_waiting(engine)
 
 
 cdef void srtp_protect_batch(srtp_engine *engine, srtp_job *jobs, uint32_t count) noexcept nogil:
@@ -584,25 +608,19 @@ cdef void srtp_protect_batch(srtp_engine *engine, srtp_job *jobs, uint32_t count
 
 cdef void srtp_unprotect_batch(srtp_engine *engine, srtp_job *jobs, uint32_t count) noexcept nogil:
     cdef uint32_t i
-    cdef bint known
     for i in range(min(count, <uint32_t>AHEAD)):
         prefetch(&jobs[i])
     for i in range(count):
         if i + AHEAD < count:
             prefetch(&jobs[i + AHEAD])
-        # A stream's first packet sets the index all others are estimated from: let it through alone.
-        known = jobs[i].len < 12 or has_rtp(jobs[i].ctx, load32(jobs[i].buf + 8))
-        if not known:
+        if is_first(&jobs[i]):
             open_waiting(engine)
-        jobs[i].len = open_packet(engine, &jobs[i])
-        if engine.waiting == SRTP_BATCH or not known:
+            open_first(engine, &jobs[i])
+            continue
+        jobs[i].len = open_packet(engine, &jobs[i], 0)
+        if engine.waiting == SRTP_BATCH:
             open_waiting(engine)
     open_waiting(engine)
-
-
-cdef inline bint has_rtp(srtp_ctx *ctx, uint32_t ssrc) noexcept nogil:
-    cdef srtp_stream *stream = find_stream(ctx, ssrc)
-    return stream != NULL and stream.state & STREAM_RTP
 
 
 cdef int32_t srtp_protect(srtp_engine *engine, srtp_ctx *ctx, uint8_t *buf, int32_t size, int32_t cap) noexcept nogil:
@@ -616,8 +634,11 @@ cdef int32_t srtp_protect(srtp_engine *engine, srtp_ctx *ctx, uint8_t *buf, int3
 cdef int32_t srtp_unprotect(srtp_engine *engine, srtp_ctx *ctx, uint8_t *buf, int32_t size) noexcept nogil:
     cdef srtp_job job
     job.ctx, job.buf, job.len, job.cap = ctx, buf, size, size
-    job.len = open_packet(engine, &job)
-    open_waiting(engine)
+    if is_first(&job):
+        open_first(engine, &job)
+    else:
+        job.len = open_packet(engine, &job, 0)
+        open_waiting(engine)
     return job.len
 
 
