@@ -320,11 +320,10 @@ def _formats(words: list[str], section: _Section) -> tuple[Format, ...]:
             if number.isascii() and number.isdigit() and len(number) < 4:
                 parameters[int(number)] = text.strip()
     found: dict[int, Format] = {}
-    for word in words:
-        if not word.isascii() or not word.isdigit() or len(word) > 3 or int(word) > 127:
+    for payload_type in words:
+        if not payload_type.isascii() or not payload_type.isdigit() or len(payload_type) > 3 or int(payload_type) > 127:
             raise PeerError(400, "Malformed payload type")
-        number = int(word)
-        static = STATIC.get(number, ("", 0))
-        name, rate, channels = maps.get(number) or (*static, 1)
-        found.setdefault(number, Format(number, name, rate, channels, parameters.get(number, "")))
+        pt = int(payload_type)
+        name, rate, channels = maps.get(pt) or (*STATIC.get(pt, ("", 0)), 1)
+        found.setdefault(pt, Format(pt, name, rate, channels, parameters.get(pt, "")))
     return tuple(found.values())
