@@ -1,27 +1,352 @@
-"""The only use-cases that change anything: validate, licence, save, announce."""
+"""The only use-cases that change anything: validate, licence, save, announce.
+
+Every change is a journal row with its author. Nothing here knows the page or the command line; both call these.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
-from appliance.model import Record, Snapshot
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from appliance import licensing
+from appliance.model import (
+    Extension,
+    Line,
+    Problem,
+    Record,
+    Refused,
+    Settings,
+    Snapshot,
+    User,
+    check,
+    make,
+    next_number,
+)
+from appliance.store import Change, Conflict, JournalRow, Store
+
+Verb = Literal["see", "change"]
+# What a role may do on the admin page: default deny.
+POLICY: Mapping[str, frozenset[Verb]] = {
+    "none": frozenset(),
+    "read-only": frozenset({"see"}),
+    "full": frozenset({"see", "change"}),
+}
+
+SHORTEST_PASSWORD = 10
+LONGEST_PASSWORD = 256
+LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that look alike
+MOST_LINES = 10
+TRIES = 5  # of a save, when others save at the same time
+
+
+class NotFound(Exception):
+    """There is no such record (any more)."""
+
+
+def allowed(role: str, verb: Verb) -> bool:
+    return verb in POLICY.get(role, frozenset())
+
+
+def generate_sip_password() -> str:
+    """24 characters, about 139 bits."""
+    return "".join(secrets.choice(LETTERS) for _ in range(24))
 
 
 class Admin:
-    def __init__(self, store, announce, limits) -> None: ...  # store.Store; announce(revision) -> None; limits() -> licensing.Limits
+    def __init__(
+        self,
+        store: Store,
+        announce: Callable[[int], None] = lambda revision: None,
+        limits: Callable[[], licensing.Limits] = licensing.Limits,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._announce = announce
+        self._limits = limits
+        self._now = now
+        self._hasher = PasswordHasher()
+        self._nobody = self._hasher.hash(
+            secrets.token_urlsafe(16)
+        )  # so that an unknown user costs as much as a known one
+        self._lock = threading.RLock()
+        self._snapshot = store.load()
 
     @property
-    def snapshot(self) -> Snapshot: ...  # the newest saved one
-    def create(self, kind: str, values: Mapping[str, Any], who: str) -> Record: ...  # extension: also makes its first line
-    def update(self, kind: str, key: str, values: Mapping[str, Any], who: str) -> Record: ...
-    def delete(self, kind: str, key: str, who: str) -> None: ...  # an extension takes its lines along
-    def consequences(self, kind: str, key: str) -> list[str]: ...  # what deleting would break, in sentences
-    def suggest_number(self) -> str: ...
-    def reveal_sip_password(self, line: str, who: str) -> str: ...  # audited in the journal
-    def renew_sip_password(self, line: str, who: str) -> str: ...
-    def set_password(self, user: str, password: str, who: str) -> None: ...
-    def authenticate(self, username: str, password: str) -> Any: ...  # User or None; constant work
-    def complete_setup(self, *, username: str, full_name: str, password: str, first_extension: str, country: str) -> Any: ...  # first administrator; refused when completed
-    def journal(self, *, limit: int = 100, before: int | None = None) -> list[Any]: ...  # newest first
-    def licence_usage(self) -> Any: ...  # users, extensions, limits, what counts, in words
+    def snapshot(self) -> Snapshot:
+        """The newest saved one, also when another process saved it."""
+        with self._lock:
+            if self._store.revision() != self._snapshot.revision:
+                self._snapshot = self._store.load()
+            return self._snapshot
+
+    def create(self, kind: str, values: Mapping[str, Any], who: str) -> Record:
+        """Save a new record; an extension gets its first line with it. Refused tells what is wrong, field by field."""
+
+        def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
+            if kind == "settings":
+                raise Refused(Problem("", "There is one settings record; change it instead."))
+            record = make(kind, {**values, "id": _new_id()})
+            _demand(check(kind, record, snapshot))
+            licensing.check_adding(kind, snapshot, self._limits())
+            changes = [Change(kind, record.id, record)]
+            if isinstance(record, Extension):
+                changes.append(_line_change(record, snapshot))
+            if isinstance(record, Line) and len(snapshot.lines_of.get(record.extension, ())) >= MOST_LINES:
+                raise Refused(Problem("", f"An extension has at most {MOST_LINES} lines."))
+            return record, changes
+
+        return self._save(plan, who)
+
+    def add_line(self, extension: str, values: Mapping[str, Any], who: str) -> Record:
+        """One more line, with a generated password and, unless given, the next free SIP username (100-2, 100-3, …)."""
+        snapshot = self.snapshot
+        owner = self._find(snapshot, "extension", extension)
+        assert isinstance(owner, Extension)
+        return self.create(
+            "line",
+            {
+                "sip_username": _free_username(owner.number, snapshot),
+                "sip_password": generate_sip_password(),
+                **values,
+                "extension": extension,
+            },
+            who,
+        )
+
+    def update(self, kind: str, key: str, values: Mapping[str, Any], who: str) -> Record:
+        """Change the given fields. The first line's SIP username follows the number while it equals it."""
+
+        def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
+            old = snapshot.settings if kind == "settings" else self._find(snapshot, kind, key)
+            record = make(kind, {**old.model_dump(), **values, "id": old.id})
+            _demand(check(kind, record, snapshot))
+            if isinstance(old, User) and isinstance(record, User):
+                _demand(_last_administrator(old, record, snapshot))
+            changes = [Change(kind, record.id, record)] if record != old else []
+            if isinstance(record, Extension) and isinstance(old, Extension) and record.number != old.number:
+                changes += _follow_number(old, record, snapshot)
+            return record, changes
+
+        return self._save(plan, who)
+
+    def delete(self, kind: str, key: str, who: str) -> None:
+        """An extension takes its lines along; a user leaves the extensions, which then stand alone."""
+
+        def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
+            record = self._find(snapshot, kind, key)
+            changes = [Change(kind, key, None)]
+            if isinstance(record, Extension):
+                changes += [Change("line", line.id, None) for line in snapshot.lines_of[key]]
+            elif isinstance(record, User):
+                _demand(_last_administrator(record, None, snapshot))
+                changes += [
+                    Change("extension", each.id, each.model_copy(update={"user": ""}))
+                    for each in snapshot.extensions.values()
+                    if each.user == key
+                ]
+            elif isinstance(record, Line) and len(snapshot.lines_of[record.extension]) == 1:
+                raise Refused(Problem("", "An extension keeps at least one line. Delete the extension instead."))
+            elif isinstance(record, Settings):
+                raise Refused(Problem("", "The settings cannot be deleted."))
+            return record, changes
+
+        self._save(plan, who)
+
+    def consequences(self, kind: str, key: str) -> list[str]:
+        """What deleting would break, in sentences."""
+        snapshot = self.snapshot
+        record = self._find(snapshot, kind, key)
+        found: list[str] = []
+        if isinstance(record, Extension):
+            count = len(snapshot.lines_of[key])
+            found.append(f"Nobody can dial {record.number} any more.")
+            found.append(
+                f"The phone that uses it loses its login (SIP username {snapshot.lines_of[key][0].sip_username})."
+                if count == 1
+                else f"{count} lines lose their login: their phones can neither call nor be called."
+            )
+            if record.user and (user := snapshot.users.get(record.user)) is not None:
+                rest = sum(each.user == record.user for each in snapshot.extensions.values()) - 1
+                found.append(
+                    f"{user.full_name or user.username} keeps {rest} other extensions."
+                    if rest
+                    else f"{user.full_name or user.username} has no extension then."
+                )
+        elif isinstance(record, User):
+            owned = sorted(each.number for each in snapshot.extensions.values() if each.user == key)
+            found.append(f"{record.username} can no longer log in.")
+            if owned:
+                found.append(
+                    f"The extensions {', '.join(owned)} stay and belong to nobody."
+                    if len(owned) > 1
+                    else f"The extension {owned[0]} stays and belongs to nobody."
+                )
+        elif isinstance(record, Line):
+            found.append(f"The phone with the SIP username {record.sip_username} can neither call nor be called.")
+        return found
+
+    def suggest_number(self) -> str:
+        return next_number(self.snapshot)
+
+    def reveal_sip_password(self, line: str, who: str) -> str:
+        """The password in clear; who looked is written to the journal."""
+        found: list[Line] = []
+
+        def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
+            record = self._find(snapshot, "line", line)
+            assert isinstance(record, Line)
+            found[:] = [record]
+            return record, []
+
+        self._save(plan, who, audit=("line", line, "SIP password shown"))
+        return found[0].sip_password
+
+    def renew_sip_password(self, line: str, who: str) -> str:
+        """A fresh password; the phone has to be given it before it can register again."""
+        password = generate_sip_password()
+        self.update("line", line, {"sip_password": password}, who)
+        return password
+
+    def set_password(self, user: str, password: str, who: str) -> None:
+        record = self._find(self.snapshot, "user", user)
+        assert isinstance(record, User)
+        _demand(_weak(password, record.username))
+        self.update("user", user, {"password_hash": self._hasher.hash(password)}, who)
+
+    def authenticate(self, username: str, password: str) -> User | None:
+        """The user whose login this is. Takes as long for unknown names as for known ones."""
+        user = next(
+            (each for each in self.snapshot.users.values() if each.username.lower() == username.strip().lower()), None
+        )
+        usable = user is not None and bool(user.password_hash)
+        try:
+            self._hasher.verify(user.password_hash if usable and user else self._nobody, password[:LONGEST_PASSWORD])
+        except (VerificationError, InvalidHashError):
+            return None
+        return user if usable else None
+
+    def complete_setup(
+        self, *, username: str, full_name: str, password: str, first_extension: str, country: str
+    ) -> User:
+        """The end of the first-run wizard: settings and the first administrator in one save. Refused once it has been done."""
+
+        def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
+            if snapshot.settings.completed or snapshot.users:
+                raise Refused(Problem("", "This box has been set up already."))
+            settings = make(
+                "settings",
+                {
+                    **snapshot.settings.model_dump(),
+                    "completed": True,
+                    "country": country,
+                    "first_extension": first_extension,
+                    "id": "settings",
+                },
+            )
+            user = make("user", {"username": username, "full_name": full_name, "role": "full", "id": _new_id()})
+            _demand(
+                [*check("settings", settings, snapshot), *check("user", user, snapshot), *_weak(password, username)]
+            )
+            user = user.model_copy(update={"password_hash": self._hasher.hash(password)})
+            return user, [Change("settings", "settings", settings), Change("user", user.id, user)]
+
+        user = self._save(plan, username or "setup")
+        assert isinstance(user, User)
+        return user
+
+    def journal(self, *, limit: int = 100, before: int | None = None) -> list[JournalRow]:
+        """Newest first."""
+        return self._store.journal(limit, before)
+
+    def licence_usage(self) -> licensing.Usage:
+        return licensing.usage(self.snapshot, self._limits())
+
+    def _find(self, snapshot: Snapshot, kind: str, key: str) -> Record:
+        record = snapshot.of(kind).get(key)
+        if record is None:
+            raise NotFound(f"This {kind} does not exist (any more).")
+        return record
+
+    def _save(
+        self,
+        plan: Callable[[Snapshot], tuple[Record, list[Change]]],
+        who: str,
+        audit: tuple[str, str, str] | None = None,
+    ) -> Record:
+        """Plan on the newest snapshot and save; plan again when another process was faster."""
+        with self._lock:
+            for attempt in range(TRIES):
+                snapshot = self.snapshot
+                record, changes = plan(snapshot)
+                if not changes and audit is None:
+                    return record
+                try:
+                    revision = self._store.save(changes, who, self._now(), snapshot.revision, [audit] if audit else [])
+                except Conflict:
+                    if attempt == TRIES - 1:
+                        raise
+                    continue
+                break
+        if changes:
+            self._announce(revision)
+        return record
+
+
+def _new_id() -> str:
+    return secrets.token_hex(8)
+
+
+def _demand(problems: Sequence[Problem]) -> None:
+    if problems:
+        raise Refused(*problems)
+
+
+def _free_username(number: str, snapshot: Snapshot) -> str:
+    name, count = number, 1
+    while name in snapshot.line_by_sip_username:
+        count += 1
+        name = f"{number}-{count}"
+    return name
+
+
+def _line_change(extension: Extension, snapshot: Snapshot) -> Change:
+    line = Line(
+        id=_new_id(),
+        extension=extension.id,
+        sip_username=_free_username(extension.number, snapshot),
+        sip_password=generate_sip_password(),
+    )
+    return Change("line", line.id, line)
+
+
+def _follow_number(old: Extension, new: Extension, snapshot: Snapshot) -> list[Change]:
+    lines = [line for line in snapshot.lines_of[old.id] if line.sip_username == old.number]
+    return [
+        Change("line", line.id, line.model_copy(update={"sip_username": _free_username(new.number, snapshot)}))
+        for line in lines
+    ]
+
+
+def _weak(password: str, username: str) -> list[Problem]:
+    if len(password) < SHORTEST_PASSWORD:
+        return [Problem("password", f"A password needs at least {SHORTEST_PASSWORD} characters.")]
+    if len(password) > LONGEST_PASSWORD:
+        return [Problem("password", f"A password has at most {LONGEST_PASSWORD} characters.")]
+    if username and username.lower() in password.lower() and len(password) < len(username) + SHORTEST_PASSWORD:
+        return [Problem("password", "The password must not be the user name with a few characters.")]
+    if len(set(password)) < 4:
+        return [Problem("password", "Use more than three different characters.")]
+    return []
+
+
+def _last_administrator(old: User, new: User | None, snapshot: Snapshot) -> list[Problem]:
+    others = any(user.role == "full" and user.id != old.id for user in snapshot.users.values())
+    if old.role == "full" and (new is None or new.role != "full") and not others:
+        return [Problem("role", "This is the only administrator: make somebody else one first.")]
+    return []

@@ -6,12 +6,17 @@ One declaration feeds the database, the forms, the command line and the docs: ea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from appliance import countries
 
 Role = Literal["none", "read-only", "full"]
 Encrypt = Literal["required", "preferred", "off"]
@@ -30,7 +35,12 @@ class Record(BaseModel):
 class User(Record):
     title = "User"
     secret_fields = frozenset({"password_hash"})
-    username: str = Field(default="", title="User name", description="For logging in. Letters, digits, dot, dash, underscore.", max_length=64)
+    username: str = Field(
+        default="",
+        title="User name",
+        description="For logging in. Letters, digits, dot, dash, underscore.",
+        max_length=64,
+    )
     full_name: str = Field(default="", title="Full name", description="Shown on phones and pages.", max_length=80)
     role: Role = Field(default="none", title="Administration", description="What this person may do on this page.")
     password_hash: str = Field(default="", json_schema_extra={"hidden": True})
@@ -38,7 +48,9 @@ class User(Record):
 
 class Extension(Record):
     title = "Extension"
-    number: str = Field(default="", title="Number", description="What others dial. The next unused number is suggested.", max_length=12)
+    number: str = Field(
+        default="", title="Number", description="What others dial. The next unused number is suggested.", max_length=12
+    )
     name: str = Field(default="", title="Name", description="Shown on the phone that is called.", max_length=80)
     user: str = Field(default="", title="User", description="Whose extension this is; may stay empty.")
     encrypt: Encrypt = Field(
@@ -46,7 +58,9 @@ class Extension(Record):
         title="Encrypt communication (TLS and SRTP)",
         description="Required: phones must register over TLS and talk over SRTP. Preferred: encrypted when the phone can. Off: never.",
     )
-    ring_seconds: int = Field(default=60, title="Ring for", description="Seconds until the caller is told that nobody answers.", ge=5, le=600)
+    ring_seconds: int = Field(
+        default=60, title="Ring for", description="Seconds until the caller is told that nobody answers.", ge=5, le=600
+    )
 
 
 class Line(Record):
@@ -55,9 +69,21 @@ class Line(Record):
     title = "Line"
     secret_fields = frozenset({"sip_password"})
     extension: str = Field(default="", title="Extension", json_schema_extra={"hidden": True})
-    sip_username: str = Field(default="", title="SIP username", description="What the phone registers with. The first line's is the number.", max_length=64)
-    sip_password: str = Field(default="", title="SIP password", description="Generated. Click the key to show it; that is written down.", max_length=128)
-    label: str = Field(default="", title="Label", description="Which phone this is, for example desk or mobile.", max_length=40)
+    sip_username: str = Field(
+        default="",
+        title="SIP username",
+        description="What the phone registers with. The first line's is the number.",
+        max_length=64,
+    )
+    sip_password: str = Field(
+        default="",
+        title="SIP password",
+        description="Generated. Click the key to show it; that is written down.",
+        max_length=128,
+    )
+    label: str = Field(
+        default="", title="Label", description="Which phone this is, for example desk or mobile.", max_length=40
+    )
 
 
 class Settings(Record):
@@ -66,8 +92,18 @@ class Settings(Record):
     title = "Settings"
     completed: bool = Field(default=False, json_schema_extra={"hidden": True})  # the first-run wizard has ended
     country: str = Field(default="", title="Country", description="Sets tones and emergency numbers.", max_length=2)
-    first_extension: str = Field(default="100", title="First extension", description="Where numbering starts: 10 for two digits, 100 for three.", max_length=6)
-    realm: str = Field(default="switchroom", title="SIP realm", description="Part of every phone's login; changing it makes phones log in again.", max_length=64)
+    first_extension: str = Field(
+        default="100",
+        title="First extension",
+        description="Where numbering starts: 10 for two digits, 100 for three.",
+        max_length=6,
+    )
+    realm: str = Field(
+        default="switchroom",
+        title="SIP realm",
+        description="Part of every phone's login; changing it makes phones log in again.",
+        max_length=64,
+    )
     echo_number: str = Field(default="*60", title="Echo test", description="Dial it, hear yourself.", max_length=12)
 
 
@@ -90,33 +126,188 @@ class Refused(Exception):
         self.problems = problems
 
 
+def _empty() -> Mapping[str, Mapping[str, Record]]:
+    return MappingProxyType({})
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """All records at one revision, with the indexes calls need. Never changed; a change is a new snapshot."""
 
     revision: int = 0
-    records: Mapping[str, Mapping[str, Any]] = None  # type: ignore[assignment]  # kind -> id -> record
+    records: Mapping[str, Mapping[str, Record]] = dataclass_field(default_factory=_empty)  # kind -> id -> record
+
+    def of(self, kind: str) -> Mapping[str, Record]:
+        """The records of a kind by id; empty when there are none."""
+        return self.records.get(kind, MappingProxyType({}))
 
     @cached_property
-    def settings(self) -> Settings: ...  # the defaults when none is stored
+    def settings(self) -> Settings:
+        """The defaults when none is stored."""
+        record = self.of("settings").get("settings")
+        return record if isinstance(record, Settings) else Settings(id="settings")
+
     @cached_property
-    def users(self) -> Mapping[str, User]: ...
+    def users(self) -> Mapping[str, User]:
+        return cast(Mapping[str, User], self.of("user"))
+
     @cached_property
-    def extensions(self) -> Mapping[str, Extension]: ...
+    def extensions(self) -> Mapping[str, Extension]:
+        return cast(Mapping[str, Extension], self.of("extension"))
+
     @cached_property
-    def lines(self) -> Mapping[str, Line]: ...
+    def lines(self) -> Mapping[str, Line]:
+        return cast(Mapping[str, Line], self.of("line"))
+
     @cached_property
-    def extension_by_number(self) -> Mapping[str, Extension]: ...
+    def extension_by_number(self) -> Mapping[str, Extension]:
+        return MappingProxyType({extension.number: extension for extension in self.extensions.values()})
+
     @cached_property
-    def line_by_sip_username(self) -> Mapping[str, Line]: ...
+    def line_by_sip_username(self) -> Mapping[str, Line]:
+        return MappingProxyType({line.sip_username: line for line in self.lines.values()})
+
     @cached_property
-    def lines_of(self) -> Mapping[str, tuple[Line, ...]]: ...  # extension id -> its lines
+    def lines_of(self) -> Mapping[str, tuple[Line, ...]]:
+        """Extension id to its lines, in the order in which they were made."""
+        found: dict[str, list[Line]] = {key: [] for key in self.extensions}
+        for line in self.lines.values():
+            found.setdefault(line.extension, []).append(line)
+        return MappingProxyType({key: tuple(lines) for key, lines in found.items()})
+
     @cached_property
-    def dial_plan(self) -> Mapping[str, str]: ...  # every number in use -> what uses it, in words
-    def with_record(self, kind: str, record: Record) -> Snapshot: ...
-    def without(self, kind: str, id: str) -> Snapshot: ...
+    def dial_plan(self) -> Mapping[str, str]:
+        """Every number in use and what uses it, in words."""
+        plan = {self.settings.echo_number: "the echo test"}
+        for number in countries.emergency_numbers(self.settings.country):
+            plan[number] = "emergency calls"
+        for extension in self.extensions.values():
+            plan[extension.number] = f"extension {extension.number}" + (
+                f" ({extension.name})" if extension.name else ""
+            )
+        return MappingProxyType(plan)
+
+    def with_record(self, kind: str, record: Record) -> Snapshot:
+        return Snapshot(
+            self.revision,
+            MappingProxyType({**self.records, kind: MappingProxyType({**self.of(kind), record.id: record})}),
+        )
+
+    def without(self, kind: str, id: str) -> Snapshot:
+        rest = {key: record for key, record in self.of(kind).items() if key != id}
+        return Snapshot(self.revision, MappingProxyType({**self.records, kind: MappingProxyType(rest)}))
+
+
+def next_number(snapshot: Snapshot) -> str:
+    """The lowest unused extension number from the first one on."""
+    first = snapshot.settings.first_extension
+    number = int(first)
+    while str(number).zfill(len(first)) in snapshot.dial_plan:
+        number += 1
+    return str(number).zfill(len(first))
+
+
+def make(kind: str, values: Mapping[str, Any]) -> Record:
+    """A record of the kind; Refused with a problem per field when values do not fit it."""
+    if kind not in KINDS:
+        raise Refused(Problem("", f"There is no such thing as {kind}."))
+    try:
+        return KINDS[kind](**values)
+    except ValidationError as error:
+        raise Refused(*(_problem(KINDS[kind], detail) for detail in error.errors())) from None
+
+
+def _problem(kind: type[Record], detail: Any) -> Problem:
+    name = str(detail["loc"][0]) if detail["loc"] else ""
+    title = (kind.model_fields[name].title or name) if name in kind.model_fields else name
+    context = detail.get("ctx", {})
+    words = {
+        "string_too_long": f"{title} is too long: at most {context.get('max_length')} characters.",
+        "greater_than_equal": f"{title} must be at least {context.get('ge')}.",
+        "less_than_equal": f"{title} must be at most {context.get('le')}.",
+        "int_parsing": f"{title} must be a whole number.",
+        "literal_error": f"{title} must be one of {context.get('expected')}.",
+        "extra_forbidden": f"There is no field {name}.",
+    }
+    return Problem(name, words.get(detail["type"], f"{title}: {detail['msg']}."))
+
+
+NUMBER = re.compile(r"[0-9]{1,12}")
+SERVICE_NUMBER = re.compile(r"[*#0-9]{1,12}")
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SHORTEST_SIP_PASSWORD = 12
 
 
 def check(kind: str, record: Record, snapshot: Snapshot) -> list[Problem]:
     """What the record's fields alone cannot tell: numbers in use (with the name of what uses them), dangling references, …"""
-    raise NotImplementedError
+    problems = [
+        Problem(name, "Control characters are not allowed here.")
+        for name, value in record
+        if isinstance(value, str) and any(ord(letter) < 32 or ord(letter) == 127 for letter in value)
+    ]
+    rest = snapshot.without(kind, record.id) if record.id else snapshot
+    return problems + list(CHECKS[kind](record, rest))
+
+
+def _check_user(user: User, rest: Snapshot) -> Iterable[Problem]:
+    if not SAFE_NAME.fullmatch(user.username):
+        yield Problem(
+            "username",
+            "A user name starts with a letter or digit and has only letters, digits, dot, dash and underscore.",
+        )
+    elif any(other.username.lower() == user.username.lower() for other in rest.users.values()):
+        yield Problem("username", f"The user name {user.username} is taken.")
+
+
+def _check_extension(extension: Extension, rest: Snapshot) -> Iterable[Problem]:
+    if not NUMBER.fullmatch(extension.number):
+        yield Problem("number", "An extension number has 1 to 12 digits.")
+    elif (used_by := rest.dial_plan.get(extension.number)) is not None:
+        yield Problem("number", f"{extension.number} is in use by {used_by}.")
+    if extension.user and extension.user not in rest.users:
+        yield Problem("user", "This user does not exist (any more).")
+
+
+def _check_line(line: Line, rest: Snapshot) -> Iterable[Problem]:
+    if line.extension not in rest.extensions:
+        yield Problem("extension", "This extension does not exist (any more).")
+    if not SAFE_NAME.fullmatch(line.sip_username):
+        yield Problem(
+            "sip_username",
+            "A SIP username starts with a letter or digit and has only letters, digits, dot, dash and underscore.",
+        )
+    elif (other := rest.line_by_sip_username.get(line.sip_username)) is not None:
+        owner = rest.extensions.get(other.extension)
+        yield Problem(
+            "sip_username",
+            f"The SIP username {line.sip_username} is in use by extension {owner.number if owner else '?'}.",
+        )
+    if len(line.sip_password) < SHORTEST_SIP_PASSWORD or line.sip_password in (
+        line.sip_username,
+        line.sip_username * 2,
+    ):
+        yield Problem(
+            "sip_password",
+            f"A SIP password needs at least {SHORTEST_SIP_PASSWORD} characters and must not be the SIP username.",
+        )
+
+
+def _check_settings(settings: Settings, rest: Snapshot) -> Iterable[Problem]:
+    if settings.country and settings.country not in countries.COUNTRIES:
+        yield Problem("country", "Choose a country from the list.")
+    if not re.fullmatch(r"[0-9]{2,6}", settings.first_extension):
+        yield Problem("first_extension", "The first extension has 2 to 6 digits, for example 10 or 100.")
+    if not re.fullmatch(r"[A-Za-z0-9.-]{1,64}", settings.realm):
+        yield Problem("realm", "The SIP realm has letters, digits, dots and dashes.")
+    if not SERVICE_NUMBER.fullmatch(settings.echo_number):
+        yield Problem("echo_number", "A service number has digits, * and #.")
+    elif (extension := rest.extension_by_number.get(settings.echo_number)) is not None:
+        yield Problem("echo_number", f"{settings.echo_number} is in use by extension {extension.number}.")
+
+
+CHECKS: Mapping[str, Any] = {
+    "user": _check_user,
+    "extension": _check_extension,
+    "line": _check_line,
+    "settings": _check_settings,
+}

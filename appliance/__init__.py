@@ -1,0 +1,1 @@
+"""Switchroom's control plane: knows telephones, touches no packet."""

@@ -1,0 +1,139 @@
+"""calls.db: what has happened (call records) and who can be reached (registrations). Written by `calls` only; the page reads.
+
+A call record outlives the extensions it names, so it holds texts, not references. Legs are a list of flat mappings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database, Migrations
+
+from appliance.store import open_database, sentences
+
+calls_migrations = Migrations("switchroom-calls")
+
+
+@calls_migrations()
+def first_tables(db: Database) -> None:
+    db["call"].create(  # type: ignore[union-attr]
+        {
+            "id": str, "started": float, "answered": float, "ended": float, "caller_number": str, "caller_name": str, "dialled": str, "callee_number": str,
+            "callee_name": str, "outcome": str, "cause": int, "hung_up_by": str, "sentence": str, "selftest": int, "legs": str,
+        }, pk="id", not_null={"started", "ended", "legs"}, defaults={"selftest": 0},
+    )  # fmt: skip
+    db["call"].create_index(["started"])  # type: ignore[union-attr]
+    db["registration"].create({"line": str, "contact": str, "body": str}, pk=("line", "contact"), not_null={"body"})  # type: ignore[union-attr]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRow:
+    """A finished call. Times are unix seconds; answered is None for a call nobody took."""
+
+    id: str
+    started: float
+    answered: float | None
+    ended: float
+    caller_number: str
+    caller_name: str
+    dialled: str
+    callee_number: str
+    callee_name: str
+    outcome: str
+    cause: int  # Q.850
+    hung_up_by: str  # caller, callee, system
+    sentence: str
+    selftest: bool
+    legs: list[dict[str, Any]]
+
+    @property
+    def seconds(self) -> float:
+        """Talking time."""
+        return max(0.0, self.ended - self.answered) if self.answered is not None else 0.0
+
+    @property
+    def secure(self) -> bool:
+        """Signalling and media of every leg that talked were encrypted."""
+        return bool(self.legs) and all(
+            leg.get("signalling_secure") and leg.get("media_secure") for leg in self.legs if leg.get("codec")
+        )
+
+
+COLUMNS = tuple(CallRow.__dataclass_fields__)
+SEARCHED = ("caller_number", "caller_name", "dialled", "callee_number", "callee_name")
+
+
+class CallRecords:
+    def __init__(self, data: Path) -> None:
+        self._db = open_database(data / "calls.db", calls_migrations)
+
+    def close(self) -> None:
+        self._db.conn.close()
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Write or replace the record of a call; keys are CallRow's fields. On disk when this returns."""
+        row = {name: record[name] for name in COLUMNS if name != "legs"} | {
+            "legs": json.dumps(record["legs"]),
+            "selftest": int(record["selftest"]),
+        }
+        with sentences(), self._db.atomic():
+            self._db.execute(
+                f"insert or replace into call ({', '.join(row)}) values ({', '.join('?' * len(row))})",
+                list(row.values()),
+            )
+
+    def search(self, text: str = "", *, limit: int = 50, offset: int = 0, selftest: bool = False) -> list[CallRow]:
+        """Newest first; text is looked for in numbers and names. The self-test's calls are left out unless asked for."""
+        where, values = [], []
+        if not selftest:
+            where.append("selftest = 0")
+        if text:
+            pattern = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+            where.append("(" + " or ".join(f"{name} like ? escape '\\'" for name in SEARCHED) + ")")
+            values += [pattern] * len(SEARCHED)
+        clause = f" where {' and '.join(where)}" if where else ""
+        with sentences():
+            rows = self._db.execute(
+                f"select {', '.join(COLUMNS)} from call{clause} order by started desc, id limit ? offset ?",
+                [*values, limit, offset],
+            ).fetchall()
+        return [_row(row) for row in rows]
+
+    def find(self, call: str) -> CallRow | None:
+        with sentences():
+            row = self._db.execute(f"select {', '.join(COLUMNS)} from call where id = ?", [call]).fetchone()
+        return _row(row) if row else None
+
+    def remove_selftest(self) -> int:
+        """Remove the self-test's records; how many there were."""
+        with sentences(), self._db.atomic():
+            return int(self._db.execute("delete from call where selftest = 1").rowcount)
+
+    # ---- registrations: one JSON body per (line, contact) --------------------------------------------------------
+    def save_registration(self, line: str, contact: str, body: Mapping[str, Any]) -> None:
+        with sentences(), self._db.atomic():
+            self._db.execute(
+                "insert or replace into registration (line, contact, body) values (?, ?, ?)",
+                [line, contact, json.dumps(dict(body))],
+            )
+
+    def remove_registration(self, line: str, contact: str) -> None:
+        with sentences(), self._db.atomic():
+            self._db.execute("delete from registration where line = ? and contact = ?", [line, contact])
+
+    def registrations(self) -> list[dict[str, Any]]:
+        """The stored bodies."""
+        with sentences():
+            return [
+                json.loads(body)
+                for (body,) in self._db.execute("select body from registration order by rowid").fetchall()
+            ]
+
+
+def _row(row: Sequence[Any]) -> CallRow:
+    values = dict(zip(COLUMNS, row, strict=True))
+    return CallRow(**{**values, "legs": json.loads(values["legs"]), "selftest": bool(values["selftest"])})

@@ -1,0 +1,239 @@
+"""SQLite through sqlite-utils: the configuration with its journal (config.db). Call records are in records.py.
+
+Every change is one transaction: records, journal rows and the revision together, or nothing. Secrets are sealed with the box key
+(AES-256-GCM) before they reach the disk; the journal tells that a secret changed, never its value. Time is an argument.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlite_utils import Database, Migrations
+
+from appliance.model import KINDS, Record, Snapshot
+
+HIDDEN = "(hidden)"
+
+
+class StorageFailed(Exception):
+    """The disk or the database does not do its work; the sentence is for the administrator."""
+
+
+class Conflict(Exception):
+    """Somebody else saved in between; load again."""
+
+
+class Change(NamedTuple):
+    """One record of a save. record None: deleted."""
+
+    kind: str
+    key: str
+    record: Record | None
+
+
+class JournalRow(NamedTuple):
+    id: int
+    revision: int
+    at: float
+    who: str
+    kind: str
+    key: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Turns what the database reports into a StorageFailed that an administrator understands."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        text = str(error)
+        if "full" in text:
+            raise StorageFailed("The disk is full: nothing was saved. Remove old recordings or logs.") from error
+        if "readonly" in text or "read-only" in text:
+            raise StorageFailed("The disk can only be read: nothing was saved. It may be failing.") from error
+        if "locked" in text:
+            raise StorageFailed("The database is busy: nothing was saved. Try again.") from error
+        raise StorageFailed(f"The database reports: {text}. Nothing was saved.") from error
+
+
+def open_database(path: Path, migrations: Migrations) -> Database:
+    """Open (or make, readable by its owner only), check and migrate a database file."""
+    new = not path.exists()
+    connection = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
+    try:
+        if new:
+            path.chmod(0o600)
+        connection.execute("pragma journal_mode=wal")
+        connection.execute("pragma synchronous=full")
+        connection.execute("pragma foreign_keys=on")
+        if connection.execute("pragma quick_check(1)").fetchone()[0] != "ok":
+            raise StorageFailed(f"{path.name} is damaged. Restore a backup.")
+        database = Database(connection)
+        migrations.apply(database)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise StorageFailed(f"{path.name} cannot be read ({error}). Restore a backup.") from error
+    except StorageFailed:
+        connection.close()
+        raise
+    return database
+
+
+class BoxKey:
+    """Seals secrets at rest. The key file is made at first use, readable by its owner only."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(AESGCM.generate_key(256))
+                file.flush()
+                os.fsync(file.fileno())
+        self._cipher = AESGCM(path.read_bytes())
+
+    def seal(self, text: str, context: str) -> str:
+        nonce = os.urandom(12)
+        return (nonce + self._cipher.encrypt(nonce, text.encode(), context.encode())).hex()
+
+    def unseal(self, sealed: str, context: str) -> str:
+        data = bytes.fromhex(sealed)
+        try:
+            return self._cipher.decrypt(data[:12], data[12:], context.encode()).decode()
+        except InvalidTag:
+            raise StorageFailed(
+                "A stored password does not fit the key of this box. Restore keys and database from the same backup."
+            ) from None
+
+
+config_migrations = Migrations("switchroom-config")
+
+
+@config_migrations()
+def first_tables(db: Database) -> None:
+    db["record"].create({"kind": str, "id": str, "body": str}, pk=("kind", "id"), not_null={"body"})  # type: ignore[union-attr]
+    db["journal"].create(  # type: ignore[union-attr]
+        {"id": int, "revision": int, "at": float, "who": str, "kind": str, "key": str, "before": str, "after": str},
+        pk="id",
+        not_null={"revision", "at", "who", "kind", "key"},
+    )
+    db["state"].create({"name": str, "value": int}, pk="name")  # type: ignore[union-attr]
+    db["state"].insert({"name": "revision", "value": 0})  # type: ignore[union-attr]
+
+
+class Store:
+    """The configuration. One object per process; any process may save, each save is checked against the revision it was based on."""
+
+    def __init__(self, data: Path) -> None:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._key = BoxKey(data / "keys/box.key")
+        self._db = open_database(data / "config.db", config_migrations)
+
+    def close(self) -> None:
+        self._db.conn.close()
+
+    def revision(self) -> int:
+        with sentences():
+            return int(self._db.execute("select value from state where name = 'revision'").fetchone()[0])
+
+    def load(self) -> Snapshot:
+        """The newest snapshot."""
+        with sentences(), self._db.atomic():
+            revision = self.revision()
+            rows = self._db.execute("select kind, id, body from record order by rowid").fetchall()
+        records: dict[str, dict[str, Record]] = {kind: {} for kind in KINDS}
+        for kind, key, body in rows:
+            if kind in KINDS:
+                records[kind][key] = self._unpack(kind, key, json.loads(body))
+        return Snapshot(revision, MappingProxyType({kind: MappingProxyType(found) for kind, found in records.items()}))
+
+    def save(
+        self, changes: Sequence[Change], who: str, at: float, based_on: int, audit: Iterable[tuple[str, str, str]] = ()
+    ) -> int:
+        """All changes in one transaction; the new revision. audit rows are (kind, key, words). Conflict if `based_on` is not the newest."""
+        with sentences(), self._db.atomic():
+            self._db.execute("update state set value = value + 1 where name = 'revision'")
+            revision = self.revision()
+            if revision != based_on + 1:
+                raise Conflict("Somebody else changed the configuration meanwhile.")
+            for change in changes:
+                self._apply(change, who, at, revision)
+            for kind, key, words in audit:
+                self._journal(revision, at, who, kind, key, None, json.dumps({"event": words}))
+        return revision
+
+    def journal(self, limit: int = 100, before: int | None = None) -> list[JournalRow]:
+        """Newest first; `before` is the id of the last row of the page before."""
+        with sentences():
+            rows = self._db.execute(
+                "select id, revision, at, who, kind, key, before, after from journal where id < ? order by id desc limit ?",
+                [before or 2**62, limit],
+            ).fetchall()
+        return [
+            JournalRow(id, revision, at, who, kind, key, json.loads(old) if old else None, json.loads(new) if new else None)
+            for id, revision, at, who, kind, key, old, new in rows
+        ]
+
+    def _apply(self, change: Change, who: str, at: float, revision: int) -> None:
+        found = self._db.execute(
+            "select body from record where kind = ? and id = ?", [change.kind, change.key]
+        ).fetchone()
+        old = self._masked(change.kind, json.loads(found[0])) if found else None
+        if change.record is None:
+            self._db.execute("delete from record where kind = ? and id = ?", [change.kind, change.key])
+            new = None
+        else:
+            body = self._pack(change.kind, change.key, change.record)
+            self._db.execute(
+                "insert into record (kind, id, body) values (?, ?, ?) on conflict (kind, id) do update set body = excluded.body",
+                [change.kind, change.key, json.dumps(body)],
+            )
+            new = self._masked(change.kind, body)
+            for name in KINDS[change.kind].secret_fields:
+                if old is not None and getattr(change.record, name) != getattr(
+                    self._unpack(change.kind, change.key, json.loads(found[0])), name
+                ):
+                    new[name] = "(changed)"
+        self._journal(
+            revision,
+            at,
+            who,
+            change.kind,
+            change.key,
+            json.dumps(old) if old is not None else None,
+            json.dumps(new) if new is not None else None,
+        )
+
+    def _journal(
+        self, revision: int, at: float, who: str, kind: str, key: str, before: str | None, after: str | None
+    ) -> None:
+        self._db.execute(
+            "insert into journal (revision, at, who, kind, key, before, after) values (?, ?, ?, ?, ?, ?, ?)",
+            [revision, at, who, kind, key, before, after],
+        )
+
+    def _pack(self, kind: str, key: str, record: Record) -> dict[str, Any]:
+        body = record.model_dump(exclude={"id"})
+        for name in KINDS[kind].secret_fields:
+            body[name] = self._key.seal(body[name], f"{kind}/{key}/{name}")
+        return body
+
+    def _unpack(self, kind: str, key: str, body: dict[str, Any]) -> Record:
+        for name in KINDS[kind].secret_fields:
+            body[name] = self._key.unseal(body[name], f"{kind}/{key}/{name}")
+        known = KINDS[kind].model_fields
+        return KINDS[kind](id=key, **{name: value for name, value in body.items() if name in known})
+
+    def _masked(self, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: HIDDEN if name in KINDS[kind].secret_fields else value for name, value in body.items()}

@@ -1,0 +1,166 @@
+"""Use-cases on a real SQLite file: what is saved, refused, journalled."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from appliance.admin import Admin
+from appliance.licensing import Limits
+from appliance.model import Extension, Refused, User
+from appliance.store import Change, Conflict, Store
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    store = Store(tmp_path)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def admin(store: Store) -> Admin:
+    return Admin(store, now=lambda: 1000.0)
+
+
+def words(refused: pytest.ExceptionInfo[Refused]) -> str:
+    return str(refused.value)
+
+
+def test_an_extension_comes_with_its_first_line(admin: Admin) -> None:
+    assert admin.suggest_number() == "100"
+    extension = admin.create("extension", {"number": "100", "name": "Anna"}, "root")
+    (line,) = admin.snapshot.lines_of[extension.id]
+    assert line.sip_username == "100"
+    assert len(line.sip_password) == 24
+    assert admin.suggest_number() == "101"
+
+
+def test_a_number_in_use_is_refused_with_the_name_of_what_uses_it(admin: Admin) -> None:
+    admin.create("extension", {"number": "100", "name": "Anna"}, "root")
+    with pytest.raises(Refused) as refused:
+        admin.create("extension", {"number": "100"}, "root")
+    assert words(refused) == "100 is in use by extension 100 (Anna)."
+    assert refused.value.problems[0].field == "number"
+    with pytest.raises(Refused, match="emergency"):
+        admin.create("extension", {"number": "112"}, "root")
+    with pytest.raises(Refused, match="digits"):
+        admin.create("extension", {"number": "*60"}, "root")
+
+
+def test_the_sixteenth_extension_on_five_users_is_refused(admin: Admin) -> None:
+    for number in range(200, 215):
+        admin.create("extension", {"number": str(number)}, "root")
+    revision = admin.snapshot.revision
+    with pytest.raises(Refused) as refused:
+        admin.create("extension", {"number": "215"}, "root")
+    assert words(refused).startswith("This box is licensed for 5 users, which allows 15 extensions; 15 are in use.")
+    assert admin.snapshot.revision == revision
+    assert len(admin.snapshot.extensions) == 15
+    assert admin.licence_usage().extensions_left == 0
+
+
+def test_an_expired_licence_refuses_only_adding(store: Store) -> None:
+    limits = Limits()
+    admin = Admin(store, limits=lambda: limits)
+    extension = admin.create("extension", {"number": "100"}, "root")
+    limits = Limits(users=50, adding_refused="The licence expired.")
+    with pytest.raises(Refused, match="expired"):
+        admin.create("extension", {"number": "101"}, "root")
+    admin.update("extension", extension.id, {"name": "still works"}, "root")
+
+
+def test_every_change_is_a_journal_row_and_no_secret_is_in_it(admin: Admin, tmp_path: Path) -> None:
+    extension = admin.create("extension", {"number": "100"}, "anna")
+    (line,) = admin.snapshot.lines_of[extension.id]
+    password = admin.reveal_sip_password(line.id, "bert")
+    assert password == line.sip_password
+    renewed = admin.renew_sip_password(line.id, "anna")
+    rows = admin.journal()
+    assert [(row.who, row.kind) for row in rows] == [("anna", "line"), ("bert", "line"), ("anna", "line"), ("anna", "extension")]
+    assert rows[0].after is not None
+    assert rows[0].after["sip_password"] == "(changed)"
+    assert rows[1].after == {"event": "SIP password shown"}
+    everything = b"".join(file.read_bytes() for file in tmp_path.glob("config.db*"))
+    assert password.encode() not in everything
+    assert renewed.encode() not in everything
+
+
+def test_the_first_lines_username_follows_the_number(admin: Admin) -> None:
+    extension = admin.create("extension", {"number": "100"}, "root")
+    admin.add_line(extension.id, {"label": "mobile"}, "root")
+    admin.update("extension", extension.id, {"number": "200"}, "root")
+    assert [line.sip_username for line in admin.snapshot.lines_of[extension.id]] == ["200", "100-2"]
+
+
+def test_deleting_tells_what_breaks_and_takes_the_lines_along(admin: Admin) -> None:
+    user = admin.create("user", {"username": "anna", "full_name": "Anna"}, "root")
+    extension = admin.create("extension", {"number": "100", "user": user.id}, "root")
+    assert "Nobody can dial 100 any more." in admin.consequences("extension", extension.id)
+    assert "Anna has no extension then." in admin.consequences("extension", extension.id)
+    admin.delete("user", user.id, "root")
+    assert admin.snapshot.extensions[extension.id].user == ""
+    admin.delete("extension", extension.id, "root")
+    assert not admin.snapshot.lines
+
+
+def test_set_up_once(admin: Admin) -> None:
+    values = {"username": "anna", "full_name": "Anna", "first_extension": "10", "country": "DE"}
+    with pytest.raises(Refused, match="at least 10"):
+        admin.complete_setup(password="short", **values)
+    assert not admin.snapshot.settings.completed
+    admin.complete_setup(password="correct horse battery", **values)
+    assert admin.snapshot.settings.completed
+    assert admin.suggest_number() == "10"
+    with pytest.raises(Refused, match="already"):
+        admin.complete_setup(password="correct horse battery", **values)
+    user = admin.authenticate("Anna", "correct horse battery")
+    assert isinstance(user, User)
+    assert admin.authenticate("anna", "wrong") is None
+    assert admin.authenticate("nobody", "correct horse battery") is None
+    with pytest.raises(Refused, match="only administrator"):
+        admin.delete("user", user.id, "root")
+
+
+def test_sip_credentials_are_no_login(admin: Admin) -> None:
+    extension = admin.create("extension", {"number": "100"}, "root")
+    (line,) = admin.snapshot.lines_of[extension.id]
+    assert admin.authenticate(line.sip_username, line.sip_password) is None
+
+
+def test_another_process_is_noticed_and_an_old_base_is_a_conflict(admin: Admin, tmp_path: Path) -> None:
+    other = Store(tmp_path)
+    try:
+        before = other.load()
+        admin.create("extension", {"number": "100"}, "root")
+        with pytest.raises(Conflict):
+            other.save([Change("extension", "x", Extension(id="x", number="101"))], "other", 1.0, before.revision)
+        assert len(other.load().extensions) == 1
+        Admin(other).create("extension", {"number": "101"}, "other")
+    finally:
+        other.close()
+    assert sorted(admin.snapshot.extension_by_number) == ["100", "101"]
+
+
+def test_bad_input_is_told_at_the_field_and_nothing_is_saved(admin: Admin) -> None:
+    with pytest.raises(Refused) as refused:
+        admin.create("extension", {"number": "100", "ring_seconds": "soon", "encrypt": "maybe", "colour": "red"}, "root")
+    assert {problem.field for problem in refused.value.problems} == {"ring_seconds", "encrypt", "colour"}
+    with pytest.raises(Refused, match="Control characters"):
+        admin.create("extension", {"number": "100", "name": "A\r\nB"}, "root")
+    assert admin.snapshot.revision == 0
+
+
+def test_a_damaged_database_says_so(tmp_path: Path) -> None:
+    from appliance.store import StorageFailed
+
+    Store(tmp_path).close()
+    file = tmp_path / "config.db"
+    with sqlite3.connect(file) as connection:
+        connection.execute("pragma wal_checkpoint(truncate)")
+    connection.close()
+    data = bytearray(file.read_bytes())
+    data[100:4000] = b"x" * 3900
+    file.write_bytes(data)
+    with pytest.raises(StorageFailed, match="Restore a backup"):
+        Store(tmp_path)

@@ -1,0 +1,51 @@
+"""The private authority and server certificate: made once, renewed in time, checked by a real TLS handshake."""
+
+import socket
+import ssl
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from appliance import certificates
+
+
+def test_made_once_and_private(tmp_path: Path) -> None:
+    files = certificates.ensure(tmp_path)
+    before = (files.chain.read_bytes(), files.key.read_bytes(), files.ticket_keys)
+    again = certificates.ensure(tmp_path)
+    assert (again.chain.read_bytes(), again.key.read_bytes(), again.ticket_keys) == before
+    assert len(files.ticket_keys) == 80
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "keys").iterdir()} == {0o600}
+
+
+def test_renewed_before_it_ends_and_for_a_new_address(tmp_path: Path) -> None:
+    certificates.ensure(tmp_path)
+    first = certificates.facts(tmp_path)
+    assert first is not None
+    certificates.ensure(tmp_path, now=datetime.now(UTC) + certificates.SERVER_LIFE - timedelta(days=29))
+    second = certificates.facts(tmp_path)
+    assert second is not None
+    assert second.server_fingerprint != first.server_fingerprint
+    assert second.authority_fingerprint == first.authority_fingerprint
+    certificates.ensure(tmp_path, "198.51.100.7")
+    third = certificates.facts(tmp_path)
+    assert third is not None
+    assert "198.51.100.7" in third.names
+
+
+def test_a_client_that_trusts_the_authority_accepts_it(tmp_path: Path) -> None:
+    files = certificates.ensure(tmp_path)
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(files.chain, files.key)
+    client = ssl.create_default_context(cafile=str(files.authority))
+    left, right = socket.socketpair()
+
+    def serve() -> None:
+        with server.wrap_socket(left, server_side=True) as wrapped:
+            wrapped.send(b"hello")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with client.wrap_socket(right, server_hostname="127.0.0.1") as wrapped:
+        assert wrapped.recv(5) == b"hello"
+    thread.join()
