@@ -6,7 +6,9 @@
 # the old one had not done yet.
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from media_core.flow_table cimport Endpoint, FlowArea
 from media_core.ring cimport Ring
+from media_core.srtp cimport SRTP_CTX_SIZE, srtp_ctx
 
 cdef enum:
     ABI_VERSION = 1
@@ -20,6 +22,10 @@ cdef enum:
     EVENT_BYTES = 1 << 18       # of a worker's event ring
     FLOW_COMMAND_BYTES = 1 << 21
     FLOW_EVENT_BYTES = 1 << 22
+
+cdef enum:  # Request.kind
+    REQUEST_TONES = 0           # EVENT_PLAY_ENDED follows
+    REQUEST_DIGITS = 1
 
 cdef enum:  # Config.flags
     LEG_OPEN = 1
@@ -53,9 +59,12 @@ cdef struct EventBody:
     uint32_t a                  # generation of the core | seconds | code of the digit
     uint32_t b                  # milliseconds
 
-cdef struct Endpoint:           # 32 bytes: a sockaddr_in or sockaddr_in6 as the kernel wants it
-    uint8_t address[28]
-    uint32_t length             # 0: none
+cdef struct Key:
+    uint8_t suite               # srtp suite, 0: plain
+    uint8_t key_length
+    uint8_t salt_length
+    uint8_t room
+    uint8_t material[KEY_ROOM]  # master key followed by the salt
 
 cdef struct Config:             # what signalling says of a leg; written by the engine as a whole
     uint32_t generation
@@ -70,10 +79,8 @@ cdef struct Config:             # what signalling says of a leg; written by the 
     uint32_t describe_version   # changes with every describe: the latch may move if the old source has gone
     uint32_t version_in         # changes with the key
     uint32_t version_out
-    int32_t suite_in            # srtp suite, 0: plain
-    int32_t suite_out
-    uint8_t key_in[KEY_ROOM]    # master key followed by the salt
-    uint8_t key_out[KEY_ROOM]
+    Key key_in                  # its sending key
+    Key key_out                 # ours
     uint8_t payload_map[128]    # payload type here -> at the peer
 
 cdef struct ConfigBlock:        # copies[version & 1] is valid; the other one is being written
@@ -92,6 +99,8 @@ cdef struct Request:            # what is to be played; odd version: being writt
     uint32_t generation
     uint32_t count              # 0: stop
     uint32_t payload_type       # of the tones: 0 or 8
+    uint32_t kind               # REQUEST_*
+    uint32_t room[3]
     Item items[PLAY_ITEMS]
 
 cdef struct Progress:           # written by the player
@@ -99,11 +108,13 @@ cdef struct Progress:           # written by the player
     uint32_t item
     uint32_t sample             # within the item
     uint32_t done               # version of the last request that ended
+    uint32_t kind               # of the request it is on
+    uint32_t offset             # samples since the request began
 
 cdef struct Player:
     Request request
     Progress progress
-    uint32_t room[8]
+    uint32_t room[10]
 
 cdef struct Received:           # one cache line, written once per packet received
     uint64_t packets
@@ -134,7 +145,9 @@ cdef struct Sent:               # one cache line, written once per packet sent
     uint16_t floor              # nothing at or below it is sent: another source had it
     uint8_t follows             # FOLLOWS_*
     uint8_t injecting           # the player holds the stream: relayed packets wait outside
-    uint32_t room[2]
+    uint32_t base               # timestamp at which the player began
+    uint8_t payload_type        # of the last packet
+    uint8_t room[3]
 
 cdef struct Leg:                # what the packet loop reads and writes
     # line 0: is the packet welcome
@@ -235,6 +248,12 @@ cdef inline ConfigBlock *config_at(Header *memory, uint32_t index) noexcept nogi
 
 cdef inline Player *player_at(Header *memory, uint32_t index) noexcept nogil:
     return <Player *>(<uint8_t *>memory + memory.player_table) + index
+
+cdef inline srtp_ctx *context_at(Header *memory, uint32_t index, uint32_t outgoing) noexcept nogil:
+    return <srtp_ctx *>(<uint8_t *>memory + memory.contexts + (2 * <uint64_t>index + outgoing) * SRTP_CTX_SIZE)
+
+cdef inline FlowArea *flow_area(Header *memory) noexcept nogil:
+    return <FlowArea *>(<uint8_t *>memory + memory.flow_area)
 
 cdef inline WorkerCounters *counters_at(Header *memory, uint32_t worker) noexcept nogil:
     return <WorkerCounters *>(<uint8_t *>memory + memory.counters) + worker

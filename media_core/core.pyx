@@ -16,13 +16,19 @@ from libc.string cimport memset, strncpy
 from media_core.abi cimport Endpoint, Header, leg_at
 from media_core.atomic cimport RELAXED, RELEASE, store32
 from media_core.datapath_epoll cimport epoll_datapath
+from media_core.dsp cimport player_run
 from media_core.engine cimport map_memory
-from media_core.relay cimport BATCH, PACKET_ROOM, Datapath, Worker, worker_run
+from media_core.relay cimport BATCH, PACKET_ROOM, Worker, worker_run
+from media_core.ring cimport Ring, ring_init, ring_size
+from media_core.srtp cimport SRTP_AUTO, srtp_engine_create, srtp_engine_destroy
 
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd_write(int fd, unsigned long value)
 
 DATAPATHS = ("epoll",)  # best first
+
+cdef enum:
+    FRAME_BYTES = 1 << 19       # ring from the player to a worker
 
 
 cdef class _Core:
@@ -33,7 +39,6 @@ cdef class _Core:
     cdef int *sockets
     cdef int stopping
     cdef list threads
-    cdef list failures
 
     def __cinit__(self):
         self.memory = NULL
@@ -41,9 +46,15 @@ cdef class _Core:
         self.sockets = NULL
         self.stopping = 0
         self.threads = []
-        self.failures = []
 
     def __dealloc__(self):
+        cdef uint32_t number
+        if self.workers != NULL:
+            for number in range(self.memory.workers):
+                if self.workers[number].crypto != NULL:
+                    srtp_engine_destroy(self.workers[number].crypto)
+                free(self.workers[number].frames)
+                free(self.workers[number].made)
         free(self.workers)
         free(self.sockets)
 
@@ -83,6 +94,12 @@ cdef class _Core:
             worker.frames_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             worker.number = number
             worker.legs = self.memory.usable
+            worker.crypto = srtp_engine_create(SRTP_AUTO)
+            worker.frames = <Ring *>calloc(1, ring_size(FRAME_BYTES))
+            worker.made = <uint8_t *>calloc(BATCH, PACKET_ROOM)
+            if worker.crypto == NULL or worker.frames == NULL or worker.made == NULL:
+                raise MemoryError
+            ring_init(worker.frames, FRAME_BYTES)
             worker.datapath = epoll_datapath()
             status = worker.datapath.open(worker)
             if status < 0:
@@ -95,9 +112,15 @@ cdef class _Core:
             worker_run(worker)
             worker.datapath.close(worker)
 
-    def start(self):
+    def play(self, int core_wake):
+        with nogil:
+            player_run(self.memory, self.workers, core_wake, &self.stopping)
+
+    def start(self, core_wake):
+        threads = [threading.Thread(target=self.play, args=(core_wake,), name="player")]
         for number in range(self.memory.workers):
-            thread = threading.Thread(target=self.run, args=(number,), name=f"relay-{number}")
+            threads.append(threading.Thread(target=self.run, args=(number,), name=f"relay-{number}"))
+        for thread in threads:
             thread.start()
             self.threads.append(thread)
 
@@ -126,7 +149,7 @@ def serve(memory, core_wake, calls_wake, *, sip, tls, rtp, datapath="auto", stop
     core = _Core()
     core.adopt(memory, rtp)
     core.open(core_wake, calls_wake, datapath)
-    core.start()
+    core.start(core_wake)
     try:
         ending = select.poll()
         ending.register(stop, select.POLLIN)

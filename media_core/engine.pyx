@@ -19,13 +19,18 @@ from libc.string cimport memcmp, memcpy, memset
 
 from media_core.abi cimport (
     ABI_PAGE, ABI_VERSION, ABI_WORKERS, COMMAND_BYTES, COMMAND_SYNC, EVENT_BYTES, EVENT_CORE_STARTED, EVENT_DIGIT,
-    EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED, EVENT_PLAY_ENDED, FLOW_COMMAND_BYTES, FLOW_EVENT_BYTES, KEY_ROOM, LEG_DESCRIBED,
-    LEG_LOCAL, LEG_OPEN, LEG_RECEIVE, LEG_SEND, NO_LEG, Config, ConfigBlock, Endpoint, EventBody, Header, Leg, Player,
-    WorkerCounters, command_ring, config_at, counters_at, event_ring, leg_at,
+    EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED, EVENT_PLAY_ENDED, FLOW_COMMAND_BYTES, FLOW_EVENT_BYTES, LEG_DESCRIBED,
+    COMMAND_PLAY, ITEM_TONE, LEG_OPEN, LEG_RECEIVE, LEG_SEND, NO_LEG, PLAY_ITEMS, REQUEST_DIGITS, REQUEST_TONES, Config, ConfigBlock,
+    Endpoint, EventBody, Header, Item, Key, Leg, Player, Request, WorkerCounters, command_ring, config_at, counters_at, event_ring,
+    flow_area, leg_at, player_at,
 )
-from media_core.atomic cimport ACQUIRE, RELEASE, load32, store32
+from media_core.atomic cimport ACQUIRE, RELEASE, fence, load32, store32
+from media_core.flow_table cimport endpoint_tuple, flows_area_init, flows_area_size
 from media_core.ring cimport RING_WAKE, Record, Ring, ring_front, ring_init, ring_payload, ring_pop, ring_push, ring_size
 
+from media_core.srtp cimport SRTP_CTX_SIZE, srtp_suite
+
+from media_core.flow_table import FlowClient
 from media_core.records import (
     CoreStarted, Digit, Direction, Layout, Leg as LegRecord, LegStats, MediaSilent, MediaStarted, OutOfService, PlayEnded, StaleHandle,
 )
@@ -53,6 +58,10 @@ cdef extern from "<sys/eventfd.h>" nogil:
 
 cdef uint64_t MAGIC = 0x656E6974696D6873
 DIGITS = "0123456789*#ABCD"
+DTMF = [(row, column) for digit in DIGITS for row, column in [
+    ((697, 770, 852, 941)["123A456B789C*0#D".index(digit) // 4], (1209, 1336, 1477, 1633)["123A456B789C*0#D".index(digit) % 4])]]
+DIGIT_MS = 100
+DIGIT_GAP_MS = 60
 
 
 # ---- memory -------------------------------------------------------------------------------------------------------------
@@ -60,17 +69,17 @@ DIGITS = "0123456789*#ABCD"
 cdef uint64_t lay_out(Header *header, uint32_t legs, uint32_t flows, uint32_t workers) noexcept:
     """Fill in sizes and offsets; returns the whole size. Each area starts on its own page."""
     cdef uint64_t at = ABI_PAGE, size
-    cdef uint64_t *places[9]
-    cdef uint64_t sizes[9]
+    cdef uint64_t *places[10]
+    cdef uint64_t sizes[10]
     cdef int area
     header.legs, header.flows, header.workers = legs, flows, workers
-    header.flow_area_size = 0
+    header.flow_area_size = flows_area_size(flows)
     places[:] = [&header.counters, &header.commands, &header.events, &header.flow_commands, &header.flow_events,
-                 &header.leg_table, &header.config_table, &header.player_table, &header.flow_area]
+                 &header.leg_table, &header.config_table, &header.player_table, &header.contexts, &header.flow_area]
     sizes[:] = [workers * sizeof(WorkerCounters), (workers + 1) * ring_size(COMMAND_BYTES), workers * ring_size(EVENT_BYTES),
                 ring_size(FLOW_COMMAND_BYTES), ring_size(FLOW_EVENT_BYTES), legs * sizeof(Leg), legs * sizeof(ConfigBlock),
-                legs * sizeof(Player), header.flow_area_size]
-    for area in range(9):
+                legs * sizeof(Player), <uint64_t>legs * 2 * SRTP_CTX_SIZE, header.flow_area_size]
+    for area in range(10):
         places[area][0] = at
         at = (at + sizes[area] + ABI_PAGE - 1) & ~<uint64_t>(ABI_PAGE - 1)
     header.size = at
@@ -122,6 +131,7 @@ def create_memory(layout):
         ring_init(event_ring(memory, worker), EVENT_BYTES)
     ring_init(<Ring *>(<uint8_t *>memory + memory.flow_commands), FLOW_COMMAND_BYTES)
     ring_init(<Ring *>(<uint8_t *>memory + memory.flow_events), FLOW_EVENT_BYTES)
+    flows_area_init(flow_area(memory), layout.flows)
     munmap(memory, size)
     return fd
 
@@ -156,19 +166,30 @@ cdef void put_endpoint(Endpoint *into, bytes packed) noexcept:
     into.length = <uint32_t>len(packed)
 
 
-cdef tuple endpoint_text(const Endpoint *endpoint):
-    if endpoint.length == 0:
-        return "", 0
-    port = endpoint.address[2] << 8 | endpoint.address[3]
-    if endpoint.length == 16:
-        return str(ipaddress.IPv4Address((<const char *>endpoint.address)[4:8])), port
-    return str(ipaddress.IPv6Address((<const char *>endpoint.address)[8:24])), port
-
-
 cdef uint64_t clock_now() noexcept:
     cdef timespec time
     clock_gettime(CLOCK_MONOTONIC, &time)
     return <uint64_t>time.tv_sec * 1000000000 + <uint64_t>time.tv_nsec
+
+
+cdef bint take_key(crypto, Key *key) except -1:
+    """Put an SDES key where the core finds it; is it another one than before? ValueError: unknown suite, wrong length."""
+    cdef Key fresh
+    memset(&fresh, 0, sizeof(Key))
+    if crypto is not None:
+        number = srtp_suite(crypto.suite.encode())
+        lengths = 32 if "_256_" in crypto.suite else 16, 12 if crypto.suite.startswith("AEAD_") else 14
+        if number <= 0:
+            raise ValueError(f"no SRTP suite {crypto.suite}")
+        if (len(crypto.key), len(crypto.salt)) != lengths:
+            raise ValueError(f"{crypto.suite} has a key of {lengths[0]} and a salt of {lengths[1]} octets")
+        fresh.suite = number
+        fresh.key_length, fresh.salt_length = lengths
+        material = crypto.key + crypto.salt
+        memcpy(fresh.material, <const char *>material, len(material))
+    changed = memcmp(&fresh, key, sizeof(Key)) != 0
+    key[0] = fresh
+    return changed
 
 
 cdef inline uint32_t worker_of(Header *memory, uint64_t leg) noexcept:
@@ -186,6 +207,7 @@ cdef class MediaEngine:
     cdef uint32_t usable          # legs known to the queues of free ones
     cdef list free                # per worker: a deque of indices
     cdef set ports
+    cdef object sip               # the client of the flows
 
     def __init__(self, int memory, int core_wake, int calls_wake):
         self.memory = map_memory(memory)
@@ -195,6 +217,8 @@ cdef class MediaEngine:
         self.ports = set()
         self.free = [collections.deque() for _ in range(self.memory.workers)]
         self._find_free()
+        self.sip = FlowClient(<size_t>flow_area(self.memory), <size_t>self.memory + self.memory.flow_commands,
+                              <size_t>self.memory + self.memory.flow_events, core_wake)
         eventfd_write(core_wake, 1)   # the engine before this one may have died between a command and its signal
         eventfd_write(calls_wake, 1)
 
@@ -224,6 +248,8 @@ cdef class MediaEngine:
                     events.append(event)
                 ring_pop(ring)
                 record = ring_front(ring)
+        if len(events) < limit:
+            events.extend(self.sip.poll(limit - len(events)))
         if len(events) >= limit:
             eventfd_write(self.calls_wake, 1)
         return events
@@ -306,7 +332,7 @@ cdef class MediaEngine:
         rtcp_port = remote.rtcp_port or remote.port
         if not 0 <= remote.port <= 65535 or not 0 <= rtcp_port <= 65535:
             raise ValueError("a port is 0 to 65535")
-        if remote.port in self.ports and remote.address == endpoint_text(&self.memory.local)[0]:
+        if remote.port in self.ports and remote.address == endpoint_tuple(&self.memory.local)[0]:
             raise ValueError("the far end names one of our own ports")
         put_endpoint(&config.remote, _packed(remote.address, remote.port))
         put_endpoint(&config.remote_rtcp, _packed(remote.address, rtcp_port))
@@ -322,8 +348,10 @@ cdef class MediaEngine:
         config.describe_version += 1
         if not config.remote_version or memcmp(&before, &config.remote, sizeof(Endpoint)) or memcmp(&rtcp_before, &config.remote_rtcp, sizeof(Endpoint)):
             config.remote_version += 1
-        if remote.crypto_in is not None or remote.crypto_out is not None:
-            raise ValueError("SRTP follows")
+        if take_key(remote.crypto_in, &config.key_in):
+            config.version_in += 1
+        if take_key(remote.crypto_out, &config.key_out):
+            config.version_out += 1
         self._publish(<uint32_t>leg, &config)
 
     def connect(self, uint64_t a, uint64_t b, a_to_b=None, b_to_a=None):
@@ -367,6 +395,55 @@ cdef class MediaEngine:
         self._config(leg)
         self._part(leg, NO_LEG)
 
+    # ---- playing
+    cdef _request(self, uint64_t leg, uint32_t kind, uint32_t payload_type, items):
+        cdef uint32_t index = <uint32_t>leg
+        cdef Request *request = &player_at(self.memory, index).request
+        cdef Item *item
+        cdef uint32_t version = request.version | 1
+        if len(items) > PLAY_ITEMS:
+            raise ValueError(f"at most {PLAY_ITEMS} tones or digits at once")
+        store32(&request.version, version, RELEASE)
+        fence(RELEASE)
+        request.generation = <uint32_t>(leg >> 32)
+        request.kind = kind
+        request.payload_type = payload_type
+        request.count = <uint32_t>len(items)
+        for at, (first, second, milliseconds, event) in enumerate(items):
+            item = &request.items[at]
+            item.first, item.second, item.milliseconds, item.event = first, second, milliseconds, event
+        store32(&request.version, version + 1, RELEASE)
+        ring_push(command_ring(self.memory, self.memory.workers), COMMAND_PLAY, leg, NULL, 0)
+        eventfd_write(self.core_wake, 1)
+
+    def play(self, uint64_t leg, tones, int payload_type):
+        """Send tones as G.711; PlayEnded follows. Takes the place of what plays; no tones: only stops that."""
+        self._config(leg)
+        if payload_type not in (0, 8):
+            raise ValueError("tones are sent as payload type 0 (PCMU) or 8 (PCMA)")
+        items = [(first, second, milliseconds, ITEM_TONE) for first, second, milliseconds in tones]
+        if any(not (0 <= a < 4000 and 0 <= b < 4000 and 0 < ms <= 600_000) for a, b, ms, _ in items):
+            raise ValueError("a tone is below 4000 Hz and lasts 1 ms to 10 minutes")
+        self._request(leg, REQUEST_TONES, payload_type, items)
+
+    def send_digits(self, uint64_t leg, str digits):
+        """RFC 4733 events where the far end takes them, else the tones in G.711. ValueError: no digit, or neither is possible."""
+        cdef Config *config = self._config(leg)
+        cdef uint32_t payload_type = leg_at(self.memory, <uint32_t>leg).sent.payload_type
+        if any(digit not in DIGITS for digit in digits):
+            raise ValueError(f"digits are {DIGITS}")
+        if config.telephone_event < 0 and payload_type not in (0, 8):
+            raise ValueError("the far end takes no telephone-event, and its codec is not G.711")
+        items = []
+        for digit in digits:
+            code = DIGITS.index(digit)
+            if config.telephone_event < 0:
+                items.append((*DTMF[code], DIGIT_MS, ITEM_TONE))
+            else:
+                items.append((0, 0, DIGIT_MS, code))
+            items.append((0, 0, DIGIT_GAP_MS, ITEM_TONE))
+        self._request(leg, REQUEST_DIGITS, payload_type, items)
+
     def close(self, uint64_t leg):
         """Idempotent as long as the leg is not in use again; returns the final counters."""
         cdef uint32_t index = <uint32_t>leg
@@ -381,6 +458,7 @@ cdef class MediaEngine:
         config.generation = <uint32_t>(leg >> 32)
         config.peer = NO_LEG
         self._publish(index, &config)
+        self._publish(index, &config)  # the keys go from both copies
         self.free[index % self.memory.workers].append(index)
         return final
 
@@ -407,6 +485,28 @@ cdef class MediaEngine:
             memset(&record, 0, sizeof(Leg))
         return _stats(&record, now)
 
+    # ---- SIP flows
+    def dial(self, transport, host, port, *, server_name=""):
+        return self.sip.dial(transport, host, port, server_name=server_name)
+
+    def send(self, flow, data):
+        self.sip.send(flow, data)
+
+    def shut(self, flow):
+        self.sip.shut(flow)
+
+    def keep(self, flow, kept=True):
+        self.sip.keep(flow, kept)
+
+    def flow(self, flow):
+        return self.sip.flow(flow)
+
+    def flows(self):
+        return self.sip.flows()
+
+    def listeners(self):
+        return self.sip.listeners()
+
     # ---- figures
     def counters(self):
         """legs, legs_free, rtp_ports, flows, packets_in, packets_out, dropped, stray, events_lost, generation."""
@@ -423,7 +523,8 @@ cdef class MediaEngine:
         if self.memory.usable != self.usable:
             self._find_free()
         free = sum(map(len, self.free))
-        return {"legs": self.usable - free, "legs_free": free, "rtp_ports": 2 * self.usable, "flows": 0, **total, "generation": self.memory.generation}
+        return {"legs": self.usable - free, "legs_free": free, "rtp_ports": 2 * self.usable, **total, "generation": self.memory.generation,
+                **{name if name == "flows" else f"flow_{name}": value for name, value in self.sip.counters().items()}}
 
     def datapath(self):
         return (<bytes>self.memory.datapath).decode()
@@ -440,4 +541,4 @@ cdef _stats(Leg *leg, uint64_t now):
                          leg.rtcp_received, leg.dropped_source, leg.dropped_auth, leg.dropped_other)
     sent = Direction(s.packets, s.bytes, leg.reported_lost, 0, 0, leg.reported_jitter * 1000 / clock, _age(s.last, now),
                      s.rtcp, 0, 0, s.failed)
-    return LegStats(received, sent, leg.locked != 0, bool(leg.secure_in and leg.secure_out), endpoint_text(&leg.to))
+    return LegStats(received, sent, leg.locked != 0, bool(leg.secure_in and leg.secure_out), endpoint_tuple(&leg.to))

@@ -1,8 +1,9 @@
 # The packet loop's types, and the face every datapath has.
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from media_core.abi cimport Endpoint, Header
 from media_core.ring cimport Ring
+from media_core.srtp cimport srtp_engine, srtp_job
 
 cdef enum:
     BATCH = 64
@@ -61,6 +62,25 @@ cdef struct Worker:
     uint32_t count
     Packet batch[BATCH]
     uint8_t *made               # buffers of the player's packets
+    srtp_engine *crypto
+    srtp_job jobs[BATCH]
+    uint8_t jobs_packet[BATCH]  # which packet of the batch the job is
+
+cdef enum:  # type of a record from the player
+    FRAME_AUDIO = 1
+    FRAME_EVENT = 2             # RFC 4733
+    FRAME_END = 3               # the request is over; length 0
+    FRAME_PAUSE = 4             # nothing to send: holds the stream
+
+cdef struct Frame:              # id is the leg
+    uint32_t offset             # samples since the request began
+    uint8_t payload_type
+    uint8_t marker
+    uint8_t first               # of a request
+    uint8_t told                # FRAME_END: EVENT_PLAY_ENDED is due
+    uint16_t length
+    uint16_t room
+    uint8_t data[320]
 
 cdef int worker_run(Worker *worker) noexcept nogil
 cdef void worker_event(Worker *worker, uint32_t type, uint64_t id, uint32_t a, uint32_t b) noexcept nogil

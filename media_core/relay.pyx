@@ -16,13 +16,20 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t,
 from libc.string cimport memcmp, memcpy, memset
 
 from media_core.abi cimport (
-    EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED, FOLLOWS_NOTHING, FOLLOWS_PLAYER, FOLLOWS_RELAYED,
+    EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED, EVENT_PLAY_ENDED, FOLLOWS_NOTHING, FOLLOWS_PLAYER, FOLLOWS_RELAYED,
     LATCH_DOUBTED, LATCH_LOCKED, LATCH_OPEN, LEG_DESCRIBED, LEG_OPEN, LEG_RECEIVE, LEG_SEND, NO_LEG, Config, ConfigBlock, Endpoint,
-    EventBody, Header, Leg, Received, Sent, WorkerCounters, command_ring, config_at, counters_at, event_ring, leg_at,
+    EventBody, Header, Key, Leg, Received, Sent, WorkerCounters, command_ring, config_at, context_at, counters_at, event_ring, leg_at,
 )
 from media_core.atomic cimport ACQUIRE, RELAXED, RELEASE, fence, load32, store32
-from media_core.relay cimport BATCH, COMMON_BUFFER, DROPPED, LEARN, MADE, PACKET_ROOM, WELCOME, Packet, Worker
-from media_core.ring cimport RING_FULL, RING_WAKE, Record, Ring, ring_front, ring_payload, ring_pop, ring_push
+from media_core.relay cimport (
+    BATCH, COMMON_BUFFER, DROPPED, FRAME_AUDIO, FRAME_END, FRAME_EVENT, LEARN, MADE, PACKET_ROOM, WELCOME, Frame, Packet, Worker,
+)
+from media_core.ring cimport RING_WAKE, Record, Ring, ring_empty, ring_front, ring_payload, ring_pop, ring_push
+from media_core.rtp cimport load16 as read16, load32 as read32, store16 as write16, store32 as write32
+from media_core.srtp cimport (
+    SRTP_AUTH_FAILED, SRTP_IN, SRTP_OUT, SRTP_REPLAYED, srtp_adopt, srtp_ctx, srtp_direction, srtp_init, srtp_protect_batch,
+    srtp_protect_rtcp, srtp_unprotect_batch, srtp_unprotect_rtcp, srtp_wipe,
+)
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -43,8 +50,6 @@ cdef extern from "<sys/random.h>" nogil:
 
 cdef extern from * nogil:
     void prefetch "__builtin_prefetch"(const void *place, int write, int locality)
-    uint32_t swap32 "__builtin_bswap32"(uint32_t value)
-    uint16_t swap16 "__builtin_bswap16"(uint16_t value)
 
 cdef enum:
     LEARN_PACKETS = 4
@@ -54,26 +59,6 @@ cdef enum:
     DRAIN = 256                 # stale packets thrown away when a leg is opened
 
 cdef uint64_t SECOND = 1000000000
-
-
-cdef inline uint32_t read32(const uint8_t *place) noexcept nogil:
-    cdef uint32_t value
-    memcpy(&value, place, 4)
-    return swap32(value)
-
-
-cdef inline uint16_t read16(const uint8_t *place) noexcept nogil:
-    return <uint16_t>(place[0] << 8 | place[1])
-
-
-cdef inline void write32(uint8_t *place, uint32_t value) noexcept nogil:
-    value = swap32(value)
-    memcpy(place, &value, 4)
-
-
-cdef inline void write16(uint8_t *place, uint16_t value) noexcept nogil:
-    place[0] = <uint8_t>(value >> 8)
-    place[1] = <uint8_t>value
 
 
 cdef uint64_t clock_now() noexcept nogil:
@@ -161,6 +146,8 @@ cdef void begin_leg(Worker *worker, uint32_t index, Leg *leg, Config *config) no
     cdef uint32_t port = leg.port
     cdef uint32_t identity[2]
     drain(worker, index)
+    srtp_wipe(context_at(worker.memory, index, 0))
+    srtp_wipe(context_at(worker.memory, index, 1))
     getrandom(identity, sizeof(identity), 0)
     memset(leg, 0, sizeof(Leg))
     leg.port = port
@@ -172,6 +159,16 @@ cdef void begin_leg(Worker *worker, uint32_t index, Leg *leg, Config *config) no
     leg.sent.sequence = identity[1] & 0x7FFF
     leg.sent.timestamp = identity[1]
     leg.generation = config.generation
+
+
+cdef uint8_t take_key(Worker *worker, uint32_t index, srtp_direction direction, const Key *key) noexcept nogil:
+    """Key a context afresh; 1: it is to be used. A key the library refuses leaves a context that refuses every packet."""
+    cdef srtp_ctx *context = context_at(worker.memory, index, direction)
+    srtp_wipe(context)
+    if key.suite == 0:
+        return 0
+    srtp_init(worker.crypto, context, key.suite, key.material, key.key_length, key.material + key.key_length, key.salt_length, direction)
+    return 1
 
 
 cdef void apply_config(Worker *worker, uint32_t index) noexcept nogil:
@@ -186,6 +183,9 @@ cdef void apply_config(Worker *worker, uint32_t index) noexcept nogil:
     leg.flags = config.flags
     if not config.flags & LEG_OPEN:
         leg.peer = NO_LEG
+        leg.secure_in = leg.secure_out = 0
+        srtp_wipe(context_at(worker.memory, index, 0))
+        srtp_wipe(context_at(worker.memory, index, 1))
         store32(&leg.applied, version, RELEASE)
         return
     leg.peer = config.peer
@@ -203,6 +203,12 @@ cdef void apply_config(Worker *worker, uint32_t index) noexcept nogil:
             leg.source_rtcp = config.remote_rtcp
             leg.to_rtcp = config.remote_rtcp
             leg.remote_version = config.remote_version
+        if leg.version_in != config.version_in:
+            leg.secure_in = take_key(worker, index, SRTP_IN, &config.key_in)
+            leg.version_in = config.version_in
+        if leg.version_out != config.version_out:
+            leg.secure_out = take_key(worker, index, SRTP_OUT, &config.key_out)
+            leg.version_out = config.version_out
         if leg.describe_version != config.describe_version:
             if leg.locked == LATCH_LOCKED:
                 leg.locked = LATCH_DOUBTED
@@ -216,7 +222,13 @@ cdef void apply_config(Worker *worker, uint32_t index) noexcept nogil:
 cdef void adopt(Worker *worker) noexcept nogil:
     """Catch up with everything a former core had not done yet."""
     cdef uint32_t index = worker.number
+    cdef Leg *leg
     while index < worker.legs:
+        leg = leg_at(worker.memory, index)
+        if leg.secure_in:
+            srtp_adopt(worker.crypto, context_at(worker.memory, index, 0))
+        if leg.secure_out:
+            srtp_adopt(worker.crypto, context_at(worker.memory, index, 1))
         apply_config(worker, index)
         index += worker.memory.workers
 
@@ -439,6 +451,7 @@ cdef inline void act(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
         if out.sent.injecting or not renumber(worker, packet, &out.sent, leg.received.clock):
             return
         packet.data[1] = (packet.data[1] & 0x80) | leg.payload_map[packet.data[1] & 0x7F]
+    out.sent.payload_type = packet.data[1] & 0x7F
     packet.to = &out.to
     packet.fd = worker.sockets[2 * packet.out]
     out.sent.packets += 1
@@ -484,6 +497,144 @@ cdef bint translate_rtcp(Packet *packet, Leg *leg, Leg *out) noexcept nogil:
     return at == packet.length
 
 
+# ---- SRTP ---------------------------------------------------------------------------------------------------------------
+
+cdef void open_packets(Worker *worker) noexcept nogil:
+    """Authenticate and decrypt what came in on secure legs; what fails is dropped and counted."""
+    cdef uint32_t at, count = 0
+    cdef int32_t length
+    cdef Packet *packet
+    cdef srtp_ctx *context
+    for at in range(worker.count):
+        packet = &worker.batch[at]
+        if not packet.verdict or not leg_at(worker.memory, packet.leg).secure_in:
+            continue
+        context = context_at(worker.memory, packet.leg, 0)
+        if packet.rtcp:
+            length = srtp_unprotect_rtcp(worker.crypto, context, packet.data, packet.length)
+            opened(worker, packet, length)
+        else:
+            worker.jobs[count].ctx = context
+            worker.jobs[count].buf = packet.data
+            worker.jobs[count].len = packet.length
+            worker.jobs[count].cap = PACKET_ROOM
+            worker.jobs_packet[count] = <uint8_t>at
+            count += 1
+    if count:
+        srtp_unprotect_batch(worker.crypto, worker.jobs, count)
+        for at in range(count):
+            opened(worker, &worker.batch[worker.jobs_packet[at]], worker.jobs[at].len)
+
+
+cdef inline void opened(Worker *worker, Packet *packet, int32_t length) noexcept nogil:
+    cdef Leg *leg
+    if length >= 0:
+        packet.length = length
+        return
+    leg = leg_at(worker.memory, packet.leg)
+    packet.verdict = DROPPED
+    if length == SRTP_AUTH_FAILED or length == SRTP_REPLAYED:
+        leg.dropped_auth += 1
+    else:
+        leg.dropped_other += 1
+
+
+cdef void seal_packets(Worker *worker) noexcept nogil:
+    """Encrypt what goes out on secure legs. Nothing that could not be sealed is sent."""
+    cdef uint32_t at, count = 0
+    cdef int32_t length
+    cdef Packet *packet
+    cdef srtp_ctx *context
+    for at in range(worker.count):
+        packet = &worker.batch[at]
+        if packet.to == NULL or not leg_at(worker.memory, packet.out).secure_out:
+            continue
+        context = context_at(worker.memory, packet.out, 1)
+        if packet.rtcp:
+            length = srtp_protect_rtcp(worker.crypto, context, packet.data, packet.length, PACKET_ROOM)
+            sealed(worker, packet, length)
+        else:
+            worker.jobs[count].ctx = context
+            worker.jobs[count].buf = packet.data
+            worker.jobs[count].len = packet.length
+            worker.jobs[count].cap = PACKET_ROOM
+            worker.jobs_packet[count] = <uint8_t>at
+            count += 1
+    if count:
+        srtp_protect_batch(worker.crypto, worker.jobs, count)
+        for at in range(count):
+            sealed(worker, &worker.batch[worker.jobs_packet[at]], worker.jobs[at].len)
+
+
+cdef inline void sealed(Worker *worker, Packet *packet, int32_t length) noexcept nogil:
+    if length >= 0:
+        packet.length = length
+    else:
+        packet.to = NULL
+        leg_at(worker.memory, packet.out).sent.failed += 1
+
+
+# ---- what the player makes ----------------------------------------------------------------------------------------------
+
+cdef bint make_packet(Worker *worker, Packet *packet, Leg *leg, uint32_t index, Record *record) noexcept nogil:
+    """The next packet of the leg's outgoing stream from a frame; False: there is nothing to send."""
+    cdef Frame *frame = <Frame *>ring_payload(record)
+    cdef Sent *s = &leg.sent
+    cdef int32_t payload_type = leg.telephone_event if record.type == FRAME_EVENT else frame.payload_type
+    if record.type == FRAME_END:
+        s.injecting = 0
+        if frame.told:
+            worker_event(worker, EVENT_PLAY_ENDED, leg_id(leg, index), 0, 0)
+        return False
+    if frame.first or not s.injecting:
+        s.injecting = 1
+        s.base = s.timestamp - frame.offset
+        if s.follows != FOLLOWS_NOTHING:
+            s.base += <uint32_t>((worker.now - s.last) / 1000 * 8 / 1000)
+    s.follows = FOLLOWS_PLAYER
+    if record.type != FRAME_AUDIO and record.type != FRAME_EVENT or payload_type < 0:
+        return False
+    s.sequence += 1
+    s.timestamp = s.base + frame.offset
+    packet.data = worker.made + <size_t>PACKET_ROOM * worker.count
+    packet.data[0] = 0x80
+    packet.data[1] = <uint8_t>(frame.marker << 7 | payload_type)
+    write16(packet.data + 2, s.sequence)
+    write32(packet.data + 4, s.timestamp)
+    write32(packet.data + 8, s.ssrc)
+    memcpy(packet.data + 12, frame.data, frame.length)
+    packet.length = 12 + frame.length
+    packet.leg = packet.out = index
+    packet.buffer = COMMON_BUFFER
+    packet.rtcp = 0
+    packet.verdict = MADE
+    packet.to = NULL
+    return True
+
+
+cdef void send_frames(Worker *worker) noexcept nogil:
+    """One batch of the player's frames; more wait for the next round."""
+    cdef Record *record = ring_front(worker.frames)
+    cdef Packet *packet
+    cdef Leg *leg
+    cdef uint32_t index, sent = 0
+    worker.count = 0
+    while record != NULL and worker.count < BATCH:
+        index = <uint32_t>record.id
+        leg = leg_at(worker.memory, index)
+        packet = &worker.batch[worker.count]
+        if leg_id(leg, index) == record.id and leg.flags & LEG_OPEN and make_packet(worker, packet, leg, index, record):
+            act(worker, packet, leg)
+            worker.count += 1
+            sent += packet.to != NULL
+        ring_pop(worker.frames)
+        record = ring_front(worker.frames)
+    if worker.count:
+        seal_packets(worker)
+        worker.datapath.send(worker)
+        counters_at(worker.memory, worker.number).packets_out += sent
+
+
 # ---- the loop -----------------------------------------------------------------------------------------------------------
 
 cdef void relay_batch(Worker *worker) noexcept nogil:
@@ -507,11 +658,13 @@ cdef void relay_batch(Worker *worker) noexcept nogil:
             prefetch(leg, 0, 3)
             prefetch(&leg.to, 0, 3)
             prefetch(&leg.sent, 1, 3)
+    open_packets(worker)
     for at in range(worker.count):
         packet = &worker.batch[at]
         leg = leg_at(worker.memory, packet.leg)
         if packet.verdict and commit(worker, packet, leg):
             act(worker, packet, leg)
+    seal_packets(worker)
     for at in range(worker.count):
         if worker.batch[at].to != NULL:
             sent += 1
@@ -573,6 +726,8 @@ cdef int worker_run(Worker *worker) noexcept nogil:
         if worker.count:
             relay_batch(worker)
             worker.datapath.send(worker)
+        if not ring_empty(worker.frames):
+            send_frames(worker)
         if worker.now >= worker.tick:
             housekeeping(worker)
     return 0

@@ -154,7 +154,9 @@ class Phone:
 
     def packet(self, payload: bytes = b"\xd5" * 160, *, payload_type: int | None = None, marker: bool = False) -> bytes:
         pt = self.payload_type if payload_type is None else payload_type
-        head = struct.pack("!BBHII", 0x80, pt | marker << 7, self.sequence & 0xFFFF, self.timestamp & 0xFFFFFFFF, self.ssrc)
+        head = struct.pack(
+            "!BBHII", 0x80, pt | marker << 7, self.sequence & 0xFFFF, self.timestamp & 0xFFFFFFFF, self.ssrc
+        )
         self.sequence += 1
         self.timestamp += 160
         return head + payload
@@ -183,6 +185,13 @@ def fields(packet: bytes) -> tuple[int, int, int, int, bytes]:
     """payload type, sequence, timestamp, ssrc, payload"""
     _, pt, sequence, timestamp, ssrc = struct.unpack("!BBHII", packet[:12])
     return pt & 0x7F, sequence, timestamp, ssrc, packet[12:]
+
+
+def report(ssrc: int, timestamp: int, about: int, highest: int, lost: int = 0) -> bytes:
+    """A sender report with one block, and an SDES."""
+    block = struct.pack("!IIIIII", about, lost, highest, 80, 0, 0)
+    sr = struct.pack("!BBHIIIIII", 0x81, 200, 12, ssrc, 0, 0, timestamp, 10, 1720) + block
+    return sr + struct.pack("!BBHIBB", 0x81, 202, 2, ssrc, 0, 0) + b"\0\0"
 
 
 def settle(seconds: float = 0.05) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from media_core import Digit, MediaStarted
-from tests.media_core.bench import HOST, Bench, Phone, collect, fields, rtp_pair, running, settle
+from tests.media_core.bench import HOST, Bench, Phone, collect, fields, report, rtp_pair, running, settle
 
 
 @pytest.fixture(scope="module")
@@ -189,13 +189,6 @@ def test_the_stream_continues_over_a_transfer(bench: Bench, call: tuple[Phone, P
         c.close()
 
 
-def report(ssrc: int, timestamp: int, about: int, highest: int, lost: int = 0) -> bytes:
-    """A sender report with one block, and an SDES."""
-    block = struct.pack("!IIIIII", about, lost, highest, 80, 0, 0)
-    sr = struct.pack("!BBHIIIIII", 0x81, 200, 12, ssrc, 0, 0, timestamp, 10, 1720) + block
-    return sr + struct.pack("!BBHIBB", 0x81, 202, 2, ssrc, 0, 0) + b"\0\0"
-
-
 def test_rtcp_is_translated_and_counted(bench: Bench, call: tuple[Phone, Phone]) -> None:
     a, b = call
     a.send(4)
@@ -219,7 +212,9 @@ def test_a_forged_bye_ends_nothing(bench: Bench, call: tuple[Phone, Phone]) -> N
     assert len(b.receive(5)) == 5
 
 
-@pytest.mark.parametrize("junk", [b"", b"\0" * 20, b"\x80", b"\x80\x08" + b"\0" * 9, bytes(range(256)) * 7, b"\x80\xc8\xff\xff" + b"\0" * 24])
+@pytest.mark.parametrize(
+    "junk", [b"", b"\0" * 20, b"\x80", b"\x80\x08" + b"\0" * 9, bytes(range(256)) * 7, b"\x80\xc8\xff\xff" + b"\0" * 24]
+)
 def test_junk_goes_nowhere(bench: Bench, call: tuple[Phone, Phone], junk: bytes) -> None:
     a, b = call
     a.rtp.sendto(junk, (HOST, a.leg.port))
