@@ -96,7 +96,7 @@ class Direction:
 @dataclass(frozen=True, slots=True)
 class LegStats:
     received: Direction
-    sent: Direction
+    sent: Direction  # lost and jitter_ms: what the far end's RTCP reports; dropped_other: refused by the kernel or by SRTP
     locked: bool  # source latched
     secure: bool  # SRTP both ways
     remote: tuple[str, int]  # where media really comes from / goes to
@@ -171,13 +171,16 @@ class MediaEngine:
     def open(self, beside: LegId | None = None) -> Leg:
         """Reserve a leg with its RTP/RTCP ports; `beside` puts it on the worker of the other leg of its call."""
     def describe(self, leg: LegId, remote: Remote) -> None:
-        """Tell or change the far end. Same crypto as before keeps the SRTP state; another key re-keys."""
+        """Tell or change the far end. Same crypto as before keeps the SRTP state; another key re-keys. ValueError: an address
+        that media must not go to (multicast, broadcast, loopback for a phone elsewhere, our own ports), or an unusable key."""
     def connect(self, a: LegId, b: LegId, a_to_b: Mapping[int, int] = ..., b_to_a: Mapping[int, int] = ...) -> None:
         """Relay both ways, mapping payload types. connect(a, a) echoes."""
     def disconnect(self, leg: LegId) -> None: ...
     def play(self, leg: LegId, tones: Sequence[tuple[float, float, int]], payload_type: int) -> None:
-        """Send tones ((frequency Hz, second frequency Hz or 0, milliseconds); 0, 0 is a pause) as G.711 of payload type 0 or 8; PlayEnded follows."""
-    def send_digits(self, leg: LegId, digits: str) -> None: ...
+        """Send tones ((frequency Hz, second frequency Hz or 0, milliseconds); 0, 0 is a pause) as G.711 of payload type 0 or 8; PlayEnded follows.
+        It takes the place of what plays (one PlayEnded, for the last); no tones: only stops that."""
+    def send_digits(self, leg: LegId, digits: str) -> None:
+        """RFC 4733 events, or G.711 tones to a far end without telephone-event. ValueError: no digit, or neither is possible."""
     def stats(self, leg: LegId) -> LegStats: ...
     def close(self, leg: LegId) -> LegStats:
         """Idempotent; returns the final counters."""
@@ -186,10 +189,12 @@ class MediaEngine:
     def dial(self, transport: Transport, host: str, port: int, *, server_name: str = "") -> FlowId: ...
     def send(self, flow: FlowId, data: bytes) -> None: ...
     def shut(self, flow: FlowId) -> None: ...
+    def keep(self, flow: FlowId, kept: bool = True) -> None: ...
     def flow(self, flow: FlowId) -> FlowInfo: ...
     def flows(self) -> list[FlowInfo]: ...
     def listeners(self) -> list[FlowInfo]: ...
     # figures
     def counters(self) -> dict[str, int]:
-        """legs, legs_free, rtp_ports, flows, packets_in, packets_out, dropped, events_lost, generation."""
+        """legs, legs_free, rtp_ports, flows, packets_in, packets_out, dropped, stray (arrived at a free leg), events_lost,
+        generation; flow_*: what FlowClient.counters holds."""
     def datapath(self) -> str: ...

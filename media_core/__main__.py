@@ -12,13 +12,15 @@ Everything it needs comes as inherited file descriptors, named by one JSON objec
      "datapath": "auto"}          or the name of one datapath
 
 All descriptors are non-blocking. A leg index owns one pair in this order, so a restarted core must be given the same sockets in
-the same order. Exit status: 0 stopped, 2 the environment or the memory is unusable (the reason is on standard error).
+the same order. Exit status: 0 stopped, 2 the environment or the memory is unusable or a thread failed (the reason is on standard
+error). An interrupt from the terminal is ignored: it goes to the whole group, and the supervisor decides what ends when.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from typing import Any
 
@@ -40,6 +42,7 @@ def expand(descriptors: list[Any]) -> list[int]:
 
 
 def main() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         boot = json.loads(os.environ[VARIABLE])
         tls = boot.get("tls")
@@ -53,7 +56,7 @@ def main() -> int:
             datapath=boot.get("datapath", "auto"),
             stop=boot["stop"],
         )
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
         sys.stderr.write(f"media_core: {type(error).__name__}: {error}\n")
         return 2
     return 0

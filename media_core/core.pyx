@@ -13,7 +13,7 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset, strncpy
 
-from media_core.abi cimport Endpoint, Header, leg_at
+from media_core.abi cimport Endpoint, Header, flow_area, leg_at
 from media_core.atomic cimport RELAXED, RELEASE, store32
 from media_core.datapath_epoll cimport epoll_datapath
 from media_core.dsp cimport player_run
@@ -39,6 +39,9 @@ cdef class _Core:
     cdef int *sockets
     cdef int stopping
     cdef list threads
+    cdef object sip           # the FlowLoop, if there are SIP sockets
+    cdef object ended         # eventfd: a thread ended by itself
+    cdef list failures
 
     def __cinit__(self):
         self.memory = NULL
@@ -46,6 +49,9 @@ cdef class _Core:
         self.sockets = NULL
         self.stopping = 0
         self.threads = []
+        self.sip = None
+        self.ended = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.failures = []
 
     def __dealloc__(self):
         cdef uint32_t number
@@ -106,6 +112,13 @@ cdef class _Core:
                 raise OSError(-status, f"datapath {(<bytes>worker.datapath.name).decode()}: {os.strerror(-status)}")
         strncpy(self.memory.datapath, self.workers[0].datapath.name, 31)
 
+    def listen(self, int core_wake, int calls_wake, sip, tls):
+        """Take the SIP sockets; raises what is wrong with them or with the TLS files."""
+        from media_core.flows import FlowLoop
+
+        self.sip = FlowLoop(<size_t>flow_area(self.memory), <size_t>self.memory + self.memory.flow_commands,
+                            <size_t>self.memory + self.memory.flow_events, core_wake, calls_wake, sip, tls)
+
     def run(self, uint32_t number):
         cdef Worker *worker = &self.workers[number]
         with nogil:
@@ -113,20 +126,49 @@ cdef class _Core:
             worker.datapath.close(worker)
 
     def play(self, int core_wake):
+        cdef int status
         with nogil:
-            player_run(self.memory, self.workers, core_wake, &self.stopping)
+            status = player_run(self.memory, self.workers, core_wake, &self.stopping)
+        if status < 0:
+            raise OSError(-status, os.strerror(-status))
+
+    def guard(self, body, *arguments):
+        """A thread that ends before it was told to ends the process: the supervisor starts another."""
+        try:
+            body(*arguments)
+            if not self.stopping:
+                raise RuntimeError("ended by itself")
+        except Exception as error:
+            self.failures.append(f"{threading.current_thread().name}: {error!r}")
+        finally:
+            os.eventfd_write(self.ended, 1)
 
     def start(self, core_wake):
-        threads = [threading.Thread(target=self.play, args=(core_wake,), name="player")]
+        bodies = [("player", self.play, core_wake)]
+        if self.sip is not None:
+            bodies.append(("flows", self.sip.run))
         for number in range(self.memory.workers):
-            threads.append(threading.Thread(target=self.run, args=(number,), name=f"relay-{number}"))
-        for thread in threads:
+            bodies.append((f"relay-{number}", self.run, number))
+        for name, *body in bodies:
+            thread = threading.Thread(target=self.guard, args=body, name=name)
             thread.start()
             self.threads.append(thread)
+
+    def wait(self, stop):
+        ending = select.poll()
+        ending.register(stop, select.POLLIN)
+        ending.register(self.ended, select.POLLIN)
+        ending.poll()
+
+    def check(self):
+        if self.failures:
+            raise RuntimeError("; ".join(self.failures))
 
     def stop(self, int core_wake):
         store32(<uint32_t *>&self.stopping, 1, RELEASE)
         eventfd_write(core_wake, 1)
+        if self.sip is not None:
+            self.sip.stop()
         for thread in self.threads:
             thread.join()
 
@@ -149,10 +191,11 @@ def serve(memory, core_wake, calls_wake, *, sip, tls, rtp, datapath="auto", stop
     core = _Core()
     core.adopt(memory, rtp)
     core.open(core_wake, calls_wake, datapath)
+    if sip:
+        core.listen(core_wake, calls_wake, sip, tls)
     core.start(core_wake)
     try:
-        ending = select.poll()
-        ending.register(stop, select.POLLIN)
-        ending.poll()
+        core.wait(stop)
     finally:
         core.stop(core_wake)
+    core.check()

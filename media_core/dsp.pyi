@@ -1,0 +1,3 @@
+from collections.abc import Iterable
+
+def g711(samples: Iterable[int], payload_type: int) -> bytes: ...
