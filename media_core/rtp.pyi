@@ -31,7 +31,7 @@ class Part(NamedTuple):
     """One packet of a compound."""
 
     type: int
-    count: int
+    items: int  # RC, SC or FMT of the header
     data: bytes
     sender: Sender | None
     reports: tuple[Report, ...]

@@ -252,7 +252,7 @@ class Report(NamedTuple):
 
 class Part(NamedTuple):
     type: int
-    count: int
+    items: int  # RC, SC or FMT of the header
     data: bytes
     sender: Sender | None
     reports: tuple[Report, ...]

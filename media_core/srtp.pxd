@@ -97,6 +97,7 @@ cdef int32_t srtp_unprotect(srtp_engine *engine, srtp_ctx *ctx, uint8_t *buf, in
 cdef int32_t srtp_protect_rtcp(srtp_engine *engine, srtp_ctx *ctx, uint8_t *buf, int32_t size, int32_t cap) noexcept nogil
 cdef int32_t srtp_unprotect_rtcp(srtp_engine *engine, srtp_ctx *ctx, uint8_t *buf, int32_t size) noexcept nogil
 
-# many packets, any mix of contexts and suites; the same result as one by one, in order
+# many packets, any mix of contexts and suites; the same result as one by one, in order (only the reason may differ when a packet
+# is both stale and forged)
 cdef void srtp_protect_batch(srtp_engine *engine, srtp_job *jobs, uint32_t count) noexcept nogil
 cdef void srtp_unprotect_batch(srtp_engine *engine, srtp_job *jobs, uint32_t count) noexcept nogil

@@ -9,6 +9,14 @@ def backend_name(backend: str = "auto") -> str:
 def key_lengths(suite: str) -> tuple[int, int]:
     """Octets of master key and master salt."""
 
+def session_keys_of(
+    suite: str, key: bytes, salt: bytes
+) -> tuple[tuple[bytes, bytes, bytes], tuple[bytes, bytes, bytes]]:
+    """For tests: (cipher key, authentication key, salt) of SRTP and of SRTCP (RFC 3711 4.3)."""
+
+def run_batch(sessions: list[Session], packets: list[bytes]) -> list[bytes | int]:
+    """Packet i through sessions[i], all of one direction, as one batch; a refused one gives its negative status."""
+
 class Session:
     """One direction ("in": unprotect, "out": protect) of SRTP and SRTCP under one master key. Raises PacketRefused."""
 
@@ -19,9 +27,8 @@ class Session:
     def unprotect(self, packet: bytes) -> bytes: ...
     def protect_rtcp(self, packet: bytes) -> bytes: ...
     def unprotect_rtcp(self, packet: bytes) -> bytes: ...
-    def protect_batch(self, packets: list[bytes]) -> list[bytes | int]:
-        """Many at once; a packet that was refused has its negative status in its place."""
-    def unprotect_batch(self, packets: list[bytes]) -> list[bytes | int]: ...
+    def set_session_keys(self, key: bytes, salt: bytes) -> None:
+        """For tests: published vectors give session keys, of RTP and RTCP alike."""
     @property
     def backend(self) -> str: ...
     def index(self, ssrc: int) -> int | None:
@@ -36,4 +43,4 @@ class Session:
     def memory(self) -> bytes:
         """For tests: the context as it stands in shared memory. Holds the keys."""
     def adopt(self, memory: bytes, sealing: bool = False) -> None:
-        """For tests: go on from a context another engine left behind, `sealing` if it died in the middle of a packet."""
+        """For tests: go on from a context another engine left, `sealing` if it died in the middle of a packet."""

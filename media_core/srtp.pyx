@@ -27,7 +27,7 @@ cdef enum:
     STREAM_RTP = 1
     STREAM_RTCP = 2
     WINDOW = 128
-    MB_HMAC_LEAST = 4         # fewer packets than this are hashed one by one: a burst fills lanes that stay empty
+    MB_HMAC_LEAST = 5         # fewer packets than this are hashed one by one: a burst fills lanes that stay empty
     SUITES = 6
     LATE_START = 4096         # sequence numbers after a wrap at which a stream may first be heard: 80 s of 20 ms packets
     AHEAD = 6                 # contexts fetched ahead of the packet worked on

@@ -20,6 +20,41 @@ def key_lengths(suite: str) -> tuple[int, int]:
     return row.key_len, row.salt_len
 
 
+def session_keys_of(suite: str, key: bytes, salt: bytes) -> tuple[tuple[bytes, bytes, bytes], tuple[bytes, bytes, bytes]]:
+    """For tests: (cipher key, authentication key, salt) of SRTP and of SRTCP (RFC 3711 4.3)."""
+    cdef session_keys keys
+    cdef suite_row row = suites[SUITE_NAMES.index(suite)]
+    cdef srtp_engine *engine = srtp_engine_create(SRTP_OPENSSL)
+    if len(key) != row.key_len or len(salt) != row.salt_len or engine == NULL:
+        raise ValueError("wrong length")
+    derive(engine, &row, key, salt, &keys)
+    srtp_engine_destroy(engine)
+    return tuple((keys.cipher[i][: row.key_len], keys.auth[i][:AUTH_KEY], keys.salt[i][: row.salt_len]) for i in range(2))
+
+
+def run_batch(sessions: list[Session], packets: list[bytes]) -> list[bytes | int]:
+    """Packet i through sessions[i] (all of one direction), as one batch; a refused packet has its negative status in its place."""
+    cdef list rooms = [bytearray(packet) + bytes(SRTP_MAX_TRAILER) for packet in packets]
+    cdef uint32_t count = len(packets), i
+    cdef bytearray memory = bytearray(sizeof(srtp_job) * <size_t>max(count, <uint32_t>1))
+    cdef srtp_job *jobs = <srtp_job *><uint8_t *>memory
+    cdef Session session
+    if len(sessions) != count:
+        raise ValueError("one session for every packet")
+    if count == 0:
+        return []
+    for i in range(count):
+        session = sessions[i]
+        jobs[i].ctx, jobs[i].buf, jobs[i].len = session.ctx, <uint8_t *>(<bytearray>rooms[i]), len(packets[i])
+        jobs[i].cap = jobs[i].len + SRTP_MAX_TRAILER
+    session = sessions[0]
+    if session.direction == SRTP_OUT:
+        srtp_protect_batch(session.engine, jobs, count)
+    else:
+        srtp_unprotect_batch(session.engine, jobs, count)
+    return [bytes(rooms[i][: jobs[i].len]) if jobs[i].len >= 0 else jobs[i].len for i in range(count)]
+
+
 cdef class Session:
     """One direction of SRTP under one master key."""
 
@@ -76,24 +111,16 @@ cdef class Session:
             raise AssertionError("a refused packet was changed")
         return bytes(room[:raise_packet_error(status)])
 
-    def protect_batch(self, packets: list[bytes]) -> list[bytes | int]:
-        """Many at once; a packet that was refused has its negative status in its place."""
-        return self.run_batch(packets, srtp_protect_batch)
-
-    def unprotect_batch(self, packets: list[bytes]) -> list[bytes | int]:
-        return self.run_batch(packets, srtp_unprotect_batch)
-
-    cdef list run_batch(self, list packets, void (*operation)(srtp_engine *, srtp_job *, uint32_t) noexcept nogil):
-        cdef list rooms = [bytearray(packet) + bytes(SRTP_MAX_TRAILER) for packet in packets]
-        cdef bytearray memory = bytearray(sizeof(srtp_job) * max(1, len(packets)))
-        cdef srtp_job *jobs = <srtp_job *><uint8_t *>memory
-        cdef uint32_t count = len(packets), i
-        for i in range(count):
-            jobs[i].ctx, jobs[i].buf, jobs[i].len = self.ctx, <uint8_t *>(<bytearray>rooms[i]), len(packets[i])
-            jobs[i].cap = jobs[i].len + SRTP_MAX_TRAILER
-        with nogil:
-            operation(self.engine, jobs, count)
-        return [bytes(rooms[i][: jobs[i].len]) if jobs[i].len >= 0 else jobs[i].len for i in range(count)]
+    def set_session_keys(self, key: bytes, salt: bytes) -> None:
+        """For tests: published vectors give session keys, of RTP and RTCP alike."""
+        if len(key) != self.ctx.key_len or len(salt) > 14:
+            raise ValueError("wrong length")
+        memset(self.ctx.salt, 0, 16)
+        memcpy(self.ctx.salt, <const uint8_t *>salt, len(salt))
+        memcpy(self.ctx.rtcp_salt, self.ctx.salt, 16)
+        memcpy(self.ctx.cipher, <const uint8_t *>key, len(key))
+        memcpy(self.ctx.rtcp_key, <const uint8_t *>key, len(key))
+        lay_out(self.engine, self.ctx)
 
     @property
     def backend(self) -> str:

@@ -1,0 +1,1 @@
+"""What Switchroom costs, measured beside its peers: python -m benchmarks.<name>."""
