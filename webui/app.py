@@ -1,0 +1,124 @@
+"""The Flask application: pages, their guard, the session, and how templates find style sheets and icons."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Response, g, render_template, request, send_from_directory, url_for
+from flask.typing import ResponseReturnValue
+from flask_wtf.csrf import CSRFError, CSRFProtect
+from jinja2 import StrictUndefined
+from markupsafe import Markup
+from werkzeug.exceptions import HTTPException
+
+from webui import guard, wording
+from webui.desk import Desk, desk
+from webui.pages import BLUEPRINTS, MENU
+from webui.sessions import ServerSideSessions
+
+log = logging.getLogger(__name__)
+STATIC = Path(__file__).parent / "static"
+LARGEST_FORM = 1 << 20  # octets; no page takes a file yet
+
+
+class Assets:
+    """Addresses of static files. Each carries a hash of the contents, so that browsers may keep it for good."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        manifest = folder / "vendor" / "manifest.json"
+        if not manifest.exists():
+            raise SystemExit("The admin page's style sheets are not built yet: run  python -m webui.build")
+        self._vendor: dict[str, str] = json.loads(manifest.read_text())["files"]
+        self._versions = {
+            str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()[:10]
+            for file in folder.rglob("*")
+            if file.is_file() and "vendor" not in file.relative_to(folder).parts
+        }
+
+    def address(self, name: str) -> str:
+        if name in self._vendor:
+            return url_for("static", filename=f"vendor/{self._vendor[name]}")
+        return url_for("static", filename=name, v=self._versions[name])
+
+    def icon(self, name: str, *classes: str) -> Markup:
+        return Markup('<svg class="icon {}" width="24" height="24" aria-hidden="true" focusable="false"><use href="{}#{}"/></svg>').format(
+            " ".join(classes), self.address("icons.svg"), name
+        )
+
+
+def create_app(made: Desk) -> Flask:
+    """The pages on a desk. Nothing is read from the environment."""
+    app = Flask(__name__, static_folder=None)
+    app.config.update(
+        SECRET_KEY=made.sessions.secret(),
+        MAX_CONTENT_LENGTH=LARGEST_FORM,
+        WTF_CSRF_TIME_LIMIT=None,  # the token dies with its session
+        TRUSTED_HOSTS=None,
+    )
+    app.extensions["switchroom"] = made
+    app.session_interface = ServerSideSessions(made.sessions, made.now)
+    app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    guard.install(app)
+    CSRFProtect(app)
+    wording.install(app)
+    assets = Assets(STATIC)
+    app.jinja_env.globals.update(asset=assets.address, icon=assets.icon, menu=MENU, may_change=guard.may_change)
+    app.context_processor(_for_every_page)
+    _serve_static(app)
+    for pages in BLUEPRINTS:
+        app.register_blueprint(pages)
+    app.register_error_handler(HTTPException, _explain)
+    app.register_error_handler(Exception, _apologise)
+    return app
+
+
+def _for_every_page() -> dict[str, Any]:
+    return {"person": getattr(g, "person", None), "now": desk().now(), "hostname": request.host}
+
+
+def _serve_static(app: Flask) -> None:
+    def static(filename: str) -> Response:
+        response = send_from_directory(STATIC, filename)
+        versioned = "v" in request.args or filename.startswith("vendor/")
+        response.headers["Cache-Control"] = f"public, max-age={31536000 if versioned else 300}" + (", immutable" if versioned else "")
+        return response
+
+    static.role = "anyone"  # type: ignore[attr-defined]
+    app.add_url_rule("/static/<path:filename>", "static", static)
+
+
+# What a status means to the person who sees it: title, sentence.
+_EXPLANATIONS = {
+    400: ("That did not work", "The page sent something this system does not understand. Go back, reload the page and try again."),
+    403: ("Not allowed", "Your role does not include this. Someone with the role Full can do it, or change your role under Users."),
+    404: ("Nothing here", "This page does not exist, or what it showed has been deleted."),
+    405: ("That did not work", "This address is not meant to be opened like this."),
+    413: ("Too large", "More was sent than this form takes."),
+    429: ("Too many attempts", "Wait a moment, then try again."),
+}
+
+
+def _explain(error: HTTPException) -> ResponseReturnValue:
+    if error.response is not None:
+        return error.response
+    status = error.code or 500
+    title, sentence = _EXPLANATIONS.get(status, ("That did not work", error.description or ""))
+    if isinstance(error, CSRFError):
+        title, sentence = "This page was open too long", "For your safety it has to be loaded again. Go back, reload the page and send it once more."
+    response = Response(render_template("error.html", title=title, sentence=sentence), status)
+    for name, value in error.get_headers():
+        if name.lower() not in ("content-type", "content-length"):
+            response.headers[name] = value
+    return response
+
+
+def _apologise(error: Exception) -> ResponseReturnValue:
+    log.exception("%s %s failed", request.method, request.path)
+    sentence = "That is a fault of ours and has been written to the log. Nothing was changed; telephone calls are not affected."
+    return render_template("error.html", title="Something broke", sentence=sentence), 500

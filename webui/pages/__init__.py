@@ -1,0 +1,31 @@
+"""One file per page of the menu. A new page: a module with a blueprint, a row in MENU, a template."""
+
+from __future__ import annotations
+
+from webui.pages import account, calls, changes, encryption, extensions, health, licence, lines, login, setup, status, users
+
+BLUEPRINTS = (
+    account.pages,
+    calls.pages,
+    changes.pages,
+    encryption.pages,
+    extensions.pages,
+    health.pages,
+    licence.pages,
+    lines.pages,
+    login.pages,
+    setup.pages,
+    status.pages,
+    users.pages,
+)
+
+# blueprint -> title, icon; its view `listing` is where the entry leads. In the order of the menu.
+MENU = (
+    ("status", "Status", "activity"),
+    ("calls", "Call history", "history"),
+    ("extensions", "Extensions", "phone"),
+    ("users", "Users", "users"),
+    ("encryption", "Encryption", "shield-lock"),
+    ("licence", "Licence", "license"),
+    ("changes", "Changes", "list-details"),
+)

@@ -1,0 +1,43 @@
+"""The logged-in person's own password."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from flask import Blueprint, flash, redirect, render_template, request, session, url_for
+from flask.typing import ResponseReturnValue
+
+from appliance.model import Problem, Refused
+from webui.desk import desk
+from webui.forms import problems_by_field
+from webui.guard import person, route
+from webui.sessions import Session
+from webui.throttle import source_name
+
+pages = Blueprint("account", __name__)
+
+
+@route(pages, "/account", role="read-only")
+def form() -> ResponseReturnValue:
+    return render_template("account.html", problems={})
+
+
+@route(pages, "/account", role="read-only", methods=("POST",))
+def change() -> ResponseReturnValue:
+    here, now = desk(), desk().now()
+    names = source_name(request.remote_addr), f"account {person().username.casefold()}"
+    try:
+        if here.throttle.wait(now, *names):
+            raise Refused(Problem("current", "Too many attempts. Wait a moment, then try again."))
+        here.throttle.failed(now, *names)
+        if here.admin.authenticate(person().username, request.form.get("current", "")) is None:
+            raise Refused(Problem("current", "This is not your password."))
+        here.throttle.succeeded(*names)
+        if request.form.get("password", "") != request.form.get("again", ""):
+            raise Refused(Problem("again", "The two passwords are not the same."))
+        here.admin.set_password(person().id, request.form.get("password", ""), person().username)
+    except Refused as refused:
+        return render_template("account.html", problems=problems_by_field(refused.problems)), 422
+    here.sessions.end_all_of(person().id, but=cast(Session, session).cookie)
+    flash("Your password is changed. You are logged out everywhere else.")
+    return redirect(url_for("account.form"), 303)

@@ -1,0 +1,146 @@
+"""Extensions: list, add, edit (General, Lines, Advanced in one form), delete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from appliance.cti import RegistrationView
+from appliance.model import Extension, Refused, Snapshot
+from webui.desk import desk
+from webui.forms import Option, fields_of, problems_by_field, typed, values_of
+from webui.guard import person, route
+from webui.pages.lines import lines_part
+from webui.pages.status import registrations
+
+pages = Blueprint("extensions", __name__)
+TABS = {"number": "general", "name": "general", "user": "general", "ring_seconds": "advanced", "encrypt": "advanced"}
+
+
+@route(pages, "/extensions", role="read-only")
+def listing() -> ResponseReturnValue:
+    text = request.args.get("q", "").strip()
+    snapshot = desk().admin.snapshot
+    found = [one for one in snapshot.extensions.values() if text.casefold() in _searchable(one, snapshot)]
+    found.sort(key=lambda one: (len(one.number), one.number))
+    part = request.headers.get("HX-Target") == "extensions"
+    return render_template(
+        "extensions/list.html" if part else "extensions.html", extensions=found, phones=_phones(), snapshot=snapshot, text=text
+    )
+
+
+def _searchable(extension: Extension, snapshot: Snapshot) -> str:
+    owner = snapshot.users.get(extension.user)
+    return " ".join((extension.number, extension.name, owner.full_name if owner else "", owner.username if owner else "")).casefold()
+
+
+def _phones() -> Mapping[str, list[RegistrationView]] | None:
+    """Registered phones by number; None when nobody can tell."""
+    answer = registrations()
+    if answer is None:
+        return None
+    phones: dict[str, list[RegistrationView]] = {}
+    for one in answer.registrations:
+        phones.setdefault(one.number, []).append(one)
+    return phones
+
+
+@route(pages, "/extensions/add", role="full")
+def add() -> ResponseReturnValue:
+    owner = desk().admin.snapshot.users.get(request.args.get("user", ""))
+    try:
+        number = desk().admin.suggest_number()
+    except Refused:
+        number = ""
+    return _add_form({"number": number, "user": owner.id if owner else "", "name": owner.full_name if owner else ""})
+
+
+@route(pages, "/extensions/add", role="full", methods=("POST",))
+def create() -> ResponseReturnValue:
+    values = typed(request.form, Extension)
+    try:
+        extension = desk().admin.create("extension", values, person().username)
+    except Refused as refused:
+        return _add_form(values, refused), 422
+    flash(f"Extension {values.get('number')} is added. Enter its line in a phone to use it.")
+    return redirect(url_for("extensions.edit", key=extension.id, tab="lines"), 303)
+
+
+@route(pages, "/extensions/<key>", role="read-only")
+def edit(key: str) -> ResponseReturnValue:
+    extension = _extension(key)
+    return _edit_form(extension, values_of(extension), tab=request.args.get("tab", "general"))
+
+
+@route(pages, "/extensions/<key>", role="full", methods=("POST",))
+def save(key: str) -> ResponseReturnValue:
+    extension, values = _extension(key), typed(request.form, Extension)
+    tab = request.form.get("tab", "general")
+    try:
+        desk().admin.update("extension", key, values, person().username)
+    except Refused as refused:
+        tab = next((TABS[problem.field] for problem in refused.problems if problem.field in TABS), tab)
+        return _edit_form(extension, values, refused, tab=tab), 422
+    flash("Saved. Calls in progress keep what they started with.")
+    return redirect(url_for("extensions.edit", key=key, tab=tab), 303)
+
+
+@route(pages, "/extensions/<key>/delete", role="full")
+def ask_delete(key: str) -> ResponseReturnValue:
+    return _confirm(_extension(key))
+
+
+@route(pages, "/extensions/<key>/delete", role="full", methods=("POST",))
+def delete(key: str) -> ResponseReturnValue:
+    extension = _extension(key)
+    try:
+        desk().admin.delete("extension", key, person().username)
+    except Refused as refused:
+        return _confirm(extension, " ".join(problem.message for problem in refused.problems)), 422
+    flash(f"Extension {extension.number} is deleted.")
+    return redirect(url_for("extensions.listing"), 303)
+
+
+def _confirm(extension: Extension, problem: str = "") -> str:
+    return render_template(
+        "delete.html",
+        what="extension",
+        name=f"{extension.number} {extension.name}".strip(),
+        consequences=desk().admin.consequences("extension", extension.id),
+        problem=problem,
+        back=url_for("extensions.edit", key=extension.id),
+        section="extensions",
+    )
+
+
+def _extension(key: str) -> Extension:
+    return desk().admin.snapshot.extensions.get(key) or abort(404)
+
+
+def _owners() -> tuple[Option, ...]:
+    users = sorted(desk().admin.snapshot.users.values(), key=lambda user: (user.full_name or user.username).casefold())
+    return (Option("", "Nobody"), *(Option(user.id, f"{user.full_name or user.username} ({user.username})") for user in users))
+
+
+def _add_form(values: Mapping[str, Any], refused: Refused | None = None) -> str:
+    problems = refused.problems if refused else ()
+    fields = fields_of(Extension, values, problems, options={"user": _owners()})
+    return render_template("extensions/add.html", fields=fields, wrong=problems_by_field(problems))
+
+
+def _edit_form(extension: Extension, values: Mapping[str, Any], refused: Refused | None = None, *, tab: str) -> str:
+    problems = refused.problems if refused else ()
+    phones = _phones()
+    return render_template(
+        "extensions/edit.html",
+        extension=extension,
+        fields=fields_of(Extension, values, problems, options={"user": _owners()}),
+        wrong=problems_by_field(problems),
+        tab=tab if tab in ("general", "lines", "advanced") else "general",
+        lines_html=lines_part(extension),
+        phones=None if phones is None else phones.get(extension.number, []),
+        owner=desk().admin.snapshot.users.get(extension.user),
+    )

@@ -1,0 +1,95 @@
+"""The Lines tab of an extension: each line's login for a phone. Parts of a page: what is typed on other tabs stays.
+
+A SIP password is in no page until its key icon is clicked; that is a POST, and a row in the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from flask import Blueprint, abort, render_template, request
+from flask.typing import ResponseReturnValue
+from markupsafe import Markup
+
+from appliance.model import Extension, Line, Problem, Refused
+from webui.desk import desk
+from webui.forms import fields_of, problems_by_field, typed, values_of
+from webui.guard import person, route
+from webui.pages.status import registrations
+
+pages = Blueprint("lines", __name__)
+
+
+def lines_part(extension: Extension, *, said: str = "", problems: Iterable[Problem] = (), at: str = "", values: dict[str, Any] | None = None) -> Markup:
+    """The tab's contents. problems and typed values belong to line `at` ("" is the whole tab)."""
+    lines = desk().admin.snapshot.lines_of.get(extension.id, ())
+    answer = registrations()
+    phones: dict[str, list[Any]] = {}
+    for one in answer.registrations if answer else ():
+        phones.setdefault(one.line, []).append(one)
+    wrong = list(problems)
+    drawn = [
+        (line, fields_of(Line, values if at == line.id and values else values_of(line), wrong if at == line.id else ()), phones.get(line.id, []))
+        for line in lines
+    ]
+    problem = " ".join(problems_by_field(wrong).values()) if not at else problems_by_field(wrong).get("", "")
+    return Markup(render_template("extensions/lines.html", extension=extension, lines=drawn, said=said, problem=problem, boot=desk().boot))
+
+
+def _line(key: str) -> tuple[Line, Extension]:
+    snapshot = desk().admin.snapshot
+    line = snapshot.lines.get(key) or abort(404)
+    return line, snapshot.extensions.get(line.extension) or abort(404)
+
+
+@route(pages, "/extensions/<key>/lines", role="read-only", live=True)
+def part(key: str) -> ResponseReturnValue:
+    return lines_part(desk().admin.snapshot.extensions.get(key) or abort(404))
+
+
+@route(pages, "/extensions/<key>/lines", role="full", methods=("POST",))
+def add(key: str) -> ResponseReturnValue:
+    extension = desk().admin.snapshot.extensions.get(key) or abort(404)
+    try:
+        desk().admin.create("line", {"extension": key, "label": request.form.get("label", "").strip()}, person().username)
+    except Refused as refused:
+        return lines_part(extension, problems=refused.problems)
+    return lines_part(extension, said="A line is added. Enter its login in the next phone.")
+
+
+@route(pages, "/lines/<key>", role="full", methods=("POST",))
+def save(key: str) -> ResponseReturnValue:
+    line, extension = _line(key)
+    values = typed(request.form, Line, "sip_username", "label")
+    try:
+        desk().admin.update("line", key, values, person().username)
+    except Refused as refused:
+        return lines_part(extension, problems=refused.problems, at=key, values={**values_of(line), **values})
+    return lines_part(extension, said="The line is saved.")
+
+
+@route(pages, "/lines/<key>/reveal", role="full", methods=("POST",))
+def reveal(key: str) -> ResponseReturnValue:
+    line, _ = _line(key)
+    return render_template("extensions/password.html", line=line, password=desk().admin.reveal_sip_password(key, person().username))
+
+
+@route(pages, "/lines/<key>/renew", role="full", methods=("POST",))
+def renew(key: str) -> ResponseReturnValue:
+    _, extension = _line(key)
+    try:
+        desk().admin.renew_sip_password(key, person().username)
+    except Refused as refused:
+        return lines_part(extension, problems=refused.problems)
+    return lines_part(extension, said="The line has a new password. The phone needs it before it can register again.")
+
+
+@route(pages, "/lines/<key>/remove", role="full", methods=("POST",))
+def remove(key: str) -> ResponseReturnValue:
+    _, extension = _line(key)
+    try:
+        desk().admin.delete("line", key, person().username)
+    except Refused as refused:
+        return lines_part(extension, problems=refused.problems)
+    return lines_part(extension, said="The line is removed. Its phone can no longer register.")

@@ -1,0 +1,164 @@
+"""The first-run wizard: setup code → administrator → country and numbering → what to do next.
+
+The code is printed where the box was started and lies in run/setup-code: only who can read it may become the first administrator. Each step is checked
+before the next; nothing is stored until the last one, and the password waits in memory only. There is no default password and no way back
+here once an administrator exists.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import math
+from typing import Any, cast
+
+from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
+from flask.typing import ResponseReturnValue
+
+from appliance.model import Problem, Refused, User, check
+from webui.desk import PendingSetup, desk
+from webui.forms import fields_of, problems_by_field
+from webui.guard import person, route
+from webui.sessions import ServerSideSessions, Session
+from webui.throttle import source_name
+
+pages = Blueprint("setup", __name__)
+log = logging.getLogger(__name__)
+
+STEPS = (("code", "Setup code"), ("administrator", "Administrator"), ("numbering", "Country and numbers"))
+SHORTEST_PASSWORD = 10
+PENDING_SECONDS = 1800.0
+PENDING_BOUND = 8
+WIDTHS = (("10", "Two digits", "10, 11, 12 … for up to 80 extensions"), ("100", "Three digits", "100, 101, 102 … for up to 800 extensions"))
+
+
+def _draw(step: str, values: dict[str, str], problems: dict[str, str], status: int = 200) -> ResponseReturnValue:
+    number = [name for name, _ in STEPS].index(step)
+    page = render_template(
+        f"setup/{step}.html",
+        step=number,
+        steps=STEPS,
+        values=values,
+        wrong=problems,
+        countries=desk().countries,
+        widths=WIDTHS,
+        fields=fields_of(User, values),
+        shortest=SHORTEST_PASSWORD,
+        code_file=desk().setup_code_file,
+    )
+    return page, status
+
+
+def _pending() -> PendingSetup | None:
+    found = desk().pending_setups.get(session.get("setup", ""))
+    return found if found and found.until > desk().now() else None
+
+
+@route(pages, "/setup", role="setup")
+def begin() -> ResponseReturnValue:
+    if not session.get("setup"):
+        return _draw("code", {}, {})
+    pending = _pending()
+    if pending is None or request.args.get("step") == "administrator":
+        values = {"username": pending.username, "full_name": pending.full_name} if pending else {}
+        return _draw("administrator", values, {})
+    return _draw("numbering", {"first_extension": "100", "country": ""}, {})
+
+
+@route(pages, "/setup/code", role="setup", methods=("POST",))
+def enter_code() -> ResponseReturnValue:
+    here, now = desk(), desk().now()
+    names = source_name(request.remote_addr), "setup code"
+    if wait := here.throttle.wait(now, *names):
+        return _draw("code", {}, {"code": f"Too many attempts. Try again in {math.ceil(wait)} seconds."}, 429)
+    here.throttle.failed(now, *names)
+    typed = _normal(request.form.get("code", "")[:100])
+    try:
+        expected = _normal(here.setup_code_file.read_text())
+    except OSError:
+        expected = ""
+    if not expected or not hmac.compare_digest(typed.encode(), expected.encode()):
+        log.warning("wrong setup code from %s", request.remote_addr)
+        return _draw("code", {}, {"code": "This is not the setup code. It was printed where the system was started."}, 422)
+    here.throttle.succeeded(*names)
+    web_session = cast(Session, session)
+    cast(ServerSideSessions, current_app.session_interface).begin(web_session, "")
+    web_session["setup"] = here.sessions.token()
+    return redirect(url_for("setup.begin"), 303)
+
+
+def _normal(code: str) -> str:
+    """People type codes with spaces, dashes and small letters."""
+    return "".join(letter for letter in code.upper() if letter.isalnum())
+
+
+@route(pages, "/setup/administrator", role="setup", methods=("POST",))
+def name_administrator() -> ResponseReturnValue:
+    key = session.get("setup")
+    if not key:
+        return redirect(url_for("setup.begin"), 303)
+    values = {name: request.form.get(name, "").strip() for name in ("full_name", "username")}
+    password = request.form.get("password", "")
+    try:
+        _check_administrator(values, password, request.form.get("again", ""))
+    except Refused as refused:
+        return _draw("administrator", values, problems_by_field(refused.problems), 422)
+    here = desk()
+    waiting = here.pending_setups
+    waiting[key] = PendingSetup(values["username"], values["full_name"], password, here.now() + PENDING_SECONDS)
+    for stale in [one for one, pending in waiting.items() if pending.until <= here.now()] or list(waiting)[: max(0, len(waiting) - PENDING_BOUND)]:
+        del waiting[stale]
+    return redirect(url_for("setup.begin"), 303)
+
+
+def _check_administrator(values: dict[str, str], password: str, again: str) -> None:
+    """What the fields of the step can tell; Refused with every problem at once."""
+    problems: list[Problem] = []
+    if not values["full_name"]:
+        problems.append(Problem("full_name", "Enter your name; it is shown in the list of changes."))
+    try:
+        problems += check("user", User(id="first", role="full", **values), desk().admin.snapshot)
+    except ValueError:
+        problems.append(Problem("username", "Letters, digits, dot, dash and underscore only, at most 64 of them."))
+    if len(password) < SHORTEST_PASSWORD:
+        problems.append(Problem("password", f"At least {SHORTEST_PASSWORD} characters. A few words in a row are easy to remember and hard to guess."))
+    elif password.casefold() in (values["username"].casefold(), values["full_name"].casefold()):
+        problems.append(Problem("password", "Do not use your name as the password."))
+    if password != again:
+        problems.append(Problem("again", "The two passwords are not the same."))
+    if problems:
+        raise Refused(*problems)
+
+
+@route(pages, "/setup/numbering", role="setup", methods=("POST",))
+def complete() -> ResponseReturnValue:
+    pending = _pending()
+    if pending is None:
+        return redirect(url_for("setup.begin"), 303)
+    values = {name: request.form.get(name, "").strip() for name in ("country", "first_extension")}
+    problems = {}
+    if values["country"] not in desk().countries:
+        problems["country"] = "Choose the country this telephone system is in."
+    if values["first_extension"] not in [width for width, _, _ in WIDTHS]:
+        problems["first_extension"] = "Choose two or three digits."
+    if problems:
+        return _draw("numbering", values, problems, 422)
+    here = desk()
+    try:
+        user = here.admin.complete_setup(
+            username=pending.username, full_name=pending.full_name, password=pending.password, **cast(Any, values)
+        )
+    except Refused as refused:
+        found = problems_by_field(refused.problems)
+        step = "administrator" if found.keys() & {"username", "full_name", "password"} else "numbering"
+        return _draw(step, {**values, "username": pending.username, "full_name": pending.full_name}, found, 422)
+    here.pending_setups.clear()
+    here.setup_code_file.unlink(missing_ok=True)
+    log.info("setup completed by %s from %s", user.username, request.remote_addr)
+    cast(ServerSideSessions, current_app.session_interface).begin(cast(Session, session), user.id)
+    return redirect(url_for("setup.welcome"), 303)
+
+
+@route(pages, "/welcome", role="full")
+def welcome() -> ResponseReturnValue:
+    return render_template("setup/welcome.html", name=person().full_name, number=desk().admin.snapshot.settings.first_extension, boot=desk().boot)

@@ -1,0 +1,75 @@
+"""The dashboard: what needs attention, live calls, registered phones, processes. Its parts are fetched again when an event says so."""
+
+from __future__ import annotations
+
+from flask import Blueprint, redirect, render_template, url_for
+from flask.typing import ResponseReturnValue
+
+from appliance.cti import Calls, GetCalls, GetRegistrations, GetStatus, HangUp, Registrations, Status
+from webui.desk import Unavailable, desk
+from webui.guard import route
+
+pages = Blueprint("status", __name__)
+
+
+def live_calls() -> Calls | None:
+    """None when the telephone process does not answer."""
+    try:
+        reply = desk().box.ask("calls", GetCalls())
+    except Unavailable:
+        return None
+    return reply if isinstance(reply, Calls) else None
+
+
+def registrations() -> Registrations | None:
+    try:
+        reply = desk().box.ask("calls", GetRegistrations())
+    except Unavailable:
+        return None
+    return reply if isinstance(reply, Registrations) else None
+
+
+def system() -> Status | None:
+    try:
+        reply = desk().box.ask("supervisor", GetStatus())
+    except Unavailable:
+        return None
+    return reply if isinstance(reply, Status) else None
+
+
+@route(pages, "/", role="read-only")
+def listing() -> ResponseReturnValue:
+    return render_template(
+        "status.html", calls=live_calls(), registrations=registrations(), status=system(), extensions=desk().admin.snapshot.extensions
+    )
+
+
+@route(pages, "/live/calls", role="read-only", live=True)
+def calls_part() -> ResponseReturnValue:
+    return render_template("status/calls.html", calls=live_calls())
+
+
+@route(pages, "/live/registrations", role="read-only", live=True)
+def registrations_part() -> ResponseReturnValue:
+    return render_template("status/registrations.html", registrations=registrations(), extensions=desk().admin.snapshot.extensions)
+
+
+@route(pages, "/live/system", role="read-only", live=True)
+def system_part() -> ResponseReturnValue:
+    return render_template("status/system.html", status=system())
+
+
+@route(pages, "/live/figures", role="read-only", live=True)
+def figures_part() -> ResponseReturnValue:
+    return render_template(
+        "status/figures.html", status=system(), calls=live_calls(), registrations=registrations(), extensions=desk().admin.snapshot.extensions
+    )
+
+
+@route(pages, "/live/calls/<call>/hang-up", role="full", methods=("POST",))
+def hang_up(call: str) -> ResponseReturnValue:
+    try:
+        desk().box.ask("calls", HangUp(call))
+    except Unavailable:
+        pass  # the list drawn next tells how it stands
+    return redirect(url_for("status.calls_part"), 303)

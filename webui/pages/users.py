@@ -1,0 +1,125 @@
+"""People: who may log in here, and whose extensions are whose."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from flask import Blueprint, abort, flash, redirect, render_template, request, session, url_for
+from flask.typing import ResponseReturnValue
+
+from appliance.model import Problem, Record, Refused, User
+from webui.desk import desk
+from webui.forms import fields_of, problems_by_field, typed, values_of
+from webui.guard import person, route
+from webui.sessions import Session
+
+pages = Blueprint("users", __name__)
+
+
+@route(pages, "/users", role="read-only")
+def listing() -> ResponseReturnValue:
+    text = request.args.get("q", "").strip().casefold()
+    snapshot = desk().admin.snapshot
+    extensions: dict[str, list[Any]] = {}
+    for extension in sorted(snapshot.extensions.values(), key=lambda one: (len(one.number), one.number)):
+        extensions.setdefault(extension.user, []).append(extension)
+    found = [user for user in snapshot.users.values() if text in f"{user.username} {user.full_name}".casefold()]
+    found.sort(key=lambda user: (user.full_name or user.username).casefold())
+    part = request.headers.get("HX-Target") == "users"
+    return render_template("users/list.html" if part else "users.html", users=found, extensions=extensions, text=text)
+
+
+@route(pages, "/users/add", role="full")
+def add() -> ResponseReturnValue:
+    return _form(None, {})
+
+
+@route(pages, "/users/add", role="full", methods=("POST",))
+def create() -> ResponseReturnValue:
+    values = typed(request.form, User)
+    password = request.form.get("password", "")
+    try:
+        if values.get("role", "none") != "none" and not password:
+            raise Refused(Problem("password", "Someone who may log in to this page needs a password."))
+        user = desk().admin.create("user", values, person().username)
+    except Refused as refused:
+        return _form(None, values, refused), 422
+    if password:
+        try:
+            desk().admin.set_password(user.id, password, person().username)
+        except Refused as refused:
+            desk().admin.delete("user", user.id, person().username)
+            return _form(None, values, Refused(*(Problem("password", problem.message) for problem in refused.problems))), 422
+    flash(f"{values.get('full_name') or values.get('username')} is added.")
+    return redirect(url_for("users.edit", key=user.id), 303)
+
+
+@route(pages, "/users/<key>", role="read-only")
+def edit(key: str) -> ResponseReturnValue:
+    user = _user(key)
+    return _form(user, values_of(user))
+
+
+@route(pages, "/users/<key>", role="full", methods=("POST",))
+def save(key: str) -> ResponseReturnValue:
+    user, values, password = _user(key), typed(request.form, User), request.form.get("password", "")
+    try:
+        if password:  # first: a password that is refused must not leave half of the form saved
+            desk().admin.set_password(key, password, person().username)
+            desk().sessions.end_all_of(key, but=cast(Session, session).cookie)
+        saved = desk().admin.update("user", key, values, person().username)
+    except Refused as refused:
+        return _form(user, values, refused), 422
+    if isinstance(saved, User) and saved.role != user.role:
+        desk().sessions.end_all_of(key, but=cast(Session, session).cookie)
+    flash("Saved.")
+    return redirect(url_for("users.edit", key=key), 303)
+
+
+@route(pages, "/users/<key>/delete", role="full")
+def ask_delete(key: str) -> ResponseReturnValue:
+    user = _user(key)
+    return _confirm(user)
+
+
+@route(pages, "/users/<key>/delete", role="full", methods=("POST",))
+def delete(key: str) -> ResponseReturnValue:
+    user = _user(key)
+    try:
+        if key == person().id:
+            raise Refused(Problem("", "You are logged in as this user. Log in as another administrator to delete it."))
+        desk().admin.delete("user", key, person().username)
+    except Refused as refused:
+        return _confirm(user, problems_by_field(refused.problems)), 422
+    desk().sessions.end_all_of(key)
+    flash(f"{user.full_name or user.username} is deleted.")
+    return redirect(url_for("users.listing"), 303)
+
+
+def _confirm(user: User, problems: dict[str, str] | None = None) -> str:
+    name = user.full_name or user.username
+    return render_template(
+        "delete.html",
+        what="user",
+        name=name,
+        consequences=desk().admin.consequences("user", user.id),
+        problem=" ".join((problems or {}).values()),
+        back=url_for("users.edit", key=user.id),
+        section="users",
+    )
+
+
+def _user(key: str) -> User:
+    return desk().admin.snapshot.users.get(key) or abort(404)
+
+
+def _form(user: Record | None, values: dict[str, Any], refused: Refused | None = None) -> str:
+    problems = refused.problems if refused else ()
+    owned = [one for one in desk().admin.snapshot.extensions.values() if user and one.user == user.id]
+    return render_template(
+        "user.html",
+        user=user,
+        fields=fields_of(User, values, problems),
+        wrong=problems_by_field(problems),
+        extensions=sorted(owned, key=lambda one: (len(one.number), one.number)),
+    )

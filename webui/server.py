@@ -1,0 +1,94 @@
+"""HTTPS with hypercorn: HTTP/1.1 and 2 on the inherited TCP socket, HTTP/3 on the inherited UDP socket, announced by alt-svc.
+
+One worker: the state of QUIC connections is per process. Flask runs behind a2wsgi, because hypercorn's own WSGI bridge answers 500 to 204, 304 and HEAD.
+`/events` goes past Flask. `run` returns within `GRACE` seconds of its stop event, whatever browsers do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, cast
+from wsgiref.types import WSGIApplication
+
+from a2wsgi import WSGIMiddleware
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+from webui.desk import Desk
+from webui.events import Hub, Receive, Scope, Send, serve_events
+
+log = logging.getLogger(__name__)
+GRACE = 0.7
+THREADS = 8
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def combine(pages: WSGIApplication, desk: Desk, hub: Hub) -> Application:
+    """The ASGI application: events beside the pages."""
+    flask = cast(Application, WSGIMiddleware(cast(Any, pages), workers=THREADS))
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _live(hub, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+        elif scope["path"] == "/events":
+            await serve_events(desk, hub, scope, receive, send)
+        else:
+            await flask(scope, receive, send)
+
+    return application
+
+
+async def _live(hub: Hub, receive: Receive, send: Send) -> None:
+    await receive()
+    hub.start()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await hub.stop()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+def configure(*, tcp: int, udp: int | None, certificate: Path, key: Path) -> Config:
+    """tcp, udp: inherited file descriptors, bound; tcp need not listen yet."""
+    config = Config()
+    config.bind = [f"fd://{tcp}"]
+    config.quic_bind = [f"fd://{udp}"] if udp is not None else []
+    config.certfile, config.keyfile = str(certificate), str(key)
+    config.include_server_header = False
+    config.accesslog = None
+    config.errorlog = logging.getLogger("webui.http")
+    config.loglevel = "WARNING"
+    config.backlog = 256
+    config.keep_alive_timeout = 30.0
+    config.ssl_handshake_timeout = 10.0
+    config.graceful_timeout = 0.3
+    config.shutdown_timeout = 0.5
+    config.h2_max_concurrent_streams = 100
+    config.websocket_max_message_size = 1 << 16
+    return config
+
+
+async def run(application: Application, config: Config, stop: asyncio.Event, closing: Callable[[], Awaitable[None]] | None = None) -> None:
+    """Serve until stop is set. closing: what must end before connections can (open event streams)."""
+
+    async def wait_for_stop() -> None:
+        await stop.wait()
+        if closing is not None:
+            await closing()
+
+    served = asyncio.create_task(serve(cast(Any, application), config, shutdown_trigger=wait_for_stop))
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({served, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    await asyncio.wait({served}, timeout=GRACE)
+    if not served.done():
+        log.info("connections were still open at the end")
+        served.cancel()
+        await asyncio.wait({served}, timeout=0.1)
+    elif error := served.exception():
+        raise error

@@ -1,0 +1,160 @@
+"""Sessions of the admin page, kept on the server so that they can be ended there.
+
+The browser holds a random cookie; the file holds its SHA-256, so that a stolen file opens no session. A session ends after `IDLE`
+seconds without a click, after `ABSOLUTE` seconds in any case, on logout, and when its user's password or role changes. The file lives beside the control sockets and
+survives a restart of this process. At most `BOUND` sessions exist; the ones unused the longest go first, strangers before people who are logged in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from flask import Flask, Request, Response
+from flask.sessions import SessionInterface, SessionMixin
+from werkzeug.datastructures import CallbackDict
+
+COOKIE = "__Host-switchroom"
+IDLE = 3600.0
+ABSOLUTE = 12 * 3600.0
+BOUND = 2_000
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS session (
+    key TEXT PRIMARY KEY, user TEXT NOT NULL, created REAL NOT NULL, seen REAL NOT NULL, contents TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS secret (value TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    user: str  # id of the user record, "" for a stranger
+    created: float
+    seen: float
+    contents: dict[str, Any]
+
+
+def key_of(cookie: str) -> str:
+    return hashlib.sha256(cookie.encode()).hexdigest()
+
+
+class Sessions:
+    """The file of sessions. Used from several threads: one connection, one lock."""
+
+    def __init__(self, file: Path) -> None:
+        self._lock = Lock()
+        self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+        file.chmod(0o600)
+        self._db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {_SCHEMA}")
+
+    def secret(self) -> str:
+        """What signs the tokens in forms: made once, kept as long as the sessions are."""
+        with self._lock:
+            row = self._db.execute("SELECT value FROM secret").fetchone()
+            if row is None:
+                row = (secrets.token_urlsafe(32),)
+                self._db.execute("INSERT INTO secret VALUES (?)", row)
+            return str(row[0])
+
+    def token(self) -> str:
+        """A name nobody can guess."""
+        return secrets.token_urlsafe(32)
+
+    def find(self, cookie: str, now: float) -> Stored | None:
+        with self._lock:
+            row = self._db.execute(
+                "SELECT user, created, seen, contents FROM session WHERE key = ? AND seen > ? AND created > ?",
+                (key_of(cookie), now - IDLE, now - ABSOLUTE),
+            ).fetchone()
+        return Stored(row[0], row[1], row[2], json.loads(row[3])) if row else None
+
+    def save(self, cookie: str, stored: Stored) -> None:
+        row = (key_of(cookie), stored.user, stored.created, stored.seen, json.dumps(stored.contents))
+        with self._lock:
+            new = not self._db.execute("SELECT 1 FROM session WHERE key = ?", row[:1]).fetchone()
+            self._db.execute("INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?, ?)", row)
+            if new:
+                self._prune(stored.seen)
+
+    def _prune(self, now: float) -> None:
+        self._db.execute("DELETE FROM session WHERE seen <= ? OR created <= ?", (now - IDLE, now - ABSOLUTE))
+        (count,) = self._db.execute("SELECT count(*) FROM session").fetchone()
+        if count > BOUND:
+            self._db.execute(
+                "DELETE FROM session WHERE key IN (SELECT key FROM session ORDER BY user != '', seen LIMIT ?)", (count - BOUND,)
+            )
+
+    def touch(self, cookie: str, now: float) -> None:
+        with self._lock:
+            self._db.execute("UPDATE session SET seen = ? WHERE key = ?", (now, key_of(cookie)))
+
+    def end(self, cookie: str) -> None:
+        with self._lock:
+            self._db.execute("DELETE FROM session WHERE key = ?", (key_of(cookie),))
+
+    def end_all_of(self, user: str, *, but: str = "") -> None:
+        """Every session of a user, except the one with the cookie `but`."""
+        with self._lock:
+            self._db.execute("DELETE FROM session WHERE user = ? AND key != ?", (user, key_of(but)))
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+
+class Session(CallbackDict[str, Any], SessionMixin):
+    """What pages see as `flask.session`; `user` is the id of who is logged in."""
+
+    def __init__(self, cookie: str = "", stored: Stored | None = None) -> None:
+        def changed(_: Any) -> None:
+            self.modified = True
+
+        super().__init__(stored.contents if stored else {}, changed)
+        self.cookie = cookie
+        self.user = stored.user if stored else ""
+        self.created = stored.created if stored else 0.0
+        self.seen = stored.seen if stored else 0.0
+        self.modified = False
+        self.live = False  # set by the guard for requests that a page makes by itself: they do not count as a click
+        self.ended = False
+
+
+class ServerSideSessions(SessionInterface):
+    """Flask's session, kept in `Sessions`."""
+
+    def __init__(self, sessions: Sessions, now: Callable[[], float]) -> None:
+        self._sessions, self._now = sessions, now
+
+    def open_session(self, app: Flask, request: Request) -> Session:
+        cookie = request.cookies.get(COOKIE, "")
+        stored = self._sessions.find(cookie, self._now()) if cookie else None
+        return Session(cookie, stored) if stored else Session()
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        assert isinstance(session, Session)
+        if session.ended:
+            self._sessions.end(session.cookie)
+            response.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="Lax")
+        elif session.modified:
+            now = self._now()
+            if not session.cookie:
+                session.cookie = secrets.token_urlsafe(32)
+                response.set_cookie(COOKIE, session.cookie, path="/", secure=True, httponly=True, samesite="Lax")
+            self._sessions.save(session.cookie, Stored(session.user, session.created or now, now, dict(session)))
+        elif session.cookie and not session.live and self._now() - session.seen > 30:
+            self._sessions.touch(session.cookie, self._now())
+
+    def begin(self, session: Session, user: str) -> None:
+        """A new cookie for a user who has just logged in: the old one may be known to someone else."""
+        if session.cookie:
+            self._sessions.end(session.cookie)
+        session.clear()
+        session.cookie, session.user, session.created, session.modified = "", user, self._now(), True

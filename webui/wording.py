@@ -1,0 +1,57 @@
+"""How figures are said to people: durations, times, sizes, causes. Filters of the templates."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flask import Flask
+
+
+def clock(seconds: float) -> str:
+    """A running time as a telephone shows it: 0:07, 12:45, 1:02:03."""
+    whole = max(0, int(seconds))
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def span(seconds: float) -> str:
+    """A length of time in its two largest units: 3 days 4 h, 5 min 10 s."""
+    whole = max(0, int(seconds))
+    days, hours, minutes, rest = whole // 86400, whole // 3600 % 24, whole // 60 % 60, whole % 60
+    if days:
+        return f"{days} day{'s' if days > 1 else ''} {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def size(octets: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if octets < 1000:
+            return f"{octets:.0f} {unit}"
+        octets /= 1000
+    return f"{octets:.1f} GB"
+
+
+def iso(moment: float) -> str:
+    """For <time datetime>; the browser turns it into its own time zone."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def plain_time(moment: float) -> str:
+    """What is shown until the browser has done so."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def initials(name: str) -> str:
+    words = name.split()
+    return "".join(word[0] for word in (words[:1] + words[-1:] if len(words) > 1 else words)).upper() or "?"
+
+
+def install(app: Flask) -> None:
+    app.jinja_env.filters.update(clock=clock, span=span, size=size, iso=iso, plain_time=plain_time, initials=initials)
+    app.jinja_env.globals.update(count=count)
