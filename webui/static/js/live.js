@@ -1,0 +1,31 @@
+// One event stream per page. An event names what changed; the parts that show it fetch themselves again (hx-trigger="calls from:body").
+const NAMES = ["calls", "registrations", "status"];
+
+export function listen() {
+  const line = document.getElementById("connection");
+  const show = (state, text) => {
+    if (!line) return;
+    line.dataset.state = state;
+    line.querySelector("[data-said]").textContent = text;
+  };
+  let source;
+  let lost = false;
+  const tell = (name) => document.body.dispatchEvent(new Event(name));
+  const open = () => {
+    source = new EventSource("/events");
+    source.onopen = () => {
+      show("live", "Live");
+      if (lost) NAMES.forEach(tell); // what happened meanwhile
+      lost = false;
+    };
+    source.onerror = () => {
+      lost = true;
+      show("lost", "Connection lost, trying again …");
+      if (source.readyState === EventSource.CLOSED) setTimeout(open, 5000); // refused: too many pages, or logged out
+    };
+    for (const name of NAMES) source.addEventListener(name, () => tell(name));
+  };
+  open();
+  addEventListener("pagehide", () => source.close());
+  addEventListener("pageshow", (event) => { if (event.persisted) open(); });
+}

@@ -1,0 +1,80 @@
+// What every page can do: running timers, local times, copy, show and hide, ask before, tabs, live events.
+import { startTimers, localTimes } from "./time.js";
+import { listen } from "./live.js";
+
+const said = document.getElementById("said");
+let quiet;
+function say(text) {
+  if (!said) return;
+  said.textContent = text;
+  said.classList.add("on");
+  clearTimeout(quiet);
+  quiet = setTimeout(() => said.classList.remove("on"), 1800);
+}
+
+async function copy(source) {
+  const text = "value" in source ? source.value : source.textContent;
+  try {
+    await navigator.clipboard.writeText(text.trim());
+    say("Copied");
+  } catch {
+    if (source.select) source.select();
+    else getSelection().selectAllChildren(source);
+    say("Press Ctrl+C to copy");
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const copied = event.target.closest("[data-copy]");
+  if (copied) copy(document.getElementById(copied.dataset.copy));
+  const shown = event.target.closest("[data-show]");
+  if (shown) {
+    const input = document.getElementById(shown.dataset.show);
+    const visible = input.type === "password";
+    input.type = visible ? "text" : "password";
+    shown.setAttribute("aria-pressed", String(visible));
+  }
+  const tab = event.target.closest("[data-tab]");
+  if (tab) showTab(tab.dataset.tab);
+});
+
+function showTab(name) {
+  const field = document.querySelector("#extension input[name=tab]");
+  if (field) field.value = name;
+  for (const row of document.querySelectorAll("[data-not-on]")) row.hidden = row.dataset.notOn === name;
+  const address = new URL(location.href);
+  address.searchParams.set("tab", name);
+  history.replaceState(history.state, "", address);
+}
+
+// a line's Save button appears when something was typed
+document.addEventListener("input", (event) => {
+  if (event.target.matches("[data-saves]")) event.target.closest("form").querySelector(".line-save").hidden = false;
+});
+
+// a dialog of our own instead of the browser's
+document.addEventListener("htmx:confirm", (event) => {
+  if (!event.detail.question) return;
+  event.preventDefault();
+  const dialog = document.getElementById("ask");
+  document.getElementById("ask-text").textContent = event.detail.question;
+  document.getElementById("ask-yes").textContent = event.detail.elt.dataset.yes || "Go on";
+  dialog.returnValue = "no";
+  dialog.showModal();
+  dialog.addEventListener("close", () => { if (dialog.returnValue === "yes") event.detail.issueRequest(true); }, { once: true });
+});
+
+document.addEventListener("htmx:sendError", () => say("The box does not answer"));
+document.addEventListener("htmx:responseError", () => say("That did not work"));
+
+function prepare(root) {
+  localTimes(root);
+  for (const secret of root.querySelectorAll("[data-hide-after]")) {
+    setTimeout(() => secret.parentElement?.querySelector("[data-hide]")?.dispatchEvent(new Event("hide")), 1000 * secret.dataset.hideAfter);
+  }
+}
+
+document.addEventListener("htmx:afterSettle", (event) => prepare(event.target));
+prepare(document);
+startTimers();
+if (document.body.hasAttribute("data-live")) listen();

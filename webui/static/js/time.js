@@ -1,0 +1,34 @@
+// Timers run by the box's clock: data-now on the page tells how far the browser's clock is off.
+const offset = Number(document.body.dataset.now) - Date.now() / 1000;
+
+function clock(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  const two = (number) => String(number).padStart(2, "0");
+  const hours = Math.floor(whole / 3600);
+  return hours ? `${hours}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}` : `${Math.floor(whole / 60)}:${two(whole % 60)}`;
+}
+
+export function startTimers() {
+  setInterval(() => {
+    const now = Date.now() / 1000 + offset;
+    for (const timer of document.querySelectorAll("[data-since]")) timer.textContent = clock(now - Number(timer.dataset.since));
+  }, 500);
+}
+
+const shapes = {
+  full: { dateStyle: "medium", timeStyle: "short" },
+  exact: { dateStyle: "medium", timeStyle: "medium" },
+  day: { dateStyle: "long" },
+};
+
+export function localTimes(root) {
+  const today = new Date().toDateString();
+  for (const element of root.querySelectorAll("time[data-time]")) {
+    const moment = new Date(element.dateTime);
+    const shape = element.dataset.time === "short"
+      ? (moment.toDateString() === today ? { timeStyle: "short" } : { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" })
+      : shapes[element.dataset.time];
+    element.textContent = new Intl.DateTimeFormat(undefined, shape).format(moment);
+    element.title = new Intl.DateTimeFormat(undefined, shapes.exact).format(moment);
+  }
+}
