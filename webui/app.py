@@ -10,11 +10,14 @@ from typing import Any
 
 from flask import Flask, Response, g, render_template, request, send_from_directory, url_for
 from flask.typing import ResponseReturnValue
-from flask_wtf.csrf import CSRFError, CSRFProtect
+from flask_wtf.csrf import CSRFError, CSRFProtect  # type: ignore[import-untyped]
 from jinja2 import StrictUndefined
 from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import NotFound as NotFoundPage
 
+from appliance.admin import NotFound
+from appliance.store import StorageFailed
 from webui import guard, wording
 from webui.desk import Desk, desk
 from webui.pages import BLUEPRINTS, MENU
@@ -46,9 +49,9 @@ class Assets:
         return url_for("static", filename=name, v=self._versions[name])
 
     def icon(self, name: str, *classes: str) -> Markup:
-        return Markup('<svg class="icon {}" width="24" height="24" aria-hidden="true" focusable="false"><use href="{}#{}"/></svg>').format(
-            " ".join(classes), self.address("icons.svg"), name
-        )
+        return Markup(
+            '<svg class="icon {}" width="24" height="24" aria-hidden="true" focusable="false"><use href="{}#{}"/></svg>'
+        ).format(" ".join(classes), self.address("icons.svg"), name)
 
 
 def create_app(made: Desk) -> Flask:
@@ -74,6 +77,8 @@ def create_app(made: Desk) -> Flask:
     for pages in BLUEPRINTS:
         app.register_blueprint(pages)
     app.register_error_handler(HTTPException, _explain)
+    app.register_error_handler(NotFound, lambda _: _explain(NotFoundPage()))
+    app.register_error_handler(StorageFailed, _storage)
     app.register_error_handler(Exception, _apologise)
     return app
 
@@ -86,7 +91,9 @@ def _serve_static(app: Flask) -> None:
     def static(filename: str) -> Response:
         response = send_from_directory(STATIC, filename)
         versioned = "v" in request.args or filename.startswith("vendor/")
-        response.headers["Cache-Control"] = f"public, max-age={31536000 if versioned else 300}" + (", immutable" if versioned else "")
+        response.headers["Cache-Control"] = f"public, max-age={31536000 if versioned else 300}" + (
+            ", immutable" if versioned else ""
+        )
         return response
 
     static.role = "anyone"  # type: ignore[attr-defined]
@@ -95,8 +102,14 @@ def _serve_static(app: Flask) -> None:
 
 # What a status means to the person who sees it: title, sentence.
 _EXPLANATIONS = {
-    400: ("That did not work", "The page sent something this system does not understand. Go back, reload the page and try again."),
-    403: ("Not allowed", "Your role does not include this. Someone with the role Full can do it, or change your role under Users."),
+    400: (
+        "That did not work",
+        "The page sent something this system does not understand. Go back, reload the page and try again.",
+    ),
+    403: (
+        "Not allowed",
+        "Your role does not include this. Someone with the role Full can do it, or change your role under Users.",
+    ),
     404: ("Nothing here", "This page does not exist, or what it showed has been deleted."),
     405: ("That did not work", "This address is not meant to be opened like this."),
     413: ("Too large", "More was sent than this form takes."),
@@ -110,12 +123,20 @@ def _explain(error: HTTPException) -> ResponseReturnValue:
     status = error.code or 500
     title, sentence = _EXPLANATIONS.get(status, ("That did not work", error.description or ""))
     if isinstance(error, CSRFError):
-        title, sentence = "This page was open too long", "For your safety it has to be loaded again. Go back, reload the page and send it once more."
+        title, sentence = (
+            "This page was open too long",
+            "For your safety it has to be loaded again. Go back, reload the page and send it once more.",
+        )
     response = Response(render_template("error.html", title=title, sentence=sentence), status)
     for name, value in error.get_headers():
         if name.lower() not in ("content-type", "content-length"):
             response.headers[name] = value
     return response
+
+
+def _storage(error: StorageFailed) -> ResponseReturnValue:
+    log.error("%s %s: %s", request.method, request.path, error)
+    return render_template("error.html", title="It could not be stored", sentence=str(error)), 503
 
 
 def _apologise(error: Exception) -> ResponseReturnValue:

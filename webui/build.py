@@ -66,7 +66,13 @@ def fetch() -> Path:
         shutil.copy(SOURCE / name, WORK / name)
     command = npm_command()
     environment = {**os.environ, "PATH": f"{Path(command[0]).parent}:{os.environ.get('PATH', '')}"}
-    done = subprocess.run([*command, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=WORK, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+        cwd=WORK,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise SystemExit(f"npm ci failed:\n{done.stdout}{done.stderr}")
     return WORK / "node_modules"
@@ -76,10 +82,21 @@ def sprite(modules: Path) -> bytes:
     """One SVG of the icons named in icons.txt, each a symbol."""
     symbols = []
     for name in (SOURCE / "icons.txt").read_text().split():
-        file = modules / "@tabler" / "icons" / "icons" / ("filled" if name.endswith("-filled") else "outline") / f"{name.removesuffix('-filled')}.svg"
+        file = (
+            modules
+            / "@tabler"
+            / "icons"
+            / "icons"
+            / ("filled" if name.endswith("-filled") else "outline")
+            / f"{name.removesuffix('-filled')}.svg"
+        )
         body = re.sub(r"(?s)<!--.*?-->", "", file.read_text())
         body = re.search(r"(?s)<svg[^>]*>(.*)</svg>", body).group(1)  # type: ignore[union-attr]
-        paint = 'fill="currentColor"' if name.endswith("-filled") else 'fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round"'
+        paint = (
+            'fill="currentColor"'
+            if name.endswith("-filled")
+            else 'fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round"'
+        )
         symbols.append(f'<symbol id="{name}" viewBox="0 0 24 24" {paint}>{" ".join(body.split())}</symbol>')
     return f'<svg xmlns="http://www.w3.org/2000/svg">{"".join(symbols)}</svg>\n'.encode()
 
@@ -109,7 +126,11 @@ def build() -> None:
     ]
     lay("inter.css", "".join(faces).encode())
     lay("icons.svg", sprite(modules))
-    notices = [f"== {name}\n\n{next((modules / name).glob('LICENSE*')).read_text()}\n" for name in LICENCES if any((modules / name).glob("LICENSE*"))]
+    notices = [
+        f"== {name}\n\n{next((modules / name).glob('LICENSE*')).read_text()}\n"
+        for name in LICENCES
+        if any((modules / name).glob("LICENSE*"))
+    ]
     (TARGET / "LICENCES.txt").write_text("\n".join(notices))
     (TARGET / "manifest.json").write_text(json.dumps({"inputs": inputs_hash(), "files": manifest}, indent=1))
 

@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Literal, Protocol, cast
 
 from flask import current_app
 
+from appliance import certificates
 from appliance.admin import Admin
 from appliance.boot import Boot
 from appliance.cti import Message
+from appliance.records import CallRecords
 from webui.sessions import Sessions
 from webui.throttle import Throttle
 
 Service = Literal["calls", "supervisor"]
 
 
-class Unavailable(Exception):
-    """The process asked does not answer; pages say so and show what they have."""
-
-
 class Box(Protocol):
     """The running processes, asked through their control sockets."""
 
     def ask(self, service: Service, request: Message) -> Message:
-        """One request, one reply; Unavailable when the process is not there or says Failed."""
-
-
-class History(Protocol):
-    """Finished calls, newest first."""
-
-    def search(self, text: str = "", *, limit: int = 50, offset: int = 0) -> Sequence[Any]: ...
-    def find(self, call: str) -> Any | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """What people compare and install."""
-
-    authority_file: Path
-    authority_fingerprint: str  # SHA-256, AA:BB:…
-    server_fingerprint: str
-    valid_until: float
-    names: tuple[str, ...] = ()
+        """One request, one reply; cti.Unavailable when the process is not there or says Failed."""
 
 
 @dataclass(slots=True)
@@ -61,11 +41,11 @@ class PendingSetup:
 class Desk:
     admin: Admin
     box: Box
-    history: History
+    history: CallRecords
     sessions: Sessions
     boot: Boot
     now: Callable[[], float]
-    certificate: Callable[[], Certificate | None]
+    certificate: Callable[[], certificates.Facts | None]
     countries: Mapping[str, str]  # ISO code -> name
     throttle: Throttle = field(default_factory=Throttle)
     pending_setups: dict[str, PendingSetup] = field(default_factory=dict)  # by session key; at most 8

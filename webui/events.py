@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
-from appliance.cti import CallEnded, CallsChanged, Message, RegistrationsChanged, StatusChanged
-from webui.desk import Desk, Service, Unavailable
+from appliance.cti import CallEnded, CallsChanged, Message, RegistrationsChanged, StatusChanged, Unavailable
+from webui.desk import Desk, Service
 from webui.guard import HEADERS
 from webui.sessions import COOKIE, key_of
 
@@ -27,7 +27,12 @@ BEAT = 15.0
 LONGEST = 600.0
 RETRY = 2.0  # seconds until a process that went away is asked again
 
-NAMES: Mapping[type[Message], str] = {CallsChanged: "calls", CallEnded: "calls", RegistrationsChanged: "registrations", StatusChanged: "status"}
+NAMES: Mapping[type[Message], str] = {
+    CallsChanged: "calls",
+    CallEnded: "calls",
+    RegistrationsChanged: "registrations",
+    StatusChanged: "status",
+}
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -137,7 +142,9 @@ async def serve_events(desk: Desk, hub: Hub, scope: Scope, receive: Receive, sen
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"retry: 2000\n\n", "more_body": True})
         until = asyncio.get_running_loop().time() + LONGEST
-        while not gone.done() and not hub.closing and asyncio.get_running_loop().time() < until and _allowed(desk, cookie):
+        while (
+            not gone.done() and not hub.closing and asyncio.get_running_loop().time() < until and _allowed(desk, cookie)
+        ):
             await send({"type": "http.response.body", "body": await _next(listener), "more_body": True})
         if not gone.done():
             await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -57,7 +57,9 @@ def problems_by_field(problems: Iterable[Problem]) -> dict[str, str]:
     """Field name -> its problems in one text; "" holds those of the whole record."""
     found: dict[str, str] = {}
     for problem in problems:
-        found[problem.field] = f"{found[problem.field]} {problem.message}" if problem.field in found else problem.message
+        found[problem.field] = (
+            f"{found[problem.field]} {problem.message}" if problem.field in found else problem.message
+        )
     return found
 
 
@@ -83,7 +85,13 @@ def fields_of(
             label=info.title or name.replace("_", " ").capitalize(),
             help=info.description or "",
             value="" if value is None else str(value),
-            kind="select" if name in (options or {}) else "choice" if chosen else "number" if info.annotation is int else "text",
+            kind="select"
+            if name in (options or {})
+            else "choice"
+            if chosen
+            else "number"
+            if info.annotation is int
+            else "text",
             problem=wrong.get(name, ""),
             options=chosen,
             least=limits[Ge].ge if Ge in limits else None,
@@ -99,7 +107,10 @@ def _choices(annotation: Any) -> tuple[Option, ...]:
         annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
     if typing.get_origin(annotation) is not Literal:
         return ()
-    return tuple(Option(str(value), *CHOICES.get(str(value), (str(value).capitalize(), ""))) for value in typing.get_args(annotation))
+    return tuple(
+        Option(str(value), *CHOICES.get(str(value), (str(value).capitalize(), "")))
+        for value in typing.get_args(annotation)
+    )
 
 
 def values_of(record: Record) -> dict[str, Any]:

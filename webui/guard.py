@@ -37,7 +37,9 @@ HEADERS = {
 }
 
 
-def route(pages: Blueprint, rule: str, *, role: PageRole, methods: tuple[str, ...] = ("GET",), live: bool = False) -> Callable[[View], View]:
+def route(
+    pages: Blueprint, rule: str, *, role: PageRole, methods: tuple[str, ...] = ("GET",), live: bool = False
+) -> Callable[[View], View]:
     """Register a view with its role. live: the page fetches this by itself, so it does not keep a session awake."""
 
     def register(view: View) -> View:
@@ -85,7 +87,11 @@ def enforce() -> ResponseReturnValue | None:
     if role == "visitor":
         return None
     if g.person is None:
-        return _send_to(url_for("login.form", to=request.full_path.rstrip("?") if request.method == "GET" and not here.live else None))
+        return _send_to(
+            url_for(
+                "login.form", to=request.full_path.rstrip("?") if request.method == "GET" and not here.live else None
+            )
+        )
     if role == "full" and not may_change():
         abort(403)
     return None

@@ -73,7 +73,9 @@ def configure(*, tcp: int, udp: int | None, certificate: Path, key: Path) -> Con
     return config
 
 
-async def run(application: Application, config: Config, stop: asyncio.Event, closing: Callable[[], Awaitable[None]] | None = None) -> None:
+async def run(
+    application: Application, config: Config, stop: asyncio.Event, closing: Callable[[], Awaitable[None]] | None = None
+) -> None:
     """Serve until stop is set. closing: what must end before connections can (open event streams)."""
 
     async def wait_for_stop() -> None:

@@ -89,7 +89,8 @@ class Sessions:
         (count,) = self._db.execute("SELECT count(*) FROM session").fetchone()
         if count > BOUND:
             self._db.execute(
-                "DELETE FROM session WHERE key IN (SELECT key FROM session ORDER BY user != '', seen LIMIT ?)", (count - BOUND,)
+                "DELETE FROM session WHERE key IN (SELECT key FROM session ORDER BY user != '', seen LIMIT ?)",
+                (count - BOUND,),
             )
 
     def touch(self, cookie: str, now: float) -> None:

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from webui.pages import account, calls, changes, encryption, extensions, health, licence, lines, login, setup, status, users
+from webui.pages import (
+    account,
+    calls,
+    changes,
+    encryption,
+    extensions,
+    health,
+    licence,
+    lines,
+    login,
+    setup,
+    status,
+    users,
+)
 
 BLUEPRINTS = (
     account.pages,

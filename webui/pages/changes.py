@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
+from appliance.model import KINDS, Snapshot
+from appliance.store import JournalRow
 from webui.desk import desk
 from webui.guard import route
 
@@ -12,8 +18,82 @@ pages = Blueprint("changes", __name__)
 PAGE = 50
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A journal row as people read it."""
+
+    at: float
+    who: str
+    verb: str  # added, changed, deleted, looked at
+    what: str
+    details: tuple[str, ...]
+    revision: int
+
+
 @route(pages, "/changes", role="read-only")
 def listing() -> ResponseReturnValue:
     before = request.args.get("before", None, int)
     rows = desk().admin.journal(limit=PAGE + 1, before=before)
-    return render_template("changes.html", rows=rows[:PAGE], more=len(rows) > PAGE, first=before is None)
+    snapshot = desk().admin.snapshot
+    told = [tell(row, snapshot) for row in rows[:PAGE]]
+    return render_template(
+        "changes.html", rows=told, older=rows[PAGE - 1].id if len(rows) > PAGE else None, first=before is None
+    )
+
+
+def tell(row: JournalRow, snapshot: Snapshot) -> Told:
+    """A journal row in words; the snapshot gives names to the ids it mentions."""
+    body = row.after or row.before or {}
+    if event := (row.after or {}).get("event"):
+        current = snapshot.of(row.kind).get(row.key)
+        return Told(
+            row.at,
+            row.who,
+            "looked at",
+            _name(row.kind, current.model_dump() if current else {}, snapshot),
+            (str(event),),
+            row.revision,
+        )
+    name = _name(row.kind, body, snapshot)
+    if row.before is None:
+        return Told(row.at, row.who, "added", name, (), row.revision)
+    if row.after is None:
+        return Told(row.at, row.who, "deleted", name, (), row.revision)
+    return Told(row.at, row.who, "changed", name, tuple(_differences(row, snapshot)), row.revision)
+
+
+def _name(kind: str, body: Mapping[str, Any], snapshot: Snapshot) -> str:
+    match kind:
+        case "extension":
+            return f"extension {body.get('number', '')} {body.get('name', '')}".strip()
+        case "line":
+            owner = snapshot.extensions.get(body.get("extension", ""))
+            return f"line {body.get('sip_username', '')}".strip() + (f" of extension {owner.number}" if owner else "")
+        case "user":
+            return f"user {body.get('full_name') or body.get('username', '')}".strip()
+    return "the settings" if kind == "settings" else kind
+
+
+def _differences(row: JournalRow, snapshot: Snapshot) -> list[str]:
+    kind, before, after = KINDS.get(row.kind), row.before or {}, row.after or {}
+    found = []
+    for name in after:
+        old, new = before.get(name), after[name]
+        if old == new:
+            continue
+        info = kind.model_fields.get(name) if kind else None
+        label = (info.title if info else None) or name.replace("_", " ").replace(" hash", "").capitalize()
+        if new == "(changed)":
+            found.append(f"{label} renewed")
+        else:
+            found.append(f"{label}: {_said(old, snapshot)} → {_said(new, snapshot)}")
+    return found
+
+
+def _said(value: object, snapshot: Snapshot) -> str:
+    if value in ("", None):
+        return "empty"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    user = snapshot.users.get(str(value))
+    return (user.full_name or user.username) if user else str(value)

@@ -14,7 +14,9 @@ pages = Blueprint("encryption", __name__)
 @route(pages, "/encryption", role="read-only")
 def listing() -> ResponseReturnValue:
     extensions = desk().admin.snapshot.extensions.values()
-    policies = {policy: [one for one in extensions if one.encrypt == policy] for policy in ("required", "preferred", "off")}
+    policies = {
+        policy: [one for one in extensions if one.encrypt == policy] for policy in ("required", "preferred", "off")
+    }
     return render_template("encryption.html", certificate=desk().certificate(), policies=policies, boot=desk().boot)
 
 

@@ -28,13 +28,19 @@ def listing() -> ResponseReturnValue:
     found.sort(key=lambda one: (len(one.number), one.number))
     part = request.headers.get("HX-Target") == "extensions"
     return render_template(
-        "extensions/list.html" if part else "extensions.html", extensions=found, phones=_phones(), snapshot=snapshot, text=text
+        "extensions/list.html" if part else "extensions.html",
+        extensions=found,
+        phones=_phones(),
+        snapshot=snapshot,
+        text=text,
     )
 
 
 def _searchable(extension: Extension, snapshot: Snapshot) -> str:
     owner = snapshot.users.get(extension.user)
-    return " ".join((extension.number, extension.name, owner.full_name if owner else "", owner.username if owner else "")).casefold()
+    return " ".join(
+        (extension.number, extension.name, owner.full_name if owner else "", owner.username if owner else "")
+    ).casefold()
 
 
 def _phones() -> Mapping[str, list[RegistrationView]] | None:
@@ -122,7 +128,10 @@ def _extension(key: str) -> Extension:
 
 def _owners() -> tuple[Option, ...]:
     users = sorted(desk().admin.snapshot.users.values(), key=lambda user: (user.full_name or user.username).casefold())
-    return (Option("", "Nobody"), *(Option(user.id, f"{user.full_name or user.username} ({user.username})") for user in users))
+    return (
+        Option("", "Nobody"),
+        *(Option(user.id, f"{user.full_name or user.username} ({user.username})") for user in users),
+    )
 
 
 def _add_form(values: Mapping[str, Any], refused: Refused | None = None) -> str:

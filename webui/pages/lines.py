@@ -21,7 +21,14 @@ from webui.pages.status import registrations
 pages = Blueprint("lines", __name__)
 
 
-def lines_part(extension: Extension, *, said: str = "", problems: Iterable[Problem] = (), at: str = "", values: dict[str, Any] | None = None) -> Markup:
+def lines_part(
+    extension: Extension,
+    *,
+    said: str = "",
+    problems: Iterable[Problem] = (),
+    at: str = "",
+    values: dict[str, Any] | None = None,
+) -> Markup:
     """The tab's contents. problems and typed values belong to line `at` ("" is the whole tab)."""
     lines = desk().admin.snapshot.lines_of.get(extension.id, ())
     answer = registrations()
@@ -30,11 +37,19 @@ def lines_part(extension: Extension, *, said: str = "", problems: Iterable[Probl
         phones.setdefault(one.line, []).append(one)
     wrong = list(problems)
     drawn = [
-        (line, fields_of(Line, values if at == line.id and values else values_of(line), wrong if at == line.id else ()), phones.get(line.id, []))
+        (
+            line,
+            fields_of(Line, values if at == line.id and values else values_of(line), wrong if at == line.id else ()),
+            phones.get(line.id, []),
+        )
         for line in lines
     ]
     problem = " ".join(problems_by_field(wrong).values()) if not at else problems_by_field(wrong).get("", "")
-    return Markup(render_template("extensions/lines.html", extension=extension, lines=drawn, said=said, problem=problem, boot=desk().boot))
+    return Markup(
+        render_template(
+            "extensions/lines.html", extension=extension, lines=drawn, said=said, problem=problem, boot=desk().boot
+        )
+    )
 
 
 def _line(key: str) -> tuple[Line, Extension]:
@@ -52,7 +67,7 @@ def part(key: str) -> ResponseReturnValue:
 def add(key: str) -> ResponseReturnValue:
     extension = desk().admin.snapshot.extensions.get(key) or abort(404)
     try:
-        desk().admin.create("line", {"extension": key, "label": request.form.get("label", "").strip()}, person().username)
+        desk().admin.add_line(key, {"label": request.form.get("label", "").strip()}, person().username)
     except Refused as refused:
         return lines_part(extension, problems=refused.problems)
     return lines_part(extension, said="A line is added. Enter its login in the next phone.")
@@ -72,7 +87,9 @@ def save(key: str) -> ResponseReturnValue:
 @route(pages, "/lines/<key>/reveal", role="full", methods=("POST",))
 def reveal(key: str) -> ResponseReturnValue:
     line, _ = _line(key)
-    return render_template("extensions/password.html", line=line, password=desk().admin.reveal_sip_password(key, person().username))
+    return render_template(
+        "extensions/password.html", line=line, password=desk().admin.reveal_sip_password(key, person().username)
+    )
 
 
 @route(pages, "/lines/<key>/renew", role="full", methods=("POST",))

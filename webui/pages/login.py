@@ -35,7 +35,11 @@ def submit() -> ResponseReturnValue:
     if wait := here.throttle.wait(now, *names):
         seconds = math.ceil(wait)
         problem = f"Too many attempts. Try again in {seconds} second{'s' if seconds > 1 else ''}."
-        return render_template("login.html", username=username, problem=problem, to=to), 429, {"Retry-After": str(seconds)}
+        return (
+            render_template("login.html", username=username, problem=problem, to=to),
+            429,
+            {"Retry-After": str(seconds)},
+        )
     here.throttle.failed(now, *names)  # counted before the slow check, so that parallel guesses do not slip through
     user = here.admin.authenticate(username, password)
     if user is None:
@@ -58,4 +62,8 @@ def leave() -> ResponseReturnValue:
 
 def is_local(address: str) -> bool:
     """Is it a path on this page, and nothing a browser could read as another host?"""
-    return address.startswith("/") and not address.startswith(("//", "/\\")) and all(letter.isprintable() for letter in address)
+    return (
+        address.startswith("/")
+        and not address.startswith(("//", "/\\"))
+        and all(letter.isprintable() for letter in address)
+    )

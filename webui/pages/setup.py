@@ -15,6 +15,7 @@ from typing import Any, cast
 from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
+from appliance.admin import SHORTEST_PASSWORD
 from appliance.model import Problem, Refused, User, check
 from webui.desk import PendingSetup, desk
 from webui.forms import fields_of, problems_by_field
@@ -26,10 +27,12 @@ pages = Blueprint("setup", __name__)
 log = logging.getLogger(__name__)
 
 STEPS = (("code", "Setup code"), ("administrator", "Administrator"), ("numbering", "Country and numbers"))
-SHORTEST_PASSWORD = 10
 PENDING_SECONDS = 1800.0
 PENDING_BOUND = 8
-WIDTHS = (("10", "Two digits", "10, 11, 12 … for up to 80 extensions"), ("100", "Three digits", "100, 101, 102 … for up to 800 extensions"))
+WIDTHS = (
+    ("10", "Two digits", "10, 11, 12 … for up to 80 extensions"),
+    ("100", "Three digits", "100, 101, 102 … for up to 800 extensions"),
+)
 
 
 def _draw(step: str, values: dict[str, str], problems: dict[str, str], status: int = 200) -> ResponseReturnValue:
@@ -79,7 +82,9 @@ def enter_code() -> ResponseReturnValue:
         expected = ""
     if not expected or not hmac.compare_digest(typed.encode(), expected.encode()):
         log.warning("wrong setup code from %s", request.remote_addr)
-        return _draw("code", {}, {"code": "This is not the setup code. It was printed where the system was started."}, 422)
+        return _draw(
+            "code", {}, {"code": "This is not the setup code. It was printed where the system was started."}, 422
+        )
     here.throttle.succeeded(*names)
     web_session = cast(Session, session)
     cast(ServerSideSessions, current_app.session_interface).begin(web_session, "")
@@ -106,7 +111,9 @@ def name_administrator() -> ResponseReturnValue:
     here = desk()
     waiting = here.pending_setups
     waiting[key] = PendingSetup(values["username"], values["full_name"], password, here.now() + PENDING_SECONDS)
-    for stale in [one for one, pending in waiting.items() if pending.until <= here.now()] or list(waiting)[: max(0, len(waiting) - PENDING_BOUND)]:
+    for stale in [one for one, pending in waiting.items() if pending.until <= here.now()] or list(waiting)[
+        : max(0, len(waiting) - PENDING_BOUND)
+    ]:
         del waiting[stale]
     return redirect(url_for("setup.begin"), 303)
 
@@ -121,7 +128,12 @@ def _check_administrator(values: dict[str, str], password: str, again: str) -> N
     except ValueError:
         problems.append(Problem("username", "Letters, digits, dot, dash and underscore only, at most 64 of them."))
     if len(password) < SHORTEST_PASSWORD:
-        problems.append(Problem("password", f"At least {SHORTEST_PASSWORD} characters. A few words in a row are easy to remember and hard to guess."))
+        problems.append(
+            Problem(
+                "password",
+                f"At least {SHORTEST_PASSWORD} characters. A few words in a row are easy to remember and hard to guess.",
+            )
+        )
     elif password.casefold() in (values["username"].casefold(), values["full_name"].casefold()):
         problems.append(Problem("password", "Do not use your name as the password."))
     if password != again:
@@ -161,4 +173,9 @@ def complete() -> ResponseReturnValue:
 
 @route(pages, "/welcome", role="full")
 def welcome() -> ResponseReturnValue:
-    return render_template("setup/welcome.html", name=person().full_name, number=desk().admin.snapshot.settings.first_extension, boot=desk().boot)
+    return render_template(
+        "setup/welcome.html",
+        name=person().full_name,
+        number=desk().admin.snapshot.settings.first_extension,
+        boot=desk().boot,
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from flask import Blueprint, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance.cti import Calls, GetCalls, GetRegistrations, GetStatus, HangUp, Registrations, Status
-from webui.desk import Unavailable, desk
+from appliance.cti import Calls, GetCalls, GetRegistrations, GetStatus, HangUp, Registrations, Status, Unavailable
+from webui.desk import desk
 from webui.guard import route
 
 pages = Blueprint("status", __name__)
@@ -40,7 +42,11 @@ def system() -> Status | None:
 @route(pages, "/", role="read-only")
 def listing() -> ResponseReturnValue:
     return render_template(
-        "status.html", calls=live_calls(), registrations=registrations(), status=system(), extensions=desk().admin.snapshot.extensions
+        "status.html",
+        calls=live_calls(),
+        registrations=registrations(),
+        status=system(),
+        extensions=desk().admin.snapshot.extensions,
     )
 
 
@@ -51,7 +57,9 @@ def calls_part() -> ResponseReturnValue:
 
 @route(pages, "/live/registrations", role="read-only", live=True)
 def registrations_part() -> ResponseReturnValue:
-    return render_template("status/registrations.html", registrations=registrations(), extensions=desk().admin.snapshot.extensions)
+    return render_template(
+        "status/registrations.html", registrations=registrations(), extensions=desk().admin.snapshot.extensions
+    )
 
 
 @route(pages, "/live/system", role="read-only", live=True)
@@ -62,14 +70,16 @@ def system_part() -> ResponseReturnValue:
 @route(pages, "/live/figures", role="read-only", live=True)
 def figures_part() -> ResponseReturnValue:
     return render_template(
-        "status/figures.html", status=system(), calls=live_calls(), registrations=registrations(), extensions=desk().admin.snapshot.extensions
+        "status/figures.html",
+        status=system(),
+        calls=live_calls(),
+        registrations=registrations(),
+        extensions=desk().admin.snapshot.extensions,
     )
 
 
 @route(pages, "/live/calls/<call>/hang-up", role="full", methods=("POST",))
 def hang_up(call: str) -> ResponseReturnValue:
-    try:
+    with contextlib.suppress(Unavailable):  # the list drawn next tells how it stands
         desk().box.ask("calls", HangUp(call))
-    except Unavailable:
-        pass  # the list drawn next tells how it stands
     return redirect(url_for("status.calls_part"), 303)

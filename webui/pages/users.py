@@ -49,7 +49,9 @@ def create() -> ResponseReturnValue:
             desk().admin.set_password(user.id, password, person().username)
         except Refused as refused:
             desk().admin.delete("user", user.id, person().username)
-            return _form(None, values, Refused(*(Problem("password", problem.message) for problem in refused.problems))), 422
+            return _form(
+                None, values, Refused(*(Problem("password", problem.message) for problem in refused.problems))
+            ), 422
     flash(f"{values.get('full_name') or values.get('username')} is added.")
     return redirect(url_for("users.edit", key=user.id), 303)
 

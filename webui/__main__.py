@@ -1,0 +1,101 @@
+"""`python -m webui`: the web process, started by the supervisor with the boot record and the listening sockets.
+
+Ends in under a second on SIGTERM or SIGINT. A save tells `calls` at once; when `calls` is away, it loads the newest configuration as it comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import uvloop
+
+from appliance import certificates, cti
+from appliance.admin import Admin
+from appliance.boot import Boot, read_boot
+from appliance.countries import COUNTRIES
+from appliance.records import CallRecords
+from appliance.store import Store
+from webui import server
+from webui.app import create_app
+from webui.desk import Desk, Service
+from webui.events import Hub
+from webui.sessions import Sessions
+
+log = logging.getLogger("webui")
+
+
+class ControlSockets:
+    """The running box, asked through the control sockets in its run folder. One short connection per request."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+
+    def _path(self, service: Service) -> str:
+        return str(self._run / f"{service}.sock")
+
+    def ask(self, service: Service, request: cti.Message) -> cti.Message:
+        with cti.Client(self._path(service), seconds=3.0) as client:
+            reply = client.ask(request)
+        if isinstance(reply, cti.Failed):
+            raise cti.Unavailable(reply.message)
+        return reply
+
+    def events(self, service: Service) -> AsyncIterator[cti.Message]:
+        return cti.events(self._path(service))
+
+    def applied(self, revision: int) -> None:
+        try:
+            self.ask("calls", cti.Applied(revision))
+        except cti.Unavailable as problem:
+            log.info("revision %d is not announced: %s", revision, problem)
+
+
+def make_desk(boot: Boot, box: ControlSockets) -> Desk:
+    data, run = Path(boot.data), Path(boot.run)
+    return Desk(
+        admin=Admin(Store(data), box.applied),
+        box=box,
+        history=CallRecords(data),
+        sessions=Sessions(run / "web-sessions.db"),
+        boot=boot,
+        now=time.time,
+        certificate=lambda: certificates.facts(data),
+        countries={code: country.name for code, country in COUNTRIES.items()},
+    )
+
+
+async def run(boot: Boot) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    box = ControlSockets(Path(boot.run))
+    desk, hub = make_desk(boot, box), Hub(box.events)
+    files = certificates.ensure(Path(boot.data), boot.host)
+    config = server.configure(
+        tcp=boot.fds["admin_tcp"], udp=boot.fds.get("admin_udp"), certificate=files.chain, key=files.key
+    )
+    log.info("the admin page listens on port %d", boot.admin_port)
+    await server.run(server.combine(create_app(desk), desk, hub), config, stop, hub.stop)
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    try:
+        boot = read_boot()
+    except KeyError:
+        raise SystemExit("The web process is started by `switchroom run`.") from None
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(boot))
+        logging.shutdown()
+        os._exit(0)  # a page that is still being drawn must not hold the end up; every save is a transaction
+
+
+if __name__ == "__main__":
+    main()
