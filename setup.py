@@ -1,10 +1,10 @@
 """The Cython extensions and the build mode; everything else is in pyproject.toml.
 
-SWITCHROOM_BUILD=release|debug|sanitize|coverage picks the compiler flags (default: release).
+SWITCHROOM_BUILD=release|debug|sanitize|coverage picks the compiler flags (default: release); python builds no extension, for an
+editable install beside extensions that `build_ext --inplace` made.
 """
 
 import os
-import platform
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -15,8 +15,10 @@ MODES = {
     "debug": (["-O0", "-g3"], [], {"boundscheck": True}),
     "sanitize": (["-O1", "-g3", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"], ["-fsanitize=address,undefined"], {}),
     "coverage": (["-O0", "-g1", "-DCYTHON_TRACE_NOGIL=1"], [], {"linetrace": True}),
+    "python": ([], [], {}),
 }
 WARNINGS = ["-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-sign-compare", "-Wno-unreachable-code", "-Wno-missing-field-initializers"]
+DIRECTIVES = {"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False}
 
 # module name -> libraries it links; a module not named here links none.
 LIBRARIES: dict[str, list[str]] = {
@@ -26,10 +28,11 @@ LIBRARIES: dict[str, list[str]] = {
 
 mode = os.environ.get("SWITCHROOM_BUILD", "release")
 compile_flags, link_flags, directives = MODES[mode]
-if platform.machine() == "x86_64" and mode == "release":
-    compile_flags = [*compile_flags, "-mtune=native"] if os.environ.get("SWITCHROOM_NATIVE") else compile_flags
+sources = [] if mode == "python" else sorted(Path("media_core").glob("*.pyx"))
+shared = [str(file) for pattern in ("*.pxd", "*.pxi", "*.h") for file in sorted(Path("media_core").glob(pattern))]
 
 setup(
+    options={"build": {"build_base": f"build/{mode}"}},  # objects of one mode are never taken for another's
     ext_modules=cythonize(
         [
             Extension(
@@ -38,11 +41,11 @@ setup(
                 libraries=LIBRARIES.get(source.stem, []),
                 extra_compile_args=[*compile_flags, *WARNINGS],
                 extra_link_args=link_flags,
+                depends=shared,
             )
-            for source in sorted(Path("media_core").glob("*.pyx"))
+            for source in sources
         ],
         build_dir=f"build/cython-{mode}",
-        nthreads=0,
-        compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False, **directives},
-    )
+        compiler_directives={**DIRECTIVES, **directives},
+    ),
 )

@@ -1,0 +1,96 @@
+# Switchroom: `make run` and `make test` work on a fresh Debian 12 with git, make and python3; also `make build`, `make bench`, `make clean`.
+# Each step leaves a stamp and is done again only when what it was made from has changed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.ONESHELL:
+.SILENT:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+SOURCES := $(wildcard media_core/*.pyx media_core/*.pxd media_core/*.pxi media_core/*.h media_core/*.c) setup.py
+ASSETS := $(wildcard webui/assets/*) webui/build.py
+JOBS := $(shell nproc)
+
+.PHONY: run build test bench clean help
+
+run: build
+	exec $(BIN)/switchroom run $(ARGS)
+
+build: $(VENV)/.built $(VENV)/.installed $(VENV)/.assets
+
+test: build/.debian-test $(VENV)/.dev build
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: build/.debian-test $(VENV)/.dev build
+	for bench in relay srtp; do $(BIN)/python -m benchmarks.$$bench $(ARGS); done
+
+clean:
+	rm -rf $(VENV) build artefacts .assets webui/static/vendor *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find media_core -name '*.so' -delete
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:
+	head -1 Makefile
+
+# Debian packages that are missing are installed, as root or by sudo; where neither is possible the command is printed.
+build/.debian-%: requirements/debian-%.txt
+	mkdir -p build
+	if command -v dpkg-query > /dev/null; then
+		missing=()
+		while read -r package only; do
+			[[ -z "$$package" || "$$package" == \#* ]] && continue
+			[[ -n "$$only" && "$$only" != "[$$(dpkg --print-architecture)]" ]] && continue
+			[[ "$$(dpkg-query -W -f '$${db:Status-Status}' "$$package" 2> /dev/null)" == installed ]] || missing+=("$$package")
+		done < $<
+		if (( $${#missing[@]} )); then
+			command="apt-get install --yes --no-install-recommends $${missing[*]}"
+			if [[ $$EUID == 0 ]]; then as=(env); elif sudo -n true 2> /dev/null || [[ -t 0 ]] && command -v sudo > /dev/null; then as=(sudo env); else
+				echo "These Debian packages are missing and cannot be installed from here. As root: apt-get update && $$command"
+				exit 1
+			fi
+			echo "· installing Debian packages: $${missing[*]}"
+			log=$$(mktemp)
+			if ! { "$${as[@]}" apt-get -qq update && "$${as[@]}" DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "$${missing[@]}"; } > "$$log" 2>&1; then
+				tail -20 "$$log"
+				echo "That did not work. By hand: apt-get update && $$command"
+				exit 1
+			fi
+			rm -f "$$log"
+		fi
+	fi
+	touch $@
+
+$(VENV)/.made: | build/.debian-run
+	echo "· creating $(VENV) with $$($(PYTHON) --version)"
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.run: requirements/run.txt requirements/build.txt build/.debian-run $(VENV)/.made
+	echo "· installing Python packages"
+	$(PIP) install --require-hashes -r requirements/run.txt -r requirements/build.txt
+	touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+	echo "· installing Python packages for tests"
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	touch $@
+
+$(VENV)/.built: $(SOURCES) $(VENV)/.run
+	echo "· compiling the media core"
+	mkdir -p build
+	$(BIN)/python setup.py -q build_ext --inplace --parallel $(JOBS) > build/compile.log 2>&1 || { tail -60 build/compile.log; exit 1; }
+	touch $@
+
+$(VENV)/.installed: pyproject.toml requirements/run.in $(VENV)/.run
+	SWITCHROOM_BUILD=python $(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.assets: $(ASSETS) $(VENV)/.run
+	echo "· building the admin page's assets"
+	$(BIN)/python -m webui.build
+	touch $@

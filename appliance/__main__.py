@@ -1,0 +1,291 @@
+"""The command line: `switchroom run`, `status`, `selftest`, `user`, `extension`, `licence`, `version`.
+
+Exit codes: 0 done; 1 refused, or a test failed; 2 wrong use, or it cannot start; 3 Switchroom is not running. Errors are one sentence on
+standard error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from appliance import cti
+from appliance.version import VERSION
+
+if TYPE_CHECKING:
+    from appliance.admin import Admin
+
+NOT_RUNNING = 3
+data_option = click.option(
+    "--data", type=click.Path(path_type=Path), default=Path("var"), show_default=True, envvar="SWITCHROOM_DATA", help="Directory that holds everything."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+port = click.IntRange(1, 65535)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(VERSION, prog_name="switchroom")
+def main() -> None:
+    """Switchroom, an office telephone system."""
+
+
+class PortRange(click.ParamType[tuple[int, int]]):
+    """FIRST-LAST, at least one pair."""
+
+    name = "first-last"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        first, dash, last = str(value).partition("-")
+        if not (dash and first.isdigit() and last.isdigit() and 1024 <= int(first) < int(last) <= 65535):
+            self.fail(f"{value!r} is not a range of ports such as 20000-29999 (between 1024 and 65535).", param, ctx)
+        return int(first), int(last)
+
+
+@main.command()
+@data_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="IP address to listen on; 0.0.0.0 for all.")
+@click.option("--sip-port", type=port, default=15060, show_default=True, help="SIP over UDP and TCP.")
+@click.option("--sips-port", type=port, default=15061, show_default=True, help="SIP over TLS.")
+@click.option("--user-port", type=port, default=14443, show_default=True, help="User portal and provisioning.")
+@click.option("--admin-port", type=port, default=14021, show_default=True, help="Admin page (HTTPS, HTTP/3).")
+@click.option("--rtp", type=PortRange(), default="20000-29999", show_default=True, help="Range of RTP ports.")
+@click.option("--rtp-legs", type=click.IntRange(1, 5000), default=1000, show_default=True, help="Media legs at a time; a call takes two.")
+@click.option("--datapath", default="auto", show_default=True, help="How the media core moves packets.")
+def run(data: Path, host: str, rtp: tuple[int, int], rtp_legs: int, **options: Any) -> None:
+    """Run the whole system in the foreground until Ctrl-C."""
+    import ipaddress
+
+    from appliance.logfile import open_log
+    from appliance.resources import CannotStart, Options
+    from appliance.supervisor import supervise
+
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        raise click.BadParameter(f"{host!r} is not an IP address.", param_hint="--host") from None
+    data = data.absolute()
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        open_log(data / "log")
+        asyncio.run(supervise(Options(data=data, host=host, rtp_first=rtp[0], rtp_last=rtp[1], legs=rtp_legs, **options), click.echo))
+    except (CannotStart, OSError) as error:
+        _fail(str(error), 2)
+
+
+@main.command()
+@data_option
+@json_option
+def status(data: Path, as_json: bool) -> None:
+    """Show every process, the counters and what is wrong. Exits 1 when something is."""
+    report = _ask(data, "supervisor.sock", cti.GetStatus())
+    if not isinstance(report, cti.Status):
+        _fail(f"The supervisor answered something else: {report}", 1)
+    if as_json:
+        click.echo(json.dumps(msgspec.to_builtins(report), indent=2))
+    else:
+        for line in _status_lines(report):
+            click.echo(line)
+    sys.exit(0 if report.healthy else 1)
+
+
+@main.command()
+@data_option
+@click.argument("process")
+def restart(data: Path, process: str) -> None:
+    """Restart one process (core, calls or web). Calls go on."""
+    reply = _ask(data, "supervisor.sock", cti.RestartProcess(name=process))
+    if isinstance(reply, cti.Failed):
+        _fail(reply.message, 1)
+    click.echo(f"{process} is being restarted.")
+
+
+@main.command()
+@data_option
+@json_option
+def selftest(data: Path, as_json: bool) -> None:
+    """Make a real encrypted call through the running system and listen whether the sound arrives."""
+    from appliance.selftest import selftest as run_selftest
+
+    report = run_selftest(_running(data))
+    if as_json:
+        click.echo(json.dumps(msgspec.to_builtins(report), indent=2))
+    else:
+        for step in report.steps:
+            click.echo(f"{'✓' if step.ok else '✗'} {step.name:<28} {step.message}")
+    sys.exit(0 if report.ok else 1)
+
+
+@main.group()
+def user() -> None:
+    """People who may log in."""
+
+
+@user.command("list")
+@data_option
+@json_option
+def user_list(data: Path, as_json: bool) -> None:
+    """List the users."""
+    with _admin(data) as admin:
+        rows = [{"username": u.username, "full_name": u.full_name, "role": u.role} for u in admin.snapshot.users.values()]
+    _table(rows, as_json)
+
+
+@user.command("add")
+@data_option
+@click.argument("username")
+@click.option("--full-name", default="", help="Shown on phones and pages.")
+@click.option("--role", type=click.Choice(["none", "read-only", "full"]), default="none", show_default=True)
+@click.option("--password", is_flag=True, help="Ask for a password (or read it from standard input).")
+def user_add(data: Path, username: str, full_name: str, role: str, password: bool) -> None:
+    """Add a user."""
+    with _admin(data) as admin:
+        admin.create("user", {"username": username, "full_name": full_name, "role": role}, _who())
+        if password:
+            word = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+            admin.set_password(username, word, _who())
+    click.echo(f"User {username} was added.")
+
+
+@main.group()
+def extension() -> None:
+    """Internal telephone numbers."""
+
+
+@extension.command("list")
+@data_option
+@json_option
+def extension_list(data: Path, as_json: bool) -> None:
+    """List the extensions with the SIP user names of their lines."""
+    with _admin(data) as admin:
+        snapshot = admin.snapshot
+        rows = [
+            {
+                "number": e.number,
+                "name": e.name,
+                "encrypt": e.encrypt,
+                "lines": ", ".join(line.sip_username for line in snapshot.lines_of.get(e.id, ())),
+            }
+            for e in sorted(snapshot.extensions.values(), key=lambda e: (len(e.number), e.number))
+        ]
+    _table(rows, as_json)
+
+
+@extension.command("add")
+@data_option
+@json_option
+@click.argument("number", required=False)
+@click.option("--name", default="", help="Shown on the phone that is called.")
+@click.option("--encrypt", type=click.Choice(["required", "preferred", "off"]), default="preferred", show_default=True)
+@click.option("--show-password", is_flag=True, help="Show the generated SIP password (written down in the journal).")
+def extension_add(data: Path, number: str | None, name: str, encrypt: str, show_password: bool, as_json: bool) -> None:
+    """Add an extension with its first line. Without NUMBER the next unused one is taken."""
+    with _admin(data) as admin:
+        made = admin.create("extension", {"number": number or admin.suggest_number(), "name": name, "encrypt": encrypt}, _who())
+        added = admin.snapshot.extensions[made.id]
+        line = admin.snapshot.lines_of[made.id][0]
+        row = {"number": added.number, "sip_username": line.sip_username}
+        if show_password:
+            row["sip_password"] = admin.reveal_sip_password(line.id, _who())
+    click.echo(json.dumps(row) if as_json else "  ".join(f"{key.replace('_', ' ')} {value}" for key, value in row.items()))
+
+
+@main.group()
+def licence() -> None:
+    """What may be added, and why."""
+
+
+def _status_lines(report: cti.Status) -> Iterator[str]:
+    yield f"Switchroom {report.version} · {'healthy' if report.healthy else 'NOT HEALTHY'} · up {_span(time.time() - report.started)}"
+    yield ""
+    rows = [("PROCESS", "PID", "STATE", "UP", "RESTARTS", "MEMORY", "FILES")]
+    for p in report.processes:
+        rows.append((p.name, str(p.pid or "–"), p.state, _span(p.uptime), str(p.restarts), f"{p.memory / (1 << 20):.1f} MB", str(p.files)))
+    yield from _aligned(rows)
+    yield ""
+    yield from _aligned([(name.replace("_", " "), str(value)) for name, value in sorted(report.counters.items())])
+    yield ""
+    yield from _aligned([*report.addresses.items(), *([("datapath", report.datapath)] if report.datapath else [])])
+    if report.alarms:
+        yield ""
+    for alarm in report.alarms:
+        yield f"{alarm.severity.upper()}: {alarm.message} {alarm.repair}"
+
+
+def _aligned(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    rows = list(rows)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _span(seconds: float) -> str:
+    whole = int(seconds)
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02}"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h" if whole >= 86400 else f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def _table(rows: list[dict[str, str]], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif rows:
+        for line in _aligned([tuple(name.replace("_", " ").upper() for name in rows[0]), *(tuple(row.values()) for row in rows)]):
+            click.echo(line)
+
+
+def _running(data: Path) -> Path:
+    """The directory of the control sockets; exits when nothing runs there."""
+    directory = data.absolute() / "run"
+    if not (directory / "supervisor.sock").exists():
+        _fail(f"Switchroom is not running on {data.absolute()}. Start it with: switchroom run --data {data}", NOT_RUNNING)
+    return directory
+
+
+def _ask(data: Path, socket: str, request: cti.Message) -> cti.Message:
+    try:
+        return asyncio.run(cti.ask(_running(data) / socket, request))
+    except (FileNotFoundError, ConnectionError):
+        _fail(f"Switchroom is not running on {data.absolute()}. Start it with: switchroom run --data {data}", NOT_RUNNING)
+    except (OSError, cti.Broken) as error:
+        _fail(f"Switchroom on {data.absolute()} does not answer: {error}", 1)
+
+
+@contextlib.contextmanager
+def _admin(data: Path) -> Iterator[Admin]:
+    """The use-cases on the stored configuration; a running system is told of each change."""
+    from appliance.model import Refused
+    from appliance.workplace import open_admin
+
+    if not (data / "config.db").exists():
+        _fail(f"There is no Switchroom in {data.absolute()}. Start it once with: switchroom run --data {data}", NOT_RUNNING)
+    try:
+        with open_admin(data.absolute()) as admin:
+            yield admin
+    except Refused as error:
+        _fail("\n".join(problem.message for problem in error.problems), 1)
+
+
+def _who() -> str:
+    return f"command line ({os.environ.get('SUDO_USER') or getpass.getuser()})"
+
+
+def _fail(message: str, code: int) -> Any:
+    click.echo(message, err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""What is wrong, how bad, and what to do: a table of checks over plain facts. Pure: time and facts are arguments.
+
+An alarm is a row of CHECKS: severity, what to look for, what to do. `find` gives a sentence for each thing that is wrong, keyed so
+that an alarm keeps its beginning while it lasts. Adding an alarm is adding a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from appliance import cti
+
+DAY = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFacts:
+    state: str
+    recent_deaths: int  # in the last ten minutes
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the supervisor sees; None: not known."""
+
+    processes: Mapping[str, ProcessFacts] = field(default_factory=dict)
+    failed_parts: Mapping[str, str] = field(default_factory=dict)  # part -> why it could not be started
+    disk_free: int | None = None  # bytes, where the data is
+    certificate_ends: float | None = None  # unix time
+    rtp_pairs: int = 0
+    rtp_wanted: int = 0
+    rtp_limited_by: str = ""
+    events_lost: int = 0
+
+
+Findings = Iterable[tuple[str, str]]  # (key within the check, sentence)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    id: str
+    severity: Literal["warning", "error"]
+    find: Callable[[Facts, float], Findings]
+    repair: str
+
+
+def _down(facts: Facts, now: float) -> Findings:
+    return ((name, f"The process {name} is not running ({p.state}).") for name, p in facts.processes.items() if p.state in ("stopped", "backing off"))
+
+
+def _dying(facts: Facts, now: float) -> Findings:
+    for name, process in facts.processes.items():
+        if process.recent_deaths:
+            times = "once" if process.recent_deaths == 1 else f"{process.recent_deaths} times"
+            yield name, f"The process {name} died {times} in the last ten minutes and was started again."
+
+
+def _failed(facts: Facts, now: float) -> Findings:
+    return ((part, f"The part {part} could not be started: {why}") for part, why in facts.failed_parts.items())
+
+
+def _disk(facts: Facts, now: float) -> Findings:
+    if facts.disk_free is not None and facts.disk_free < 200 << 20:
+        yield "", f"Only {facts.disk_free >> 20} MB are free where the data is."
+
+
+def _certificate(facts: Facts, now: float) -> Findings:
+    if facts.certificate_ends is not None and facts.certificate_ends - now < 14 * DAY:
+        days = int((facts.certificate_ends - now) // DAY)
+        yield "", "The certificate has expired." if days < 0 else f"The certificate expires in {days} days."
+
+
+def _few_ports(facts: Facts, now: float) -> Findings:
+    if 0 < facts.rtp_pairs < facts.rtp_wanted:
+        yield "", f"Only {facts.rtp_pairs} of {facts.rtp_wanted} RTP port pairs could be opened, because of {facts.rtp_limited_by}."
+
+
+def _no_ports(facts: Facts, now: float) -> Findings:
+    if facts.rtp_wanted and not facts.rtp_pairs:
+        yield "", f"No RTP port could be opened, because of {facts.rtp_limited_by}: calls have no sound."
+
+
+def _events(facts: Facts, now: float) -> Findings:
+    if facts.events_lost:
+        yield "", f"{facts.events_lost} events of the media core were lost."
+
+
+CHECKS: tuple[Check, ...] = (
+    Check("process-down", "error", _down, "It is started again by itself. If it stays down, its last words are in the log."),
+    Check("process-died", "warning", _dying, "Nothing need be done if it stays up. Its last words are in the log; please report them."),
+    Check("part-failed", "error", _failed, "Mend the cause and start Switchroom again."),
+    Check("disk-full", "error", _disk, "Delete old recordings and logs, or give the box a larger disk."),
+    Check("certificate-ends", "warning", _certificate, "Start Switchroom again to renew its own certificate, or install a new one."),
+    Check("rtp-ports-few", "warning", _few_ports, "Raise the limit of open files or choose a free port range (--rtp)."),
+    Check("rtp-ports-none", "error", _no_ports, "Choose a free port range (--rtp) and start Switchroom again."),
+    Check("events-lost", "warning", _events, "The process calls was too slow. Look at the load of the box."),
+)
+
+
+class Alarms:
+    """The alarms that stand now, each with its beginning."""
+
+    def __init__(self, checks: tuple[Check, ...] = CHECKS) -> None:
+        self._checks = checks
+        self._standing: dict[str, cti.Alarm] = {}
+
+    def update(self, facts: Facts, now: float) -> tuple[list[cti.Alarm], list[cti.Alarm]]:
+        """Look at the facts (now: unix time); returns what has begun and what has ended."""
+        found: dict[str, cti.Alarm] = {}
+        for check in self._checks:
+            for key, message in check.find(facts, now):
+                name = f"{check.id} {key}".strip()
+                since = self._standing[name].since if name in self._standing else now
+                found[name] = cti.Alarm(id=name, severity=check.severity, since=since, message=message, repair=check.repair)
+        begun = [alarm for name, alarm in found.items() if name not in self._standing]
+        ended = [alarm for name, alarm in self._standing.items() if name not in found]
+        self._standing = found
+        return begun, ended
+
+    @property
+    def standing(self) -> list[cti.Alarm]:
+        """Errors first, oldest first."""
+        return sorted(self._standing.values(), key=lambda alarm: (alarm.severity != "error", alarm.since))

@@ -1,0 +1,72 @@
+"""How the supervisor sees a process from outside: its memory and files in /proc, and whether it answers.
+
+`calls` is asked for its counters on its control socket, `web` for a page over HTTPS: an answer of any status proves that the process
+works through its event loop. Nothing here decides; the supervisor does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+from pathlib import Path
+
+PING_TIMEOUT = 2.0  # seconds
+
+
+def memory_of(pid: int) -> int:
+    """Proportional set size in bytes (proc(5), smaps_rollup): what ending the process would free; 0 when it is gone."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) << 10
+    return 0
+
+
+def files_of(pid: int) -> int:
+    """Open file descriptors; 0 when the process is gone."""
+    with contextlib.suppress(OSError):
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    return 0
+
+
+def disk_free(path: Path) -> int | None:
+    """Bytes an ordinary user may still write there."""
+    with contextlib.suppress(OSError):
+        figures = os.statvfs(path)
+        return figures.f_bavail * figures.f_frsize
+    return None
+
+
+async def web_answers(host: str, port: int) -> bool:
+    """Whether the admin page answers over TLS. Its certificate is not checked: this asks only whether the process is awake."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(PING_TIMEOUT):
+            reader, writer = await asyncio.open_connection(host, port, ssl=context)
+            try:
+                writer.write(f"GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+                return (await reader.readline()).startswith(b"HTTP/1.1 ")
+            finally:
+                writer.transport.abort()
+    except (OSError, TimeoutError):
+        return False
+
+
+def notify_systemd(state: str) -> None:
+    """sd_notify(3); nothing without NOTIFY_SOCKET."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        sender.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def watchdog_interval() -> float | None:
+    """Seconds between the signs of life systemd wants, half of what it allows; None: it wants none."""
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
+    return int(microseconds) / 2e6 if microseconds.isdigit() else None

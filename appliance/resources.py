@@ -1,0 +1,259 @@
+"""What outlives every process: the data directory and its lock, keys, setup code, sockets, shared memory, journal.
+
+Made once by the supervisor in the order below and handed down as inherited descriptors, so that a restart of any process loses none of
+it. A port that is taken or a data directory in use ends the start (`CannotStart`, a sentence) and leaves nothing behind; a part that
+fails otherwise (certificate, shared memory) is noted in `failed` and the others start without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from appliance import listeners
+from appliance.boot import VARIABLE, Boot
+
+CORE_VARIABLE = "SWITCHROOM_CORE"  # documented in media_core/__main__.py
+CODE_ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # nothing that looks like something else
+CODE_LENGTH = 10
+JOURNAL_BYTES = 16 << 20
+SOCKET_PATH_LIMIT = 107  # sun_path, unix(7)
+
+log = logging.getLogger("supervisor")
+
+
+class CannotStart(Exception):
+    """The sentence says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What `switchroom run` was told."""
+
+    data: Path = Path("var")
+    host: str = "127.0.0.1"
+    sip_port: int = 15060
+    sips_port: int = 15061
+    user_port: int = 14443
+    admin_port: int = 14021
+    rtp_first: int = 20000
+    rtp_last: int = 29999
+    legs: int = 1000
+    datapath: str = "auto"
+
+    @property
+    def run(self) -> Path:
+        return self.data / "run"
+
+    @property
+    def setup_code(self) -> Path:
+        return self.run / "setup-code"
+
+
+@dataclass(slots=True, kw_only=True)
+class Resources:
+    """All of it. Attributes that may be missing say so; `failed` has the reason."""
+
+    options: Options
+    host: str  # the address phones are told
+    sockets: dict[str, socket.socket]  # sip_udp, sip_tcp, sips, admin_tcp, admin_udp
+    rtp: listeners.Rtp
+    journal: int
+    core_wake: int
+    calls_wake: int
+    stop: int  # reading end of a pipe: the core ends when `stopper`, the writing end, is closed
+    stopper: io.FileIO
+    memory: int | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    ticket_keys: bytes = field(default_factory=lambda: secrets.token_bytes(80), repr=False)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def boot(self, names: tuple[str, ...]) -> tuple[dict[str, str], list[int]]:
+        """Environment and descriptors of `calls` or `web`."""
+        available: dict[str, int | None] = {
+            "memory": self.memory,
+            "core_wake": self.core_wake,
+            "calls_wake": self.calls_wake,
+            "journal": self.journal,
+            **{name: bound.fileno() for name, bound in self.sockets.items()},
+        }
+        fds = {name: fd for name in names if (fd := available[name]) is not None}
+        o = self.options
+        boot = Boot(
+            data=str(o.data),
+            run=str(o.run),
+            host=self.host,
+            sip_port=o.sip_port,
+            sips_port=o.sips_port,
+            user_port=o.user_port,
+            admin_port=o.admin_port,
+            rtp_first=o.rtp_first,
+            rtp_last=o.rtp_last,
+            fds=fds,
+        )
+        return boot.environment(), list(fds.values())
+
+    def core(self) -> tuple[dict[str, str], list[int]]:
+        """Environment and descriptors of the core (format: media_core/__main__.py)."""
+        kinds = {"sip_udp": "udp", "sip_tcp": "tcp", **({"sips": "tls"} if self.certificate else {})}
+        sip = [{"fd": self.sockets[name].fileno(), "transport": kind} for name, kind in kinds.items()]
+        rtp = [bound.fileno() for bound in self.rtp.sockets]
+        fds = {"memory": self.memory, "core_wake": self.core_wake, "calls_wake": self.calls_wake, "stop": self.stop}
+        tls = {"certificate": str(self.certificate), "key": str(self.key), "ticket_keys": self.ticket_keys.hex()} if self.certificate else None
+        record = {**fds, "sip": sip, "tls": tls, "rtp": _runs(rtp), "datapath": self.options.datapath}
+        environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+        inherited = [fd for fd in fds.values() if fd is not None] + [self.sockets[name].fileno() for name in kinds] + rtp
+        return {**environment, CORE_VARIABLE: json.dumps(record)}, inherited
+
+
+@contextlib.contextmanager
+def acquire(options: Options) -> Iterator[Resources]:
+    """Make everything; undone on the way out (data stays)."""
+    with contextlib.ExitStack() as undo:
+        _data_directory(options)
+        undo.enter_context(_lock(options.run / "lock"))
+        sockets = _sockets(options, undo)
+        rtp = listeners.bind_rtp(options.host, options.rtp_first, options.rtp_last, options.legs)
+        for bound in rtp.sockets:
+            undo.callback(bound.close)
+        wake_flags = os.EFD_NONBLOCK | os.EFD_CLOEXEC
+        descriptors = [os.memfd_create("switchroom-journal"), os.eventfd(0, wake_flags), os.eventfd(0, wake_flags)]
+        os.ftruncate(descriptors[0], JOURNAL_BYTES)
+        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        for fd in (*descriptors, reading):
+            undo.callback(os.close, fd)
+        resources = Resources(
+            options=options,
+            host=listeners.advertised(options.host),
+            sockets=sockets,
+            rtp=rtp,
+            journal=descriptors[0],
+            core_wake=descriptors[1],
+            calls_wake=descriptors[2],
+            stop=reading,
+            stopper=undo.enter_context(io.FileIO(writing, "w")),
+        )
+        _part(resources, "shared memory", lambda: _memory(resources, undo))
+        _part(resources, "certificate", lambda: _certificate(resources))
+        _part(resources, "setup code", lambda: _setup_code(options))
+        yield resources
+
+
+def fingerprint(certificate: Path) -> str:
+    """SHA-256 of the first certificate of a PEM chain, the way browsers show it."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+
+    leaf = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
+    return hashlib.sha256(leaf.public_bytes(serialization.Encoding.DER)).hexdigest(":").upper()
+
+
+def setup_completed(data: Path) -> bool:
+    """Whether the first-run wizard has been gone through."""
+    from appliance.store import Store
+
+    store = Store(data)
+    try:
+        return store.load().settings.completed
+    finally:
+        store.close()
+
+
+def _part(resources: Resources, name: str, make: Callable[[], None]) -> None:
+    try:
+        make()
+    except Exception as error:  # whatever it is, the other parts shall start
+        log.exception("the part %s could not be started", name)
+        resources.failed[name] = f"{type(error).__name__}: {error}"
+
+
+def _data_directory(options: Options) -> None:
+    longest = options.run / "supervisor.sock"
+    if len(os.fsencode(longest)) > SOCKET_PATH_LIMIT:
+        raise CannotStart(f"The path {options.data} is too long for a control socket; choose a shorter one with --data.")
+    try:
+        for directory in (options.data, options.run, options.data / "keys", options.data / "log"):
+            directory.mkdir(mode=0o700, parents=directory == options.data, exist_ok=True)
+        options.data.chmod(0o700)
+    except OSError as error:
+        raise CannotStart(f"The data directory {options.data} cannot be used: {error.strerror}.") from None
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Held while we run; the kernel lets go of it however we end."""
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise CannotStart(f"Switchroom already runs on {path.parents[1]} (pid {file.read().strip() or 'unknown'}).") from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def _sockets(options: Options, undo: contextlib.ExitStack) -> dict[str, socket.socket]:
+    wanted: Mapping[str, tuple[int, str, str]] = {
+        "sip_udp": (options.sip_port, "UDP", "--sip-port"),
+        "sip_tcp": (options.sip_port, "TCP", "--sip-port"),
+        "sips": (options.sips_port, "TCP", "--sips-port"),
+        "admin_tcp": (options.admin_port, "TCP", "--admin-port"),
+        "admin_udp": (options.admin_port, "UDP", "--admin-port"),
+    }
+    sockets = {}
+    for name, (port, protocol, option) in wanted.items():
+        try:
+            sockets[name] = undo.enter_context(listeners.bind(options.host, port, protocol, option))
+        except (listeners.PortTaken, OSError) as error:
+            raise CannotStart(str(error)) from None
+    return sockets
+
+
+def _memory(resources: Resources, undo: contextlib.ExitStack) -> None:
+    from media_core import Layout, create_memory
+
+    memory = create_memory(Layout(legs=max(1, resources.rtp.pairs)))
+    undo.callback(os.close, memory)
+    resources.memory = memory
+
+
+def _certificate(resources: Resources) -> None:
+    from appliance import certificates
+
+    files = certificates.ensure(resources.options.data, resources.host)
+    resources.certificate, resources.key = files.chain, files.key
+
+
+def _setup_code(options: Options) -> None:
+    """A one-time code for the first-run wizard, until that has been gone through."""
+    if setup_completed(options.data):
+        options.setup_code.unlink(missing_ok=True)
+    elif not options.setup_code.exists():
+        code = "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
+        with open(os.open(options.setup_code, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(code)
+
+
+def _runs(numbers: list[int]) -> list[int | list[int]]:
+    """Descriptors with runs of neighbours as [first, count]: two thousand of them in a line."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][0] + runs[-1][1] == number:
+            runs[-1][1] += 1
+        else:
+            runs.append([number, 1])
+    return [*runs]

@@ -1,0 +1,320 @@
+"""The composition root and the parent of every process: `switchroom run`.
+
+It makes what must outlive a process (resources.py), starts core, calls and web with the descriptors they need, restarts what dies with a
+growing delay, kills what hangs (three unanswered pings), and tells how things are: on run/supervisor.sock, to systemd, in the log. It holds
+no call and no configuration. One asyncio loop, one thread.
+
+End: SIGTERM or Ctrl-C asks web and calls first, so that calls can still speak through the core, then the core; whatever has not gone
+after 1.2 s is killed; a second Ctrl-C kills at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+from appliance import cti, health
+from appliance.alarms import Alarms, Facts, ProcessFacts
+from appliance.process import Process
+from appliance.resources import Options, Resources, acquire, fingerprint, setup_completed
+from appliance.version import VERSION
+
+PATIENCE = 1.2  # seconds between asking to end and killing
+CALLS_FIRST = 0.6  # of these, how long the core waits for calls and web
+PING_EVERY = 2.0  # seconds
+MISSES = 3  # unanswered pings until a process counts as hung
+START_LIMIT = 20.0  # seconds a process may take until its first answer
+RECENT = 600.0  # seconds a death stays in the alarms
+
+log = logging.getLogger("supervisor")
+
+
+async def supervise(options: Options, say: Callable[[str], None]) -> None:
+    """Run everything until SIGTERM or SIGINT; `say` gets the lines for the terminal. CannotStart when it cannot begin."""
+    with acquire(options) as resources, _named("switchroom"):
+        await Supervisor(resources).run(say)
+
+
+class Supervisor:
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._options = resources.options
+        self._started = time.time()
+        self._alarms = Alarms()
+        self._end = asyncio.Event()
+        self._misses: dict[str, int] = {}
+        self._counters: dict[str, int] = {}
+        self._changed = asyncio.Event()
+        self._certificate_ends = _certificate_end(resources)
+        self.processes: dict[str, Process] = {}
+
+    async def run(self, say: Callable[[str], None]) -> None:
+        """Start everything, watch it until told to end, end it."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._asked_to_end)
+        server = cti.Server(self._options.run / "supervisor.sock", self.answer)
+        self._create_processes()
+        watchers: list[asyncio.Task[None]] = []
+        try:
+            await server.start()
+            for process in self.processes.values():
+                process.start()
+            watchers = [loop.create_task(watch()) for watch in (self._watch, self._keep_systemd)]
+            await self._until_up()
+            for line in self.welcome():
+                say(line)
+            health.notify_systemd("READY=1")
+            await self._end.wait()
+        finally:
+            health.notify_systemd("STOPPING=1")
+            for task in watchers:
+                task.cancel()
+            await self._shut_down()
+            await server.close()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    async def answer(self, message: cti.Message) -> cti.Message:
+        """The control socket's requests."""
+        match message:
+            case cti.GetStatus():
+                await self._ask_counters()
+                return self.status()
+            case cti.RestartProcess(name=name) if name in self.processes:
+                log.info("%s is restarted because somebody asked", name)
+                self.processes[name].restart()
+                return cti.Ok()
+            case cti.RestartProcess(name=name):
+                return cti.Failed(f"There is no process {name}; there are {', '.join(self.processes)}.")
+        return cti.Failed("The supervisor does not know this request.")
+
+    def status(self) -> cti.Status:
+        now = asyncio.get_running_loop().time()
+        self._update_alarms()
+        processes = [self._view("supervisor", os.getpid(), "running", time.time() - self._started, 0)]
+        for process in self.processes.values():
+            uptime = now - process.started if process.pid else 0.0
+            processes.append(self._view(process.name, process.pid, process.state, uptime, process.restarts))
+        return cti.Status(
+            version=VERSION,
+            started=self._started,
+            healthy=all(view.state == "running" for view in processes) and not any(a.severity == "error" for a in self._alarms.standing),
+            processes=processes,
+            counters={**self._counters, "rtp_ports": 2 * self._resources.rtp.pairs},
+            alarms=self._alarms.standing,
+            datapath=self._datapath(),
+            addresses=self.addresses(),
+        )
+
+    def addresses(self) -> dict[str, str]:
+        o, host = self._options, self._resources.host
+        shown = f"[{host}]" if ":" in host else host
+        return {
+            "admin": f"https://{shown}:{o.admin_port}/",
+            "sip": f"{shown}:{o.sip_port} (UDP, TCP)",
+            **({"sips": f"{shown}:{o.sips_port} (TLS)"} if self._resources.certificate else {}),
+            "rtp": f"{o.rtp_first}-{o.rtp_last} (UDP)",
+        }
+
+    def welcome(self) -> Iterator[str]:
+        """What the terminal shows once everything runs."""
+        addresses = self.addresses()
+        yield f"Switchroom {VERSION} runs; its data is in {self._options.data}"
+        yield f"  Admin page   {addresses['admin']}"
+        try:
+            if setup_completed(self._options.data):
+                yield "  Set up       already; log in with your name and password"
+            else:
+                yield f"  Setup code   {self._options.setup_code.read_text()}   (asked once, by the first page)"
+        except Exception as error:  # the store is broken; an alarm says so too
+            yield f"  Set up       unknown: {error}"
+        if certificate := self._resources.certificate:
+            yield f"  Certificate  SHA-256 {fingerprint(certificate)}"
+        yield f"  Phones       {addresses['sip']}" + (f" · {addresses['sips']}" if "sips" in addresses else "")
+        if self._resources.rtp.limited_by:
+            yield f"  RTP          only {self._resources.rtp.pairs} port pairs, because of {self._resources.rtp.limited_by}"
+        for alarm in self._alarms.standing:
+            yield f"  {alarm.severity.capitalize():<12} {alarm.message} {alarm.repair}"
+        yield "  First call   add two extensions on the admin page, give two phones their SIP user names and passwords,"
+        yield "               and dial one from the other; or dial *60 to hear yourself. Ctrl-C ends Switchroom."
+
+    # ---- processes ---------------------------------------------------------------------------------------------------
+
+    def _create_processes(self) -> None:
+        resources = self._resources
+        if resources.memory is None:  # without it neither can live; the alarm says why
+            log.error("core and calls are not started: there is no shared memory")
+        else:
+            self._add("core", "media_core", *resources.core())
+            self._add("calls", "appliance.calls", *resources.boot(("memory", "core_wake", "calls_wake", "journal")))
+        self._add("web", "webui", *resources.boot(("admin_tcp", "admin_udp")))
+
+    def _add(self, name: str, module: str, environment: dict[str, str], fds: list[int]) -> None:
+        self.processes[name] = Process(name, module, environment, fds, self._changed.set)
+        self._misses[name] = 0
+
+    def _asked_to_end(self) -> None:
+        if self._end.is_set():
+            for process in self.processes.values():
+                process.signal(signal.SIGKILL)
+        self._end.set()
+
+    async def _shut_down(self) -> None:
+        core = self.processes.get("core")
+        others = [process for process in self.processes.values() if process is not core]
+        begun = asyncio.get_running_loop().time()
+        for process in others:
+            process.stop()
+        await _wait(others, CALLS_FIRST)
+        self._resources.stopper.close()
+        if core:
+            core.stop()
+        everything = list(self.processes.values())
+        await _wait(everything, PATIENCE - (asyncio.get_running_loop().time() - begun))
+        for process in everything:
+            process.signal(signal.SIGKILL)
+        await _wait(everything, 0.5)
+
+    # ---- watching ----------------------------------------------------------------------------------------------------
+
+    async def _until_up(self) -> None:
+        """Every process answers, or has been given the time to; or we are to end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_LIMIT / 2):
+                while not self._end.is_set() and any(process.state != "running" for process in self.processes.values()):
+                    self._changed.clear()
+                    for name in self.processes:
+                        await self._ping(name)
+                    await asyncio.sleep(0.1)
+        self._update_alarms()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(PING_EVERY)
+            try:
+                await asyncio.gather(*(self._ping(name) for name in self.processes))
+                self._update_alarms()
+            except Exception:  # a fault of the watcher must not end the watching
+                log.exception("watching failed")
+
+    async def _ping(self, name: str) -> None:
+        """Ask one process whether it is awake; kill it when it has not been for too long."""
+        process = self.processes[name]
+        if process.state not in ("starting", "running"):
+            self._misses[name] = 0
+            return
+        pid = process.pid
+        if await self._answers(name):
+            self._misses[name] = 0
+            if process.pid == pid:
+                process.ready()
+            return
+        if process.pid != pid or process.state not in ("starting", "running"):
+            return  # it died meanwhile: that is seen elsewhere
+        self._misses[name] += 1
+        up = asyncio.get_running_loop().time() - process.started
+        if self._misses[name] >= MISSES and (process.state == "running" or up > START_LIMIT):
+            log.error("%s (pid %d) does not answer; it is killed and started again", name, pid)
+            self._misses[name] = 0
+            process.restart(kill=True)
+
+    async def _answers(self, name: str) -> bool:
+        asked: dict[str, Callable[[], Awaitable[bool]]] = {
+            "core": self._core_alive,
+            "calls": self._ask_counters,
+            "web": lambda: health.web_answers(self._resources.host, self._options.admin_port),
+        }
+        return await asked[name]()
+
+    async def _core_alive(self) -> bool:
+        return True  # its death is seen at once
+
+    async def _ask_counters(self) -> bool:
+        """Fetch the counters of `calls`; empty when it does not answer."""
+        try:
+            async with asyncio.timeout(health.PING_TIMEOUT):
+                reply = await cti.ask(self._options.run / "calls.sock", cti.GetCounters())
+        except (OSError, TimeoutError, cti.Broken):
+            self._counters = {}
+            return False
+        self._counters = dict(reply.counters) if isinstance(reply, cti.Counters) else {}
+        return isinstance(reply, cti.Counters)
+
+    def _update_alarms(self) -> None:
+        resources, now = self._resources, asyncio.get_running_loop().time()
+        facts = Facts(
+            processes={
+                process.name: ProcessFacts(process.state, sum(now - death < RECENT for death in process.deaths))
+                for process in self.processes.values()
+            },
+            failed_parts=resources.failed,
+            disk_free=health.disk_free(self._options.data),
+            certificate_ends=self._certificate_ends,
+            rtp_pairs=resources.rtp.pairs,
+            rtp_wanted=resources.rtp.wanted,
+            rtp_limited_by=resources.rtp.limited_by,
+            events_lost=self._counters.get("events_lost", 0),
+        )
+        begun, ended = self._alarms.update(facts, time.time())
+        for alarm in begun:
+            log.warning("alarm: %s %s", alarm.message, alarm.repair)
+        for alarm in ended:
+            log.info("alarm is over: %s", alarm.message)
+
+    async def _keep_systemd(self) -> None:
+        interval = health.watchdog_interval()
+        while interval:
+            health.notify_systemd("WATCHDOG=1")
+            await asyncio.sleep(interval)
+
+    def _datapath(self) -> str:
+        if self._resources.memory is None:
+            return ""
+        from media_core import MediaEngine
+
+        try:
+            return MediaEngine(self._resources.memory, self._resources.core_wake, self._resources.calls_wake).datapath()
+        except Exception:
+            return ""
+
+    @staticmethod
+    def _view(name: str, pid: int, state: str, uptime: float, restarts: int) -> cti.ProcessView:
+        return cti.ProcessView(
+            name=name,
+            pid=pid,
+            state=state,
+            uptime=uptime,
+            restarts=restarts,
+            memory=health.memory_of(pid) if pid else 0,
+            files=health.files_of(pid) if pid else 0,
+        )
+
+
+async def _wait(processes: list[Process], seconds: float) -> None:
+    if processes:
+        await asyncio.wait([asyncio.ensure_future(process.ended()) for process in processes], timeout=max(0.0, seconds))
+
+
+def _certificate_end(resources: Resources) -> float | None:
+    if resources.certificate is None:
+        return None
+    from cryptography import x509
+
+    return x509.load_pem_x509_certificates(resources.certificate.read_bytes())[0].not_valid_after_utc.timestamp()
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """What ps and "port taken by …" show for this process."""
+    file = Path("/proc/self/comm")
+    before = file.read_text().strip()
+    file.write_text(name)
+    yield
+    file.write_text(before)
