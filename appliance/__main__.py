@@ -13,9 +13,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import msgspec
@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
 NOT_RUNNING = 3
 data_option = click.option(
-    "--data", type=click.Path(path_type=Path), default=Path("var"), show_default=True, envvar="SWITCHROOM_DATA", help="Directory that holds everything."
+    "--data",
+    type=click.Path(path_type=Path),
+    default=Path("var"),
+    show_default=True,
+    envvar="SWITCHROOM_DATA",
+    help="Directory that holds everything.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 port = click.IntRange(1, 65535)
@@ -62,7 +67,13 @@ class PortRange(click.ParamType[tuple[int, int]]):
 @click.option("--user-port", type=port, default=14443, show_default=True, help="User portal and provisioning.")
 @click.option("--admin-port", type=port, default=14021, show_default=True, help="Admin page (HTTPS, HTTP/3).")
 @click.option("--rtp", type=PortRange(), default="20000-29999", show_default=True, help="Range of RTP ports.")
-@click.option("--rtp-legs", type=click.IntRange(1, 5000), default=1000, show_default=True, help="Media legs at a time; a call takes two.")
+@click.option(
+    "--rtp-legs",
+    type=click.IntRange(1, 5000),
+    default=1000,
+    show_default=True,
+    help="Media legs at a time; a call takes two.",
+)
 @click.option("--datapath", default="auto", show_default=True, help="How the media core moves packets.")
 def run(data: Path, host: str, rtp: tuple[int, int], rtp_legs: int, **options: Any) -> None:
     """Run the whole system in the foreground until Ctrl-C."""
@@ -80,7 +91,11 @@ def run(data: Path, host: str, rtp: tuple[int, int], rtp_legs: int, **options: A
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         open_log(data / "log")
-        asyncio.run(supervise(Options(data=data, host=host, rtp_first=rtp[0], rtp_last=rtp[1], legs=rtp_legs, **options), click.echo))
+        asyncio.run(
+            supervise(
+                Options(data=data, host=host, rtp_first=rtp[0], rtp_last=rtp[1], legs=rtp_legs, **options), click.echo
+            )
+        )
     except (CannotStart, OSError) as error:
         _fail(str(error), 2)
 
@@ -139,7 +154,9 @@ def user() -> None:
 def user_list(data: Path, as_json: bool) -> None:
     """List the users."""
     with _admin(data) as admin:
-        rows = [{"username": u.username, "full_name": u.full_name, "role": u.role} for u in admin.snapshot.users.values()]
+        rows = [
+            {"username": u.username, "full_name": u.full_name, "role": u.role} for u in admin.snapshot.users.values()
+        ]
     _table(rows, as_json)
 
 
@@ -193,13 +210,17 @@ def extension_list(data: Path, as_json: bool) -> None:
 def extension_add(data: Path, number: str | None, name: str, encrypt: str, show_password: bool, as_json: bool) -> None:
     """Add an extension with its first line. Without NUMBER the next unused one is taken."""
     with _admin(data) as admin:
-        made = admin.create("extension", {"number": number or admin.suggest_number(), "name": name, "encrypt": encrypt}, _who())
+        made = admin.create(
+            "extension", {"number": number or admin.suggest_number(), "name": name, "encrypt": encrypt}, _who()
+        )
         added = admin.snapshot.extensions[made.id]
         line = admin.snapshot.lines_of[made.id][0]
         row = {"number": added.number, "sip_username": line.sip_username}
         if show_password:
             row["sip_password"] = admin.reveal_sip_password(line.id, _who())
-    click.echo(json.dumps(row) if as_json else "  ".join(f"{key.replace('_', ' ')} {value}" for key, value in row.items()))
+    click.echo(
+        json.dumps(row) if as_json else "  ".join(f"{key.replace('_', ' ')} {value}" for key, value in row.items())
+    )
 
 
 @main.group()
@@ -207,12 +228,112 @@ def licence() -> None:
     """What may be added, and why."""
 
 
+@licence.command("show")
+@data_option
+@json_option
+def licence_show(data: Path, as_json: bool) -> None:
+    """Show what is licensed, what counts and what remains."""
+    from appliance.entitlement import box_id
+
+    with _admin(data) as admin:
+        usage = admin.licence_usage()
+    limits = usage.limits
+    figures = {
+        "box": box_id(data.absolute()),
+        "edition": limits.edition,
+        "users": limits.users,
+        "extensions": limits.extensions,
+    }
+    figures |= {"extensions_used": usage.extensions, "extensions_left": usage.extensions_left}
+    figures |= {"expires": str(limits.expires or "never"), "note": limits.note}
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+    else:
+        click.echo(f"Box {figures['box']}\n{limits.note}\n{usage.words}")
+
+
+@licence.command("install")
+@data_option
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def licence_install(data: Path, file: Path) -> None:
+    """Check a licence file and use it from now on."""
+    from datetime import UTC, datetime
+
+    from appliance import licensing
+    from appliance.entitlement import box_id, licence_file, maker_key
+
+    try:
+        text = file.read_text(errors="replace")
+        limits = licensing.verify(text, maker_key(), box_id(data.absolute()), datetime.now(UTC).date())
+    except licensing.BadLicence as error:
+        _fail(str(error), 1)
+    temporary = licence_file(data).with_suffix(".new")
+    temporary.write_text(text)
+    temporary.replace(licence_file(data))
+    click.echo(limits.note)
+
+
+@licence.command("new-key")
+@click.argument("file", type=click.Path(exists=False, path_type=Path))
+def licence_new_key(file: Path) -> None:
+    """For the maker: write a new private key to FILE and print the public key that belongs into the build."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        out.write(pem)
+    click.echo(
+        key.public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        .decode(),
+        nl=False,
+    )
+
+
+@licence.command("issue")
+@click.option(
+    "--key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="The maker's private key (PEM).",
+)
+@click.option("--box", required=True, help="Id of the box, from `switchroom licence show`.")
+@click.option("--users", type=click.IntRange(1, 100_000), required=True)
+@click.option("--edition", default="standard", show_default=True)
+@click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), help="Last day of the licence; without it, never.")
+@click.option("--maintenance-until", type=click.DateTime(["%Y-%m-%d"]), help="Last day of updates.")
+def licence_issue(key: Path, box: str, users: int, edition: str, expires: Any, maintenance_until: Any) -> None:
+    """For the maker: print a signed licence file."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from appliance import licensing
+
+    private = serialization.load_pem_private_key(key.read_bytes(), None)
+    if not isinstance(private, Ed25519PrivateKey):
+        _fail("This is not an Ed25519 private key.", 2)
+    days = {"expires": expires and expires.date(), "maintenance_until": maintenance_until and maintenance_until.date()}
+    click.echo(licensing.issue(private, box=box, users=users, edition=edition, **days))
+
+
 def _status_lines(report: cti.Status) -> Iterator[str]:
     yield f"Switchroom {report.version} · {'healthy' if report.healthy else 'NOT HEALTHY'} · up {_span(time.time() - report.started)}"
     yield ""
     rows = [("PROCESS", "PID", "STATE", "UP", "RESTARTS", "MEMORY", "FILES")]
     for p in report.processes:
-        rows.append((p.name, str(p.pid or "–"), p.state, _span(p.uptime), str(p.restarts), f"{p.memory / (1 << 20):.1f} MB", str(p.files)))
+        rows.append(
+            (
+                p.name,
+                str(p.pid or "–"),
+                p.state,
+                _span(p.uptime),
+                str(p.restarts),
+                f"{p.memory / (1 << 20):.1f} MB",
+                str(p.files),
+            )
+        )
     yield from _aligned(rows)
     yield ""
     yield from _aligned([(name.replace("_", " "), str(value)) for name, value in sorted(report.counters.items())])
@@ -235,14 +356,20 @@ def _span(seconds: float) -> str:
     whole = int(seconds)
     if whole < 3600:
         return f"{whole // 60}:{whole % 60:02}"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h" if whole >= 86400 else f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return (
+        f"{whole // 86400} d {whole % 86400 // 3600} h"
+        if whole >= 86400
+        else f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    )
 
 
 def _table(rows: list[dict[str, str]], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif rows:
-        for line in _aligned([tuple(name.replace("_", " ").upper() for name in rows[0]), *(tuple(row.values()) for row in rows)]):
+        for line in _aligned(
+            [tuple(name.replace("_", " ").upper() for name in rows[0]), *(tuple(row.values()) for row in rows)]
+        ):
             click.echo(line)
 
 
@@ -250,27 +377,33 @@ def _running(data: Path) -> Path:
     """The directory of the control sockets; exits when nothing runs there."""
     directory = data.absolute() / "run"
     if not (directory / "supervisor.sock").exists():
-        _fail(f"Switchroom is not running on {data.absolute()}. Start it with: switchroom run --data {data}", NOT_RUNNING)
+        _fail(
+            f"Switchroom is not running on {data.absolute()}. Start it with: switchroom run --data {data}", NOT_RUNNING
+        )
     return directory
 
 
 def _ask(data: Path, socket: str, request: cti.Message) -> cti.Message:
     try:
-        return asyncio.run(cti.ask(_running(data) / socket, request))
-    except (FileNotFoundError, ConnectionError):
-        _fail(f"Switchroom is not running on {data.absolute()}. Start it with: switchroom run --data {data}", NOT_RUNNING)
-    except (OSError, cti.Broken) as error:
-        _fail(f"Switchroom on {data.absolute()} does not answer: {error}", 1)
+        return asyncio.run(cti.ask(str(_running(data) / socket), request))
+    except cti.Unavailable as error:
+        _fail(
+            f"Switchroom on {data.absolute()} does not answer: {error} Start it with: switchroom run --data {data}",
+            NOT_RUNNING,
+        )
 
 
 @contextlib.contextmanager
 def _admin(data: Path) -> Iterator[Admin]:
     """The use-cases on the stored configuration; a running system is told of each change."""
+    from appliance.entitlement import open_admin
     from appliance.model import Refused
-    from appliance.workplace import open_admin
 
     if not (data / "config.db").exists():
-        _fail(f"There is no Switchroom in {data.absolute()}. Start it once with: switchroom run --data {data}", NOT_RUNNING)
+        _fail(
+            f"There is no Switchroom in {data.absolute()}. Start it once with: switchroom run --data {data}",
+            NOT_RUNNING,
+        )
     try:
         with open_admin(data.absolute()) as admin:
             yield admin
@@ -282,7 +415,7 @@ def _who() -> str:
     return f"command line ({os.environ.get('SUDO_USER') or getpass.getuser()})"
 
 
-def _fail(message: str, code: int) -> Any:
+def _fail(message: str, code: int) -> NoReturn:
     click.echo(message, err=True)
     sys.exit(code)
 

@@ -47,7 +47,11 @@ class Check:
 
 
 def _down(facts: Facts, now: float) -> Findings:
-    return ((name, f"The process {name} is not running ({p.state}).") for name, p in facts.processes.items() if p.state in ("stopped", "backing off"))
+    return (
+        (name, f"The process {name} is not running ({p.state}).")
+        for name, p in facts.processes.items()
+        if p.state in ("stopped", "backing off")
+    )
 
 
 def _dying(facts: Facts, now: float) -> Findings:
@@ -74,7 +78,10 @@ def _certificate(facts: Facts, now: float) -> Findings:
 
 def _few_ports(facts: Facts, now: float) -> Findings:
     if 0 < facts.rtp_pairs < facts.rtp_wanted:
-        yield "", f"Only {facts.rtp_pairs} of {facts.rtp_wanted} RTP port pairs could be opened, because of {facts.rtp_limited_by}."
+        yield (
+            "",
+            f"Only {facts.rtp_pairs} of {facts.rtp_wanted} RTP port pairs could be opened, because of {facts.rtp_limited_by}.",
+        )
 
 
 def _no_ports(facts: Facts, now: float) -> Findings:
@@ -88,11 +95,26 @@ def _events(facts: Facts, now: float) -> Findings:
 
 
 CHECKS: tuple[Check, ...] = (
-    Check("process-down", "error", _down, "It is started again by itself. If it stays down, its last words are in the log."),
-    Check("process-died", "warning", _dying, "Nothing need be done if it stays up. Its last words are in the log; please report them."),
+    Check(
+        "process-down",
+        "error",
+        _down,
+        "It is started again by itself. If it stays down, its last words are in the log.",
+    ),
+    Check(
+        "process-died",
+        "warning",
+        _dying,
+        "Nothing need be done if it stays up. Its last words are in the log; please report them.",
+    ),
     Check("part-failed", "error", _failed, "Mend the cause and start Switchroom again."),
     Check("disk-full", "error", _disk, "Delete old recordings and logs, or give the box a larger disk."),
-    Check("certificate-ends", "warning", _certificate, "Start Switchroom again to renew its own certificate, or install a new one."),
+    Check(
+        "certificate-ends",
+        "warning",
+        _certificate,
+        "Start Switchroom again to renew its own certificate, or install a new one.",
+    ),
     Check("rtp-ports-few", "warning", _few_ports, "Raise the limit of open files or choose a free port range (--rtp)."),
     Check("rtp-ports-none", "error", _no_ports, "Choose a free port range (--rtp) and start Switchroom again."),
     Check("events-lost", "warning", _events, "The process calls was too slow. Look at the load of the box."),
@@ -113,7 +135,9 @@ class Alarms:
             for key, message in check.find(facts, now):
                 name = f"{check.id} {key}".strip()
                 since = self._standing[name].since if name in self._standing else now
-                found[name] = cti.Alarm(id=name, severity=check.severity, since=since, message=message, repair=check.repair)
+                found[name] = cti.Alarm(
+                    id=name, severity=check.severity, since=since, message=message, repair=check.repair
+                )
         begun = [alarm for name, alarm in found.items() if name not in self._standing]
         ended = [alarm for name, alarm in self._standing.items() if name not in found]
         self._standing = found

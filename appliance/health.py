@@ -49,7 +49,7 @@ async def web_answers(host: str, port: int) -> bool:
         async with asyncio.timeout(PING_TIMEOUT):
             reader, writer = await asyncio.open_connection(host, port, ssl=context)
             try:
-                writer.write(f"GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+                writer.write(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
                 return (await reader.readline()).startswith(b"HTTP/1.1 ")
             finally:
                 writer.transport.abort()

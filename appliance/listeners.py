@@ -26,7 +26,9 @@ class PortTaken(Exception):
 
     def __init__(self, protocol: str, host: str, port: int, option: str, holder: str) -> None:
         by = f"by {holder}" if holder else "by a process that only root can see"
-        super().__init__(f"Port {port}/{protocol} on {host} is taken {by}. Stop it, or choose another port with {option}.")
+        super().__init__(
+            f"Port {port}/{protocol} on {host} is taken {by}. Stop it, or choose another port with {option}."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +58,33 @@ def bind(host: str, port: int, protocol: str, option: str) -> socket.socket:
     except OSError as error:
         bound.close()
         if isinstance(error, PermissionError):
-            raise PermissionError(f"Port {port}/{protocol} needs root (ports below 1024); choose another with {option}.") from None
+            raise PermissionError(
+                f"Port {port}/{protocol} needs root (ports below 1024); choose another with {option}."
+            ) from None
         if error.errno == 98:  # EADDRINUSE
             raise PortTaken(protocol, host, port, option, holder_of(protocol, port)) from None
-        raise OSError(f"Cannot listen on {host}, port {port}/{protocol}: {error.strerror}. Choose another address with --host.") from None
+        raise OSError(
+            f"Cannot listen on {host}, port {port}/{protocol}: {error.strerror}. Choose another address with --host."
+        ) from None
     return bound
 
 
 def bind_rtp(host: str, first: int, last: int, pairs: int) -> Rtp:
     """Bind as many of `pairs` as the range and the limit of open files allow; ports that are taken are passed over."""
+    pairs = min(pairs, (last - first - first % 2 + 1) // 2)
     allowed = min(pairs, max(0, (_raise_file_limit(2 * pairs + RESERVED_FILES) - RESERVED_FILES) // 2))
-    limited_by = f"the limit of open files (ulimit -Hn is {resource.getrlimit(resource.RLIMIT_NOFILE)[1]})" if allowed < pairs else ""
+    limited_by = (
+        f"the limit of open files (ulimit -Hn is {resource.getrlimit(resource.RLIMIT_NOFILE)[1]})"
+        if allowed < pairs
+        else ""
+    )
     sockets: list[socket.socket] = []
     for port in _spread(first, last, allowed):
         if len(sockets) >= 2 * allowed:
             break
         sockets.extend(_bind_pair(host, port))
     if len(sockets) < 2 * allowed:
-        limited_by = f"the port range {first}-{last} (too small, or its ports are taken by others)"
+        limited_by = f"the port range {first}-{last}, where others have ports"
     return Rtp(sockets, pairs, limited_by)
 
 

@@ -14,7 +14,9 @@ FILES = 3
 def open_log(directory: Path) -> None:
     """Send the root logger to the terminal's error output and to `directory`/switchroom.log."""
     directory.mkdir(parents=True, exist_ok=True)
-    file = logging.handlers.RotatingFileHandler(directory / "switchroom.log", maxBytes=FILE_BYTES, backupCount=FILES - 1)
+    file = logging.handlers.RotatingFileHandler(
+        directory / "switchroom.log", maxBytes=FILE_BYTES, backupCount=FILES - 1
+    )
     file.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d %(name)-10s %(message)s", "%Y-%m-%dT%H:%M:%S"))
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(logging.Formatter("%(asctime)s %(name)-10s %(message)s", "%H:%M:%S"))

@@ -44,7 +44,9 @@ class Backoff:
 class Process:
     """A command kept alive. `state`: stopped, starting, running, backing off; `running` is the supervisor's word (`ready`)."""
 
-    def __init__(self, name: str, module: str, environment: Mapping[str, str], fds: Iterable[int], changed: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, module: str, environment: Mapping[str, str], fds: Iterable[int], changed: Callable[[], None]
+    ) -> None:
         self.name = name
         self.state = "stopped"
         self.restarts = 0
@@ -135,7 +137,7 @@ class Process:
             stderr=subprocess.STDOUT,
             pass_fds=self._fds,
             process_group=0,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - the supervisor has one thread
+            preexec_fn=die_with_parent,  # safe: the supervisor has one thread
         )
         assert child.stdout is not None
         self._child = child

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import io
 import json
 import logging
@@ -20,8 +19,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from appliance import listeners
+from appliance import certificates, listeners
 from appliance.boot import VARIABLE, Boot
+from appliance.store import Store
 
 CORE_VARIABLE = "SWITCHROOM_CORE"  # documented in media_core/__main__.py
 CODE_ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # nothing that looks like something else
@@ -74,9 +74,8 @@ class Resources:
     stop: int  # reading end of a pipe: the core ends when `stopper`, the writing end, is closed
     stopper: io.FileIO
     memory: int | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-    ticket_keys: bytes = field(default_factory=lambda: secrets.token_bytes(80), repr=False)
+    tls: certificates.Files | None = None
+    certificate: certificates.Facts | None = None
     failed: dict[str, str] = field(default_factory=dict)
 
     def boot(self, names: tuple[str, ...]) -> tuple[dict[str, str], list[int]]:
@@ -106,14 +105,21 @@ class Resources:
 
     def core(self) -> tuple[dict[str, str], list[int]]:
         """Environment and descriptors of the core (format: media_core/__main__.py)."""
-        kinds = {"sip_udp": "udp", "sip_tcp": "tcp", **({"sips": "tls"} if self.certificate else {})}
+        kinds = {"sip_udp": "udp", "sip_tcp": "tcp", **({"sips": "tls"} if self.tls else {})}
         sip = [{"fd": self.sockets[name].fileno(), "transport": kind} for name, kind in kinds.items()]
         rtp = [bound.fileno() for bound in self.rtp.sockets]
         fds = {"memory": self.memory, "core_wake": self.core_wake, "calls_wake": self.calls_wake, "stop": self.stop}
-        tls = {"certificate": str(self.certificate), "key": str(self.key), "ticket_keys": self.ticket_keys.hex()} if self.certificate else None
+        files = self.tls
+        tls = (
+            {"certificate": str(files.chain), "key": str(files.key), "ticket_keys": files.ticket_keys.hex()}
+            if files
+            else None
+        )
         record = {**fds, "sip": sip, "tls": tls, "rtp": _runs(rtp), "datapath": self.options.datapath}
         environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
-        inherited = [fd for fd in fds.values() if fd is not None] + [self.sockets[name].fileno() for name in kinds] + rtp
+        inherited = (
+            [fd for fd in fds.values() if fd is not None] + [self.sockets[name].fileno() for name in kinds] + rtp
+        )
         return {**environment, CORE_VARIABLE: json.dumps(record)}, inherited
 
 
@@ -150,19 +156,8 @@ def acquire(options: Options) -> Iterator[Resources]:
         yield resources
 
 
-def fingerprint(certificate: Path) -> str:
-    """SHA-256 of the first certificate of a PEM chain, the way browsers show it."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import serialization
-
-    leaf = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
-    return hashlib.sha256(leaf.public_bytes(serialization.Encoding.DER)).hexdigest(":").upper()
-
-
 def setup_completed(data: Path) -> bool:
     """Whether the first-run wizard has been gone through."""
-    from appliance.store import Store
-
     store = Store(data)
     try:
         return store.load().settings.completed
@@ -181,7 +176,9 @@ def _part(resources: Resources, name: str, make: Callable[[], None]) -> None:
 def _data_directory(options: Options) -> None:
     longest = options.run / "supervisor.sock"
     if len(os.fsencode(longest)) > SOCKET_PATH_LIMIT:
-        raise CannotStart(f"The path {options.data} is too long for a control socket; choose a shorter one with --data.")
+        raise CannotStart(
+            f"The path {options.data} is too long for a control socket; choose a shorter one with --data."
+        )
     try:
         for directory in (options.data, options.run, options.data / "keys", options.data / "log"):
             directory.mkdir(mode=0o700, parents=directory == options.data, exist_ok=True)
@@ -198,7 +195,9 @@ def _lock(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise CannotStart(f"Switchroom already runs on {path.parents[1]} (pid {file.read().strip() or 'unknown'}).") from None
+            raise CannotStart(
+                f"Switchroom already runs on {path.parents[1]} (pid {file.read().strip() or 'unknown'})."
+            ) from None
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
@@ -232,10 +231,8 @@ def _memory(resources: Resources, undo: contextlib.ExitStack) -> None:
 
 
 def _certificate(resources: Resources) -> None:
-    from appliance import certificates
-
-    files = certificates.ensure(resources.options.data, resources.host)
-    resources.certificate, resources.key = files.chain, files.key
+    resources.tls = certificates.ensure(resources.options.data, resources.host)
+    resources.certificate = certificates.facts(resources.options.data)
 
 
 def _setup_code(options: Options) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from appliance import cti, health
 from appliance.alarms import Alarms, Facts, ProcessFacts
 from appliance.process import Process
-from appliance.resources import Options, Resources, acquire, fingerprint, setup_completed
+from appliance.resources import Options, Resources, acquire, setup_completed
 from appliance.version import VERSION
 
 PATIENCE = 1.2  # seconds between asking to end and killing
@@ -51,7 +51,6 @@ class Supervisor:
         self._misses: dict[str, int] = {}
         self._counters: dict[str, int] = {}
         self._changed = asyncio.Event()
-        self._certificate_ends = _certificate_end(resources)
         self.processes: dict[str, Process] = {}
 
     async def run(self, say: Callable[[str], None]) -> None:
@@ -59,7 +58,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._asked_to_end)
-        server = cti.Server(self._options.run / "supervisor.sock", self.answer)
+        server = cti.Server(str(self._options.run / "supervisor.sock"), self.answer)
         self._create_processes()
         watchers: list[asyncio.Task[None]] = []
         try:
@@ -81,7 +80,7 @@ class Supervisor:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
 
-    async def answer(self, message: cti.Message) -> cti.Message:
+    async def answer(self, message: cti.Message, client: cti.Connection) -> cti.Message:
         """The control socket's requests."""
         match message:
             case cti.GetStatus():
@@ -105,7 +104,8 @@ class Supervisor:
         return cti.Status(
             version=VERSION,
             started=self._started,
-            healthy=all(view.state == "running" for view in processes) and not any(a.severity == "error" for a in self._alarms.standing),
+            healthy=all(view.state == "running" for view in processes)
+            and not any(a.severity == "error" for a in self._alarms.standing),
             processes=processes,
             counters={**self._counters, "rtp_ports": 2 * self._resources.rtp.pairs},
             alarms=self._alarms.standing,
@@ -135,8 +135,8 @@ class Supervisor:
                 yield f"  Setup code   {self._options.setup_code.read_text()}   (asked once, by the first page)"
         except Exception as error:  # the store is broken; an alarm says so too
             yield f"  Set up       unknown: {error}"
-        if certificate := self._resources.certificate:
-            yield f"  Certificate  SHA-256 {fingerprint(certificate)}"
+        if facts := self._resources.certificate:
+            yield f"  Certificate  SHA-256 {facts.server_fingerprint}"
         yield f"  Phones       {addresses['sip']}" + (f" · {addresses['sips']}" if "sips" in addresses else "")
         if self._resources.rtp.limited_by:
             yield f"  RTP          only {self._resources.rtp.pairs} port pairs, because of {self._resources.rtp.limited_by}"
@@ -239,9 +239,8 @@ class Supervisor:
     async def _ask_counters(self) -> bool:
         """Fetch the counters of `calls`; empty when it does not answer."""
         try:
-            async with asyncio.timeout(health.PING_TIMEOUT):
-                reply = await cti.ask(self._options.run / "calls.sock", cti.GetCounters())
-        except (OSError, TimeoutError, cti.Broken):
+            reply = await cti.ask(str(self._options.run / "calls.sock"), cti.GetCounters(), health.PING_TIMEOUT)
+        except cti.Unavailable:
             self._counters = {}
             return False
         self._counters = dict(reply.counters) if isinstance(reply, cti.Counters) else {}
@@ -256,7 +255,7 @@ class Supervisor:
             },
             failed_parts=resources.failed,
             disk_free=health.disk_free(self._options.data),
-            certificate_ends=self._certificate_ends,
+            certificate_ends=resources.certificate.valid_until if resources.certificate else None,
             rtp_pairs=resources.rtp.pairs,
             rtp_wanted=resources.rtp.wanted,
             rtp_limited_by=resources.rtp.limited_by,
@@ -300,14 +299,6 @@ class Supervisor:
 async def _wait(processes: list[Process], seconds: float) -> None:
     if processes:
         await asyncio.wait([asyncio.ensure_future(process.ended()) for process in processes], timeout=max(0.0, seconds))
-
-
-def _certificate_end(resources: Resources) -> float | None:
-    if resources.certificate is None:
-        return None
-    from cryptography import x509
-
-    return x509.load_pem_x509_certificates(resources.certificate.read_bytes())[0].not_valid_after_utc.timestamp()
 
 
 @contextlib.contextmanager
