@@ -23,7 +23,7 @@ DIRECTIVES = {"language_level": 3, "boundscheck": False, "wraparound": False, "c
 # module name -> libraries it links; a module not named here links none.
 LIBRARIES: dict[str, list[str]] = {
     "srtp": ["crypto"] + (["IPSec_MB"] if Path("/usr/include/intel-ipsec-mb.h").exists() else []),
-    "flows": ["ssl", "crypto"],
+    "tls": ["ssl", "crypto"],
 }
 
 mode = os.environ.get("SWITCHROOM_BUILD", "release")

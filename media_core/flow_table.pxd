@@ -73,6 +73,8 @@ cdef struct FlowCounters:   # written by the core, since the memory was made
     uint64_t evicted        # UDP flows that made room for another
     uint64_t framing        # streams closed for bad framing
     uint64_t timeouts       # streams closed by a limit of time
+    uint64_t handshakes     # TLS handshakes done
+    uint64_t handshakes_failed
 
 cdef struct FlowArea:
     uint64_t magic

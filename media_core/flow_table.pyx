@@ -263,6 +263,7 @@ cdef class FlowClient:
             "refused": c.refused, "messages_in": c.messages_in, "messages_out": c.messages_out,
             "dropped_full": c.dropped_full, "dropped_noise": c.dropped_noise, "dropped_table": c.dropped_table,
             "dropped_send": c.dropped_send, "evicted": c.evicted, "framing": c.framing, "timeouts": c.timeouts,
+            "handshakes": c.handshakes, "handshakes_failed": c.handshakes_failed,
             "starts": self.area.starts,
         }
 

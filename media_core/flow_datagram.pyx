@@ -1,0 +1,374 @@
+"""SIP over UDP: each remote address on a listener is a flow.
+
+The table is bounded, and senders' addresses can be forged, so room for a new source is made in this order: the flow heard only
+once that is silent for longest; else the flow heard more often that is silent for longest, if that is long; else the new source
+is dropped. A flow the client keeps (a registered phone's) or has dialled is never evicted. A flood from forged addresses thus
+turns over the flows heard once, and nothing else.
+
+What cannot be SIP (STUN, the NULs and CRLF phones send as keepalive, RFC 5626 §4.4) makes no flow and no event; a double CRLF on a
+flow that exists is answered with CRLF. Where a listener is bound to no address, the address a datagram came to is the flow's local
+address, and answers leave from it.
+"""
+
+from libc.errno cimport EAGAIN, errno
+from libc.stdint cimport uint8_t, uint16_t
+from libc.string cimport memcpy, memset, strerror
+from posix.unistd cimport close
+
+from media_core.flow_state cimport (
+    BATCH, LINE_KNOWN, LINE_NEW, LINE_NONE, NONE, SCRATCH, UDP, Endpoint, Line, Peer, emit, entry_closed, entry_fill,
+    entry_opened, full, hash_place, same_place,
+)
+from media_core.flow_table cimport FLOW_FREE, FLOW_OPEN, FLOW_OPENING, FLOW_RECEIVED, FlowBody, FlowEntry, flow_at
+
+cdef extern from "sys/socket.h" nogil:
+    struct sockaddr:
+        pass
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    struct msghdr:
+        void *msg_name
+        uint32_t msg_namelen
+        iovec *msg_iov
+        size_t msg_iovlen
+        void *msg_control
+        size_t msg_controllen
+        int msg_flags
+    struct mmsghdr:
+        msghdr msg_hdr
+        unsigned int msg_len
+    struct cmsghdr:
+        size_t cmsg_len
+        int cmsg_level
+        int cmsg_type
+    struct timespec:
+        pass
+    cmsghdr *CMSG_FIRSTHDR(msghdr *message)
+    cmsghdr *CMSG_NXTHDR(msghdr *message, cmsghdr *control)
+    void *CMSG_DATA(cmsghdr *control)
+    size_t CMSG_LEN(size_t length)
+    size_t CMSG_SPACE(size_t length)
+    int recvmmsg(int fd, mmsghdr *messages, unsigned int count, int flags, timespec *timeout)
+    ssize_t sendmsg(int fd, const msghdr *message, int flags)
+    int setsockopt(int fd, int level, int name, const void *value, uint32_t length)
+    int socket(int family, int kind, int protocol)
+    int connect(int fd, const sockaddr *address, uint32_t length)
+    int getsockname(int fd, sockaddr *address, uint32_t *length)
+    const int AF_INET, AF_INET6, SOCK_DGRAM, SOCK_CLOEXEC, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC
+
+cdef extern from "netinet/in.h" nogil:
+    struct in_addr:
+        uint32_t s_addr
+    struct in_pktinfo:
+        int ipi_ifindex
+        in_addr ipi_spec_dst
+        in_addr ipi_addr
+    struct in6_addr:
+        uint8_t s6_addr[16]
+    struct in6_pktinfo:
+        in6_addr ipi6_addr
+        unsigned int ipi6_ifindex
+    const int IPPROTO_IP, IPPROTO_IPV6, IP_PKTINFO, IPV6_PKTINFO, IPV6_RECVPKTINFO
+
+cdef enum:
+    CONTROL = 16        # words of ancillary data
+    TURNS = 4           # batches of one listener in one turn
+
+cdef struct Batch:
+    mmsghdr message[BATCH]
+    iovec vector[BATCH]
+    Endpoint remote[BATCH]
+    uint64_t control[BATCH][CONTROL]
+    uint8_t bytes[BATCH][SCRATCH]
+
+
+cdef uint64_t datagram_room() noexcept nogil:
+    """Bytes of Loop.batch."""
+    return sizeof(Batch)
+
+
+cdef void datagram_prepare(Listener *listener) noexcept nogil:
+    """A listener without an address asks for the one each datagram came to."""
+    cdef int yes = 1, at, end = 8 if listener.local.length == 16 else 24
+    cdef int start = 4 if listener.local.length == 16 else 8
+    listener.wildcard = 1
+    for at in range(start, end):
+        if listener.local.address[at]:
+            listener.wildcard = 0
+    if listener.wildcard:
+        if listener.local.length == 16:
+            setsockopt(listener.fd, IPPROTO_IP, IP_PKTINFO, &yes, sizeof(int))
+        else:
+            setsockopt(listener.fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &yes, sizeof(int))
+
+
+# ---- the table by address, and the queues for eviction --------------------------------------------------------------
+
+cdef uint32_t bucket_of(Loop *loop, uint32_t listener, const Endpoint *remote) noexcept nogil:
+    return hash_place(loop.seed, listener + 1, remote, True) & loop.mask
+
+
+cdef uint32_t find(Loop *loop, uint32_t listener, const Endpoint *remote, uint32_t bucket) noexcept nogil:
+    cdef uint32_t index = loop.bucket[bucket]
+    cdef FlowEntry *entry
+    while index != NONE:
+        entry = flow_at(loop.area, index)
+        if entry.listener == listener and same_place(&entry.body.remote, remote, True):
+            return index
+        index = loop.peer[index].hash_next
+    return NONE
+
+
+cdef void link(Loop *loop, uint32_t index, uint8_t line) noexcept nogil:
+    """Last to be evicted of its queue."""
+    cdef Peer *peer = &loop.peer[index]
+    cdef Line *queue = &loop.line[line]
+    peer.line = line
+    if line == LINE_NONE:
+        return
+    peer.newer, peer.older = NONE, queue.newest
+    if queue.newest != NONE:
+        loop.peer[queue.newest].newer = index
+    else:
+        queue.oldest = index
+    queue.newest = index
+
+
+cdef void unlink(Loop *loop, uint32_t index) noexcept nogil:
+    cdef Peer *peer = &loop.peer[index]
+    cdef Line *queue = &loop.line[peer.line]
+    if peer.line == LINE_NONE:
+        return
+    if peer.older != NONE:
+        loop.peer[peer.older].newer = peer.newer
+    else:
+        queue.oldest = peer.newer
+    if peer.newer != NONE:
+        loop.peer[peer.newer].older = peer.older
+    else:
+        queue.newest = peer.older
+    peer.line = LINE_NONE
+
+
+cdef void touch(Loop *loop, uint32_t index) noexcept nogil:
+    """Heard from it again."""
+    cdef Peer *peer = &loop.peer[index]
+    flow_at(loop.area, index).seen = loop.now
+    peer.heard += peer.heard < 2
+    if peer.line != LINE_NONE:
+        unlink(loop, index)
+        link(loop, index, LINE_KNOWN if peer.heard > 1 else LINE_NEW)
+
+
+cdef void enter(Loop *loop, uint32_t index, uint32_t heard, uint8_t line) noexcept nogil:
+    cdef FlowEntry *entry = flow_at(loop.area, index)
+    cdef uint32_t bucket = bucket_of(loop, entry.listener, &entry.body.remote)
+    cdef Peer *peer = &loop.peer[index]
+    peer.heard = heard
+    peer.hash_next = loop.bucket[bucket]
+    loop.bucket[bucket] = index
+    link(loop, index, line)
+
+
+cdef uint32_t make_room(Loop *loop) noexcept nogil:
+    """The index of a free UDP entry, or NONE."""
+    cdef uint32_t victim
+    if loop.free_udp_count == 0:
+        victim = loop.line[LINE_NEW].oldest
+        if victim == NONE:
+            victim = loop.line[LINE_KNOWN].oldest
+            if victim == NONE or loop.now - flow_at(loop.area, victim).seen < loop.limits.known_idle:
+                return NONE
+        loop.count.evicted += 1
+        datagram_close(loop, victim, b"made room for another source")
+        if loop.free_udp_count == 0:
+            return NONE  # its closing is still owed
+    loop.free_udp_count -= 1
+    return loop.free_udp[loop.free_udp_count]
+
+
+# ---- receive --------------------------------------------------------------------------------------------------------
+
+cdef void arrival(Listener *listener, msghdr *message, Endpoint *local) noexcept nogil:
+    """The local address of a datagram."""
+    cdef cmsghdr *control
+    local[0] = listener.local
+    if not listener.wildcard:
+        return
+    control = CMSG_FIRSTHDR(message)
+    while control != NULL:
+        if control.cmsg_level == IPPROTO_IP and control.cmsg_type == IP_PKTINFO:
+            memcpy(local.address + 4, &(<in_pktinfo *>CMSG_DATA(control)).ipi_spec_dst, 4)
+        elif control.cmsg_level == IPPROTO_IPV6 and control.cmsg_type == IPV6_PKTINFO:
+            memcpy(local.address + 8, &(<in6_pktinfo *>CMSG_DATA(control)).ipi6_addr, 16)
+        control = CMSG_NXTHDR(message, control)
+
+
+cdef bint is_text(const uint8_t *bytes, uint32_t count) noexcept nogil:
+    """May it be SIP? It begins with a letter (a method, or SIP/2.0) and is not absurdly short."""
+    return count > 12 and (65 <= bytes[0] <= 90 or 97 <= bytes[0] <= 122)
+
+
+cdef void datagram_receive(Loop *loop, Listener *listener, uint32_t number) noexcept nogil:
+    """Take what waits; listener.pending stays set when there may be more. Streams keep a quarter of the event ring."""
+    cdef Batch *batch = <Batch *>loop.batch
+    cdef msghdr *header
+    cdef int turn, n, count
+    for turn in range(TURNS):
+        for n in range(BATCH):
+            header = &batch.message[n].msg_hdr
+            batch.vector[n].iov_base = batch.bytes[n]
+            batch.vector[n].iov_len = SCRATCH
+            header.msg_name, header.msg_namelen = batch.remote[n].address, 28
+            header.msg_iov, header.msg_iovlen = &batch.vector[n], 1
+            header.msg_control, header.msg_controllen = batch.control[n], 8 * CONTROL
+            header.msg_flags = 0
+        count = recvmmsg(listener.fd, batch.message, BATCH, MSG_DONTWAIT, NULL)
+        if count < 0:
+            listener.pending = errno != EAGAIN
+            return
+        for n in range(count):
+            header = &batch.message[n].msg_hdr
+            batch.remote[n].length = header.msg_namelen
+            receive(loop, listener, number, header, &batch.remote[n], batch.bytes[n], batch.message[n].msg_len)
+        if count < BATCH:
+            listener.pending = 0
+            return
+
+
+cdef void receive(Loop *loop, Listener *listener, uint32_t number, msghdr *header, Endpoint *remote, const uint8_t *bytes,
+                  uint32_t count) noexcept nogil:
+    cdef uint32_t bucket = bucket_of(loop, number, remote), index
+    cdef FlowBody body
+    if header.msg_flags & MSG_TRUNC or not is_text(bytes, count):
+        loop.count.dropped_noise += 1
+        if count == 4 and bytes[0] == 13 and bytes[1] == 10 and bytes[2] == 13 and bytes[3] == 10:
+            index = find(loop, number, remote, bucket)
+            if index != NONE:
+                touch(loop, index)
+                transmit(loop, index, b"\r\n", 2)
+        return
+    if full(loop, loop.events.capacity // 4 + count):
+        loop.count.dropped_full += 1
+        return
+    index = find(loop, number, remote, bucket)
+    if index != NONE:
+        touch(loop, index)
+    else:
+        index = make_room(loop)
+        if index == NONE:
+            loop.count.dropped_table += 1
+            return
+        memset(&body, 0, sizeof(body))
+        body.transport = UDP
+        body.remote = remote[0]
+        arrival(listener, header, &body.local)
+        entry_fill(loop, index, flow_at(loop.area, index).generation + 1, FLOW_OPENING, number, &body)
+        enter(loop, index, 1, LINE_NEW)
+        entry_opened(loop, index, NULL)
+    loop.count.messages_in += 1
+    emit(loop, FLOW_RECEIVED, index, bytes, count)
+
+
+# ---- send and the rest ----------------------------------------------------------------------------------------------
+
+cdef bint transmit(Loop *loop, uint32_t index, const void *bytes, uint32_t count) noexcept nogil:
+    cdef FlowEntry *entry = flow_at(loop.area, index)
+    cdef Listener *listener = &loop.listener[entry.listener]
+    cdef uint64_t control[CONTROL]
+    cdef msghdr message
+    cdef iovec vector
+    cdef cmsghdr *info
+    memset(&message, 0, sizeof(message))
+    vector.iov_base, vector.iov_len = <void *>bytes, count
+    message.msg_name, message.msg_namelen = entry.body.remote.address, entry.body.remote.length
+    message.msg_iov, message.msg_iovlen = &vector, 1
+    if listener.wildcard:
+        memset(control, 0, sizeof(control))
+        message.msg_control, message.msg_controllen = control, 8 * CONTROL
+        info = CMSG_FIRSTHDR(&message)
+        if listener.local.length == 16:
+            info.cmsg_level, info.cmsg_type, info.cmsg_len = IPPROTO_IP, IP_PKTINFO, CMSG_LEN(sizeof(in_pktinfo))
+            memcpy(&(<in_pktinfo *>CMSG_DATA(info)).ipi_spec_dst, entry.body.local.address + 4, 4)
+            message.msg_controllen = CMSG_SPACE(sizeof(in_pktinfo))
+        else:
+            info.cmsg_level, info.cmsg_type, info.cmsg_len = IPPROTO_IPV6, IPV6_PKTINFO, CMSG_LEN(sizeof(in6_pktinfo))
+            memcpy(&(<in6_pktinfo *>CMSG_DATA(info)).ipi6_addr, entry.body.local.address + 8, 16)
+            message.msg_controllen = CMSG_SPACE(sizeof(in6_pktinfo))
+    return sendmsg(listener.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == count
+
+
+cdef void datagram_send(Loop *loop, uint32_t index, const void *bytes, uint32_t count) noexcept nogil:
+    """What the kernel does not take is lost and counted: SIP sends it again."""
+    loop.count.dropped_send += not transmit(loop, index, bytes, count)
+
+
+cdef bint route(Listener *listener, const Endpoint *remote, Endpoint *local) noexcept nogil:
+    """The local address the kernel would send from, with the listener's port."""
+    cdef Endpoint found
+    cdef int fd, failed
+    local[0] = listener.local
+    if not listener.wildcard:
+        return True
+    fd = socket((<const uint16_t *>remote.address)[0], SOCK_DGRAM | SOCK_CLOEXEC, 0)
+    if fd < 0:
+        return False
+    found.length = 28
+    failed = (connect(fd, <const sockaddr *>remote.address, remote.length)
+              or getsockname(fd, <sockaddr *>found.address, &found.length))
+    close(fd)
+    if failed:
+        return False
+    memcpy(local.address + 4, found.address + 4, 24)
+    return True
+
+
+cdef void datagram_dial(Loop *loop, uint32_t index, uint32_t generation, DialBody *wanted) noexcept nogil:
+    """From the first UDP listener of the same family. The entry is free."""
+    cdef FlowBody body
+    cdef uint32_t number = 0
+    memset(&body, 0, sizeof(body))
+    body.transport = UDP
+    body.remote = wanted.remote
+    while number < loop.listeners and (loop.listener[number].transport != UDP
+                                       or loop.listener[number].local.length != wanted.remote.length):
+        number += 1
+    entry_fill(loop, index, generation, FLOW_OPENING, number, &body)
+    if number == loop.listeners:
+        entry_closed(loop, index, b"no UDP socket of this address family")
+        return
+    if not route(&loop.listener[number], &wanted.remote, &flow_at(loop.area, index).body.local):
+        entry_closed(loop, index, strerror(errno))
+        return
+    enter(loop, index, 2, LINE_NONE)
+    entry_opened(loop, index, NULL)
+
+
+cdef bint datagram_adopt(Loop *loop, uint32_t index) noexcept nogil:
+    """Take over the open flow of the loop before this one. False: its listener is not there any more."""
+    cdef FlowEntry *entry = flow_at(loop.area, index)
+    if (entry.state != FLOW_OPEN or entry.listener >= loop.listeners or loop.listener[entry.listener].transport != UDP
+            or loop.listener[entry.listener].local.length != entry.body.remote.length):
+        return False
+    enter(loop, index, 2, LINE_NONE if entry.kept or index < loop.area.dial_end else LINE_KNOWN)
+    return True
+
+
+cdef void datagram_keep(Loop *loop, uint32_t index, bint kept) noexcept nogil:
+    flow_at(loop.area, index).kept = kept
+    if index >= loop.area.dial_end:
+        unlink(loop, index)
+        link(loop, index, LINE_NONE if kept else LINE_KNOWN)
+
+
+cdef void datagram_close(Loop *loop, uint32_t index, const char *reason) noexcept nogil:
+    cdef FlowEntry *entry = flow_at(loop.area, index)
+    cdef uint32_t *place = &loop.bucket[bucket_of(loop, entry.listener, &entry.body.remote)]
+    unlink(loop, index)
+    while place[0] != NONE:
+        if place[0] == index:
+            place[0] = loop.peer[index].hash_next
+            break
+        place = &loop.peer[place[0]].hash_next
+    entry_closed(loop, index, reason)
