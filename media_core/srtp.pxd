@@ -43,7 +43,7 @@ cdef struct srtp_ctx:
     uint32_t magic            # SRTP_MAGIC while it holds keys
     uint8_t suite
     uint8_t direction
-    uint8_t sealing           # an outgoing index is stored but its packet may not be finished
+    uint8_t sealing           # an index is being stored, or is stored and its outgoing packet not finished
     uint8_t mki_len           # octets of MKI expected on receive
     uint8_t gcm
     uint8_t key_len

@@ -173,9 +173,10 @@ cdef void srtp_adopt(srtp_engine *engine, srtp_ctx *ctx) noexcept nogil:
         return
     if ctx.sealing:
         for i in range(SRTP_STREAMS):
-            # index or window may be half written: close everything up to the highest index, and skip one SRTCP index
+            # index or window may be half written: close everything up to the highest index, and skip one outgoing SRTCP index
             ctx.streams[i].replay[0] = ctx.streams[i].replay[1] = ~<uint64_t>0
-            if ctx.streams[i].rtcp_index < RTCP_INDEX_LIMIT:
+            ctx.streams[i].rtcp_replay[0] = ctx.streams[i].rtcp_replay[1] = ~<uint64_t>0
+            if ctx.direction == SRTP_OUT and ctx.streams[i].rtcp_index < RTCP_INDEX_LIMIT:
                 ctx.streams[i].rtcp_index += 1
         __atomic_signal_fence(5)
         ctx.sealing = 0
@@ -183,184 +184,7 @@ cdef void srtp_adopt(srtp_engine *engine, srtp_ctx *ctx) noexcept nogil:
         lay_out(engine, ctx)
 
 
-# ---- index, replay, streams --------------------------------------------------------------------------------------------------
-
-cdef inline uint64_t estimate(uint64_t highest, uint16_t sequence) noexcept nogil:
-    """The index a sequence number stands for (RFC 3711 3.3.1); INDEX_LIMIT or more: past the end of the key."""
-    cdef uint64_t roc = highest >> 16
-    cdef int32_t last = highest & 0xFFFF
-    if last < 32768:
-        if sequence - last > 32768 and roc > 0:
-            roc -= 1
-    elif last - 32768 > sequence:
-        roc += 1
-    return roc << 16 | sequence
-
-
-cdef inline bint is_replay(uint64_t highest, const uint64_t *window, uint64_t index) noexcept nogil:
-    if index > highest:
-        return False
-    cdef uint64_t behind = highest - index
-    if behind >= WINDOW:
-        return True
-    return (window[behind >> 6] >> (behind & 63)) & 1
-
-
-cdef inline void slide(uint64_t ahead, uint64_t *window) noexcept nogil:
-    """Move a window by `ahead` > 0 and mark its new head."""
-    if ahead < 64:
-        window[1] = window[1] << ahead | window[0] >> (64 - ahead)
-        window[0] = window[0] << ahead | 1
-    elif ahead < WINDOW:
-        window[1] = window[0] << (ahead - 64)
-        window[0] = 1
-    else:
-        window[1] = 0
-        window[0] = 1
-
-
-cdef inline void note(srtp_stream *stream, uint64_t index) noexcept nogil:
-    cdef uint64_t highest = stream.index
-    if index > highest:
-        stream.index = index
-        __atomic_signal_fence(5)
-        slide(index - highest, stream.replay)
-    else:
-        stream.replay[(highest - index) >> 6] |= <uint64_t>1 << ((highest - index) & 63)
-
-
-cdef inline srtp_stream *find_stream(srtp_ctx *ctx, uint32_t ssrc) noexcept nogil:
-    cdef srtp_stream *stream = &ctx.streams[ctx.current & (SRTP_STREAMS - 1)]
-    if stream.ssrc == ssrc and stream.state:
-        return stream
-    cdef uint32_t i
-    for i in range(SRTP_STREAMS):
-        stream = &ctx.streams[i]
-        if stream.ssrc == ssrc and stream.state:
-            ctx.current = i
-            ctx.tick += 1
-            stream.used = ctx.tick
-            return stream
-    return NULL
-
-
-cdef bint is_retired(const srtp_ctx *ctx, uint32_t ssrc) noexcept nogil:
-    cdef uint32_t i
-    for i in range(min(ctx.retired_count, <uint32_t>SRTP_RETIRED)):
-        if ctx.retired[i] == ssrc:
-            return True
-    return False
-
-
-cdef int new_stream(srtp_ctx *ctx, uint32_t ssrc, srtp_stream **out) noexcept nogil:
-    """A slot for an SSRC not seen under this key, retiring the one unused for longest. Its state stays 0: the caller stores the
-    first index and then the state, so that a slot is never found half made."""
-    cdef uint32_t i, chosen = SRTP_STREAMS
-    cdef srtp_stream *stream
-    for i in range(SRTP_STREAMS):
-        if ctx.streams[i].state == 0:
-            chosen = i
-            break
-        if i != ctx.current and (chosen == SRTP_STREAMS or ctx.streams[i].used < ctx.streams[chosen].used):
-            chosen = i
-    stream = &ctx.streams[chosen]
-    if stream.state:
-        if ctx.direction == SRTP_OUT and ctx.retired_count >= SRTP_RETIRED:
-            return SRTP_INDEX_EXHAUSTED  # forgetting one would allow its keystream again
-        ctx.retired[ctx.retired_count % SRTP_RETIRED] = stream.ssrc
-        __atomic_signal_fence(5)
-        # the ring wraps for incoming SSRCs only
-        ctx.retired_count = ctx.retired_count + 1 if ctx.retired_count < 2 * SRTP_RETIRED - 1 else SRTP_RETIRED
-        stream.state = 0
-        __atomic_signal_fence(5)
-    memset(stream, 0, sizeof(srtp_stream))
-    stream.ssrc = ssrc
-    ctx.tick += 1
-    stream.used = ctx.tick
-    ctx.current = chosen
-    out[0] = stream
-    return 0
-
-
-cdef inline int next_index(srtp_ctx *ctx, uint32_t ssrc, uint16_t sequence, uint64_t *index, srtp_stream **out) noexcept nogil:
-    """The index of an RTP packet, refused if it was used or is too old. A NULL stream: the SSRC is new."""
-    cdef srtp_stream *stream = find_stream(ctx, ssrc)
-    out[0] = stream
-    if stream == NULL:
-        if is_retired(ctx, ssrc):
-            return SRTP_REPLAYED
-        index[0] = sequence
-        return 0
-    if not stream.state & STREAM_RTP:
-        index[0] = sequence
-        return 0
-    index[0] = estimate(stream.index, sequence)
-    if index[0] >= INDEX_LIMIT:
-        return SRTP_INDEX_EXHAUSTED
-    return SRTP_REPLAYED if is_replay(stream.index, stream.replay, index[0]) else 0
-
-
-cdef int commit(srtp_ctx *ctx, uint32_t ssrc, srtp_stream *stream, uint64_t index) noexcept nogil:
-    cdef int status
-    if stream == NULL:
-        status = new_stream(ctx, ssrc, &stream)
-        if status < 0:
-            return status
-    if stream.state & STREAM_RTP:
-        note(stream, index)
-    else:
-        stream.index = index
-        stream.replay[0] = 1
-        stream.replay[1] = 0
-        __atomic_signal_fence(5)
-        stream.state |= STREAM_RTP
-    return 0
-
-
-cdef int commit_rtcp(srtp_ctx *ctx, uint32_t ssrc, srtp_stream *stream, uint32_t index) noexcept nogil:
-    cdef uint64_t highest
-    cdef int status
-    if stream == NULL:
-        status = new_stream(ctx, ssrc, &stream)
-        if status < 0:
-            return status
-    highest = stream.rtcp_index
-    if not stream.state & STREAM_RTCP:
-        stream.rtcp_index = index
-        stream.rtcp_replay[0] = 1
-        stream.rtcp_replay[1] = 0
-    elif index > highest:
-        stream.rtcp_index = index
-        __atomic_signal_fence(5)
-        slide(index - highest, stream.rtcp_replay)
-    else:
-        stream.rtcp_replay[(highest - index) >> 6] |= <uint64_t>1 << ((highest - index) & 63)
-    __atomic_signal_fence(5)
-    stream.state |= STREAM_RTCP
-    return 0
-
-
-# ---- initialisation vectors --------------------------------------------------------------------------------------------------
-
-cdef inline void cm_iv(const uint8_t *salt, uint32_t ssrc, uint64_t index, uint8_t *iv) noexcept nogil:
-    """salt * 2^16 XOR SSRC * 2^64 XOR index * 2^16 (RFC 3711 4.1.1)."""
-    cdef uint64_t words[2]
-    memcpy(words, salt, 16)
-    words[0] ^= htobe64(ssrc)
-    words[1] ^= htobe64(index << 16)
-    memcpy(iv, words, 16)
-
-
-cdef inline void gcm_iv(const uint8_t *salt, uint32_t ssrc, uint64_t index, uint8_t *iv) noexcept nogil:
-    """00 00 SSRC ROC SEQ (SRTCP: 00 00 SSRC 00 00 index) XOR salt (RFC 7714 8.1, 9.1): both are a 48-bit index."""
-    cdef uint64_t high
-    cdef uint32_t low
-    memcpy(&high, salt, 8)
-    memcpy(&low, salt + 8, 4)
-    high ^= htobe64(<uint64_t>ssrc << 16 | index >> 32)
-    low ^= htobe32(<uint32_t>index)
-    memcpy(iv, &high, 8)
-    memcpy(iv + 8, &low, 4)
+include "srtp_index.pxi"
 
 
 # ---- RTP: passes of a batch --------------------------------------------------------------------------------------------------
@@ -511,7 +335,7 @@ cdef void open_waiting(srtp_engine *engine) noexcept nogil:
         if stream != NULL and stream.state & STREAM_RTP and is_replay(stream.index, stream.replay, p.index):
             job.len = SRTP_REPLAYED
             continue
-        status = commit(ctx, p.ssrc, stream, p.index)
+        status = accept(ctx, p.ssrc, stream, p.index)
         if status < 0:
             job.len = status
     ctr_all(engine, count)
@@ -534,7 +358,7 @@ cdef int32_t open_gcm(srtp_engine *engine, srtp_job *job, int32_t size, int32_t 
     else:
         status = gcm_open(engine, ctx.cipher, ctx.key_len, iv, job.buf, offset, job.buf + offset, size - offset, job.buf + size)
     if status == 0:
-        status = commit(ctx, ssrc, stream, index)
+        status = accept(ctx, ssrc, stream, index)
     if status < 0:
         gcm_undo(engine, ctx.cipher, ctx.key_len, iv, job.buf + offset, size - offset)
         return status
@@ -642,95 +466,7 @@ cdef int32_t srtp_unprotect(srtp_engine *engine, srtp_ctx *ctx, uint8_t *buf, in
     return job.len
 
 
-# ---- RTCP: one at a time, always through OpenSSL from the session key (a few packets per call and minute) ---------------------
-
-cdef int32_t srtp_protect_rtcp(srtp_engine *engine, srtp_ctx *ctx, uint8_t *buf, int32_t size, int32_t cap) noexcept nogil:
-    cdef srtp_stream *stream
-    cdef uint32_t ssrc, index = 0
-    cdef uint8_t iv[16]
-    cdef uint8_t aad[RTCP_HEADER + 4]
-    cdef uint8_t tag[20]
-    cdef int status
-    if (ctx.magic != SRTP_MAGIC or ctx.direction != SRTP_OUT or size < RTCP_HEADER or (buf[0] & 0xC0) != 0x80
-            or size + 4 + ctx.rtcp_tag_len > cap):
-        return SRTP_BAD_PACKET
-    ssrc = load32(buf + 4)
-    stream = find_stream(ctx, ssrc)
-    if stream == NULL and is_retired(ctx, ssrc):
-        return SRTP_REPLAYED
-    if stream != NULL and stream.state & STREAM_RTCP:
-        if stream.rtcp_index >= RTCP_INDEX_LIMIT:
-            return SRTP_INDEX_EXHAUSTED
-        index = stream.rtcp_index + 1
-    ctx.sealing = 1
-    __atomic_signal_fence(5)
-    status = commit_rtcp(ctx, ssrc, stream, index)
-    __atomic_signal_fence(5)
-    if status == 0 and ctx.gcm:
-        memcpy(aad, buf, RTCP_HEADER)
-        store32(aad + RTCP_HEADER, RTCP_E | index)
-        gcm_iv(ctx.rtcp_salt, ssrc, index, iv)
-        status = gcm_seal(engine, ctx.rtcp_key, ctx.key_len, iv, aad, sizeof(aad), buf + RTCP_HEADER, size - RTCP_HEADER, buf + size)
-        store32(buf + size + 16, RTCP_E | index)
-    elif status == 0:
-        cm_iv(ctx.rtcp_salt, ssrc, index, iv)
-        status = ctr_one(engine, ctx.rtcp_key, ctx.key_len, iv, buf + RTCP_HEADER, size - RTCP_HEADER)
-        store32(buf + size, RTCP_E | index)
-        hmac_one(ctx.rtcp_inner, ctx.rtcp_outer, buf, size + 4, tag)
-        memcpy(buf + size + 4, tag, ctx.rtcp_tag_len)
-    __atomic_signal_fence(5)
-    ctx.sealing = 0
-    return size + 4 + ctx.rtcp_tag_len if status == 0 else status
-
-
-cdef int open_rtcp_gcm(srtp_engine *engine, const srtp_ctx *ctx, uint8_t *buf, int32_t plain, uint32_t ssrc, uint32_t word) noexcept nogil:
-    cdef uint8_t iv[16]
-    cdef int status
-    gcm_iv(ctx.rtcp_salt, ssrc, word & RTCP_INDEX_LIMIT, iv)
-    if not word & RTCP_E:  # authenticated only: all of it is associated data, with the index behind (RFC 7714 9.3)
-        if plain + 4 > MAX_PACKET:
-            return SRTP_BAD_PACKET
-        memcpy(engine.aad, buf, plain)
-        store32(engine.aad + plain, word)
-        return gcm_open(engine, ctx.rtcp_key, ctx.key_len, iv, engine.aad, plain + 4, engine.scratch, 0, buf + plain)
-    memcpy(engine.aad, buf, RTCP_HEADER)
-    store32(engine.aad + RTCP_HEADER, word)
-    status = gcm_open(engine, ctx.rtcp_key, ctx.key_len, iv, engine.aad, RTCP_HEADER + 4, buf + RTCP_HEADER, plain - RTCP_HEADER, buf + plain)
-    if status < 0:
-        gcm_undo(engine, ctx.rtcp_key, ctx.key_len, iv, buf + RTCP_HEADER, plain - RTCP_HEADER)
-    return status
-
-
-cdef int32_t srtp_unprotect_rtcp(srtp_engine *engine, srtp_ctx *ctx, uint8_t *buf, int32_t size) noexcept nogil:
-    cdef int32_t plain = size - 4 - ctx.mki_len - ctx.rtcp_tag_len
-    cdef srtp_stream *stream
-    cdef uint32_t ssrc, word, index
-    cdef uint8_t iv[16]
-    cdef uint8_t tag[20]
-    cdef int status
-    if ctx.magic != SRTP_MAGIC or ctx.direction != SRTP_IN or plain < RTCP_HEADER or (buf[0] & 0xC0) != 0x80:
-        return SRTP_BAD_PACKET
-    # CM: text, E|index, MKI, tag. GCM: text, tag, E|index, MKI.
-    word = load32(buf + plain + (16 if ctx.gcm else 0))
-    index = word & RTCP_INDEX_LIMIT
-    ssrc = load32(buf + 4)
-    stream = find_stream(ctx, ssrc)
-    if stream == NULL:
-        if is_retired(ctx, ssrc):
-            return SRTP_REPLAYED
-    elif stream.state & STREAM_RTCP and is_replay(stream.rtcp_index, stream.rtcp_replay, index):
-        return SRTP_REPLAYED
-    if ctx.gcm:
-        status = open_rtcp_gcm(engine, ctx, buf, plain, ssrc, word)
-    else:
-        hmac_one(ctx.rtcp_inner, ctx.rtcp_outer, buf, plain + 4, tag)
-        status = SRTP_AUTH_FAILED if CRYPTO_memcmp(tag, buf + size - ctx.rtcp_tag_len, ctx.rtcp_tag_len) else 0
-        if status == 0 and word & RTCP_E:
-            cm_iv(ctx.rtcp_salt, ssrc, index, iv)
-            status = ctr_one(engine, ctx.rtcp_key, ctx.key_len, iv, buf + RTCP_HEADER, plain - RTCP_HEADER)
-    if status == 0:
-        status = commit_rtcp(ctx, ssrc, stream, index)
-    return plain if status == 0 else status
+include "srtp_rtcp.pxi"
 
 
 # ---- engines: choosing and proving -------------------------------------------------------------------------------------------

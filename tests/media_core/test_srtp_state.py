@@ -232,3 +232,25 @@ def test_killed_while_sealing(suite: str) -> None:
     into.unprotect_rtcp(first)
     into.unprotect_rtcp(successor.protect_rtcp(rtcp(dice)))
     assert successor.memory()[6] == 0  # no longer sealing
+
+
+@on_suites
+def test_killed_while_taking_a_packet(suite: str) -> None:
+    """Nothing that came before is taken again, all that comes after is."""
+    dice = random.Random(15)
+    key, salt = make_keys(suite, dice)
+    out, into = Session(suite, key, salt, "out"), Session(suite, key, salt, "in")
+    sealed, controls = [out.protect(rtp(n, dice)) for n in range(9)], [out.protect_rtcp(rtcp(dice)) for _ in range(9)]
+    for n in (0, 2, 5):
+        into.unprotect(sealed[n])
+        into.unprotect_rtcp(controls[n])
+    successor = Session(suite, key, salt, "in")
+    successor.adopt(into.memory(), sealing=True)
+    for n in range(6):
+        with refused("replayed"):
+            successor.unprotect(sealed[n])
+        with refused("replayed"):
+            successor.unprotect_rtcp(controls[n])
+    for n in range(6, 9):
+        successor.unprotect(sealed[n])
+        successor.unprotect_rtcp(controls[n])
