@@ -1,7 +1,5 @@
 """Published vectors: RFC 3711 appendix B, RFC 6188 section 7, RFC 7714 sections 16 and 17, libsrtp's reference packet."""
 
-# ruff: noqa: E501  (vectors stay whole)
-
 import pytest
 
 from media_core.srtp import Session, session_keys_of
