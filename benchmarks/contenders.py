@@ -121,10 +121,11 @@ class Ours(Contender):
         key = random_key()
         leg_a = self.engine.open()
         leg_b = self.engine.open(beside=leg_a.id)
-        keys_a = {"crypto_in": key, "crypto_out": random_key()} if kind == "srtp_srtp" else {}
-        keys_b = {} if kind == "rtp" else {"crypto_in": random_key(), "crypto_out": random_key()}
-        self.engine.describe(leg_a.id, Remote(*a, signalling=HOST, **keys_a))
-        self.engine.describe(leg_b.id, Remote(*b, signalling=HOST, **keys_b))
+        for leg, address, crypto_in, crypto_out in (
+            (leg_a, a, *((key, random_key()) if kind == "srtp_srtp" else (None, None))),
+            (leg_b, b, *((random_key(), random_key()) if kind != "rtp" else (None, None))),
+        ):
+            self.engine.describe(leg.id, Remote(*address, signalling=HOST, crypto_in=crypto_in, crypto_out=crypto_out))
         self.engine.connect(leg_a.id, leg_b.id)
         return Call(leg_a.port, leg_b.port, *((key.key, key.salt) if kind == "srtp_srtp" else ()))
 
