@@ -213,10 +213,7 @@ class Connection:
     def _close(self) -> None:
         self.closed = True
         for action in self._on_close:
-            try:
-                action()
-            except Exception:
-                log.exception("clearing up after a control connection failed")
+            action()
         self._on_close.clear()
 
 
@@ -349,12 +346,11 @@ class Client:
         self._socket.close()
 
     def ask(self, request: Message) -> Message:
-        """One request, one reply (maybe Failed). After Unavailable the client is closed: a late reply must not answer the next."""
+        """One request, one reply (maybe Failed)."""
         try:
             self._socket.sendall(_frame(self._encoder, request))
             return self._next()
-        except (OSError, EOFError, msgspec.DecodeError) as error:
-            self.close()
+        except (OSError, EOFError) as error:
             raise Unavailable(f"No answer ({error or 'connection closed'}).") from None
 
     def _next(self) -> Message:

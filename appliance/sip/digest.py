@@ -1,8 +1,8 @@
 """Digest authentication, both sides, pure (RFC 7616, RFC 2617 form, RFC 8760, RFC 3261 §22).
 
-Algorithms MD5 and SHA-256, qop "auth" or none (RFC 2069 form of very old phones); -sess and auth-int are not offered and not
-taken. What a nonce is, how long it lives and how its count must rise is the business of whoever issues it; here are the
-texts and the arithmetic. Comparison takes constant time.
+Algorithms MD5 and SHA-256, qop "auth" or none (RFC 2069 form of very old phones); -sess and auth-int are not offered
+and not taken. What a nonce is, how long it lives and how its count must rise is the business of whoever issues it;
+here are the texts and the arithmetic. Comparison takes constant time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from appliance.sip.errors import PeerError
 from appliance.sip.uri import quote_string, unquote_string
@@ -165,16 +165,12 @@ def answer(
     challenge: Challenge, *, method: str, uri: str, username: str, password: str, cnonce: str, nc: int = 1
 ) -> Credentials:
     """Our credentials for a challenge. Use only toward the peer the password belongs to (CVE-2021-41158)."""
-    qop = challenge.qop
-    empty = Credentials(
-        username, challenge.realm, challenge.nonce, uri, "", challenge.algorithm, qop, nc if qop else 0, cnonce if qop else "",
-        challenge.opaque,
-    )  # fmt: skip
-    text = response(empty, method, password)
-    return Credentials(
-        username, challenge.realm, challenge.nonce, uri, text, challenge.algorithm, qop, empty.nc, empty.cnonce,
-        challenge.opaque,
-    )  # fmt: skip
+    blank = Credentials(
+        username, challenge.realm, challenge.nonce, uri, "", challenge.algorithm, opaque=challenge.opaque
+    )
+    if challenge.qop:
+        blank = replace(blank, qop=challenge.qop, nc=nc, cnonce=cnonce)
+    return replace(blank, response=response(blank, method, password))
 
 
 def strongest(values: list[str]) -> Challenge | None:

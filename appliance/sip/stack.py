@@ -1,43 +1,101 @@
 """The SIP stack: bytes and time in, bytes and events out. Pure: no clock, no socket, no randomness.
 
-Law: one input (receive, closed, wake or a command), then drain next_output() until None, then read deadline(), then the next
-input. `now` is seconds of a monotonic clock; `tokens` gives unguessable strings for branches, tags and Call-IDs.
+Law: one input (receive, closed, wake or a command), then drain next_output() until None, then read deadline(), then the
+next input. `now` is seconds of a monotonic clock; `tokens` gives unguessable strings (RFC 3261 tokens of at least 64 bits)
+for branches, tags and Call-IDs.
+
+This file joins the parts: it takes messages apart (message), gives them to the transactions, finds the session of
+what comes up and lets it act (session, exchange), and refuses what fits nowhere: malformed 400, unknown method 405, unknown
+Require 420, no such dialog 481, Max-Forwards spent 483. A command for a session or transaction that is over raises
+WrongState; hang_up never does. Bounds: 10,000 transactions, 4,000 sessions, then 503.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
-from appliance.sip.events import FlowId, Output, SessionId, TransactionId
+from appliance.sip.agent import ALLOW, EXTENSIONS, METHODS, SDP_TYPE, Agent, FlowFacts
+from appliance.sip.dialog import merge, with_tag
+from appliance.sip.errors import PeerError, WrongState
+from appliance.sip.events import Answered, FlowId, Output, Requested, SessionId, TransactionId
+from appliance.sip.exchange import check_timer
+from appliance.sip.message import Malformed, Request, Response, parse, response_to
+from appliance.sip.session import Session
+from appliance.sip.transaction import LIMIT, Report, Transaction
+
+__all__ = ["FlowFacts", "Headers", "Stack"]
 
 Headers = Iterable[tuple[str, str]]
 
-
-@dataclass(frozen=True, slots=True)
-class FlowFacts:
-    """What the stack must know of a flow: for Via, Contact, received/rport, and whether to retransmit."""
-
-    transport: str  # UDP, TCP, TLS
-    local: tuple[str, int]
-    remote: tuple[str, int]
+MAX_SESSIONS = 4000
+_ONLY_INSIDE = frozenset({"BYE", "UPDATE", "INFO", "PRACK"})
 
 
 class Stack:
     def __init__(
-        self, *, tokens: Callable[[], str], user_agent: str, facts: Callable[[FlowId], FlowFacts | None]
-    ) -> None: ...
+        self,
+        *,
+        tokens: Callable[[], str],
+        user_agent: str,
+        facts: Callable[[FlowId], FlowFacts | None],
+        max_transactions: int = LIMIT,
+        max_sessions: int = MAX_SESSIONS,
+    ) -> None:
+        self._agent = Agent(tokens, user_agent, facts, max_transactions)
+        self._layer = self._agent.layer
+        self._max_sessions = max_sessions
+        self._sessions: dict[SessionId, Session] = {}
+        self._dialogs: dict[tuple[str, str], Session] = {}  # (Call-ID, our tag)
+        self._malformed = 0
+        self._stray = 0
 
-    # inputs
-    def receive(self, flow: FlowId, data: bytes, now: float) -> None: ...
-    def closed(self, flow: FlowId, now: float) -> None: ...
-    def wake(self, now: float) -> None: ...
+    # ---- inputs
+    def receive(self, flow: FlowId, data: bytes, now: float) -> None:
+        """One whole message as it came. Never raises."""
+        facts = self._agent.facts(flow)
+        if facts is None:
+            return
+        try:
+            message = parse(data)
+        except Malformed as error:
+            self._malformed += 1
+            if error.request is not None:
+                answer = response_to(
+                    error.request.stamped(*facts.remote), error.status, error.reason, to_tag=self._tag()
+                )
+                self._agent.send_once(flow, answer.to_bytes())
+            return
+        if isinstance(message, Response):
+            if len(message.vias) == 1:  # more: it is not for us (RFC 3261 §8.1.3.3)
+                self._layer.receive_response(flow, message, now)
+        else:
+            reliable = facts.transport != "UDP"
+            self._layer.receive_request(flow, message.stamped(*facts.remote), now, reliable=reliable)
+        self._settle(now)
 
-    # outputs
-    def next_output(self) -> Output | None: ...
-    def deadline(self) -> float | None: ...
+    def closed(self, flow: FlowId, now: float) -> None:
+        """The flow is gone: its transactions fail, its dialogs wait for rebind."""
+        self._layer.closed(flow, now)
+        self._settle(now)
 
-    # answers to requests outside INVITE usages, and InDialog
+    def wake(self, now: float) -> None:
+        """The deadline has come."""
+        while (due := self._agent.timers.due(now)) is not None:
+            owner, name = due
+            if isinstance(owner, Transaction):
+                self._layer.timer(owner, name, now)
+            elif isinstance(owner, Session):
+                owner.timer(name, now)
+        self._settle(now)
+
+    # ---- outputs
+    def next_output(self) -> Output | None:
+        return self._agent.output.popleft() if self._agent.output else None
+
+    def deadline(self) -> float | None:
+        return self._agent.timers.deadline()
+
+    # ---- outside INVITE usages, and answers to InDialog
     def respond(
         self,
         transaction: TransactionId,
@@ -48,8 +106,15 @@ class Stack:
         headers: Headers = (),
         body: bytes = b"",
         content_type: str = "",
-    ) -> None: ...
-    # a non-INVITE request of ours (OPTIONS, NOTIFY, MESSAGE, …); in a dialog when session is given
+    ) -> None:
+        found = self._layer.by_id.get(transaction)
+        if found is None or not found.is_server or found.is_over:
+            raise WrongState("no such request waits for an answer")
+        if body:
+            headers = merge([("Content-Type", content_type or SDP_TYPE)], headers)
+        self._agent.respond(found, status, now, reason=reason, headers=headers, body=body)
+        self._settle(now)
+
     def request(
         self,
         method: str,
@@ -63,14 +128,42 @@ class Stack:
         headers: Headers = (),
         body: bytes = b"",
         content_type: str = "",
-    ) -> TransactionId: ...
+    ) -> TransactionId:
+        """A non-INVITE request: in the dialog of `session`, else to `target` over `flow`."""
+        defaults = [("User-Agent", self._agent.user_agent)]
+        if body:
+            defaults.append(("Content-Type", content_type or SDP_TYPE))
+        if session is not None:
+            owner = self._session(session)
+            if owner.dialog is None or owner.phase not in ("confirmed", "answered"):
+                raise WrongState("the call is not set up")
+            flow = owner.flow
+            request = owner.dialog.request(method, self._agent.via(flow), merge(defaults, headers), body)
+        else:
+            if flow is None or not target or not from_:
+                raise WrongState("a request needs a flow, a target and a From")
+            fields = [("Via", self._agent.via(flow)), ("Max-Forwards", "70"), ("From", with_tag(from_, self._tag()))]
+            fields += [("To", to or f"<{target}>"), ("Call-ID", self._tag()), ("CSeq", f"1 {method}"), *defaults]
+            request = Request(method, target, merge(fields, headers), body)
+        transaction = self._agent.send(request, flow, now, "request")
+        self._settle(now)
+        return transaction.id
 
-    # INVITE usage, we call
+    # ---- INVITE usage
     def invite(
         self, flow: FlowId, target: str, now: float, *, from_: str, to: str, offer: bytes, headers: Headers = ()
-    ) -> SessionId: ...
-    def acknowledge(self, session: SessionId, answer: bytes, now: float) -> None: ...
-    # INVITE usage, we are called; accept and reject answer Invited and Offered alike
+    ) -> SessionId:
+        """Call `target`; an empty offer asks the far end for one (late offer)."""
+        session = Session.calling(self._agent, flow, target, now, from_, to, offer, headers)
+        self._add(session)
+        self._settle(now)
+        return session.id
+
+    def acknowledge(self, session: SessionId, answer: bytes, now: float) -> None:
+        """The ACK with our answer to the offer in their 2xx."""
+        self._session(session).acknowledge(answer, now)
+        self._settle(now)
+
     def ring(
         self,
         session: SessionId,
@@ -80,18 +173,167 @@ class Stack:
         reason: str = "",
         headers: Headers = (),
         body: bytes = b"",
-    ) -> None: ...
-    def accept(self, session: SessionId, body: bytes, now: float, *, headers: Headers = ()) -> None: ...
-    def reject(
-        self, session: SessionId, status: int, now: float, *, reason: str = "", headers: Headers = ()
-    ) -> None: ...
-    # both
-    def offer(self, session: SessionId, body: bytes, now: float, *, headers: Headers = ()) -> None: ...  # re-INVITE
-    def hang_up(
-        self, session: SessionId, now: float, *, headers: Headers = ()
-    ) -> None: ...  # BYE, CANCEL or 487/603: what fits the state; idempotent
-    def rebind(self, session: SessionId, flow: FlowId, now: float) -> None: ...  # the phone came back on a new flow
-    # survival
-    def dump(self, session: SessionId) -> bytes: ...  # a few hundred bytes, confirmed and early dialogs
-    def restore(self, data: bytes, now: float) -> SessionId: ...
-    def counters(self) -> dict[str, int]: ...  # dialogs, transactions, sessions
+    ) -> None:
+        self._session(session).ring(status, now, reason, headers, body)
+        self._settle(now)
+
+    def accept(self, session: SessionId, body: bytes, now: float, *, headers: Headers = ()) -> None:
+        self._session(session).accept(body, now, headers)
+        self._settle(now)
+
+    def reject(self, session: SessionId, status: int, now: float, *, reason: str = "", headers: Headers = ()) -> None:
+        self._session(session).reject(status, now, reason, headers)
+        self._settle(now)
+
+    def offer(self, session: SessionId, body: bytes, now: float, *, headers: Headers = ()) -> None:
+        """re-INVITE; OfferAnswered follows. An empty body asks the far end for the offer (then acknowledge)."""
+        self._session(session).exchange.offer(body, now, headers)
+        self._settle(now)
+
+    def hang_up(self, session: SessionId, now: float, *, headers: Headers = ()) -> None:
+        """BYE, CANCEL or 603, what fits; of a session that is over, nothing."""
+        found = self._sessions.get(session)
+        if found is not None:
+            found.hang_up(now, headers)
+            self._settle(now)
+
+    def rebind(self, session: SessionId, flow: FlowId, now: float) -> None:
+        """The phone has come back on a new flow."""
+        self._session(session).flow = flow
+        self._settle(now)
+
+    # ---- survival
+    def dump(self, session: SessionId) -> bytes:
+        return self._session(session).dump()
+
+    def restore(self, data: bytes, now: float) -> SessionId:
+        """Take up a dumped session after a restart. `data` is our own dump: anything else is a bug."""
+        session = Session.restore(self._agent, data, now)
+        self._add(session)
+        self._settle(now)
+        return session.id
+
+    def counters(self) -> dict[str, int]:
+        dialogs = sum(len(each.forks) + (each.dialog is not None) for each in self._sessions.values())
+        return {
+            "sessions": len(self._sessions),
+            "dialogs": dialogs,
+            "transactions": len(self._layer),
+            "timers": len(self._agent.timers),
+            "malformed": self._malformed,
+            "stray": self._stray,
+        }
+
+    # ---- joining
+    def _tag(self) -> str:
+        return self._agent.tokens()
+
+    def _session(self, id: SessionId) -> Session:
+        found = self._sessions.get(id)
+        if found is None:
+            raise WrongState("the session is over")
+        return found
+
+    def _add(self, session: Session) -> None:
+        self._sessions[session.id] = session
+        self._dialogs[session.key] = session
+
+    def _settle(self, now: float) -> None:
+        """Work off what the transactions have found out, then forget the sessions that are over."""
+        while self._layer.reports:
+            self._dispatch(self._layer.reports.popleft(), now)
+        for id in self._agent.over:
+            session = self._sessions.pop(id, None)
+            if session is not None:
+                del self._dialogs[session.key]
+        self._agent.over.clear()
+
+    def _dispatch(self, report: Report, now: float) -> None:
+        transaction, message = report.transaction, report.message
+        if isinstance(message, Response):
+            self._response(transaction, message, now)
+            return
+        if message is None:
+            assert transaction is not None
+            self._nothing(transaction, 408 if report.kind == "timeout" else 503, now)
+            return
+        if report.kind == "ack":
+            session = self._dialogs.get((message.call_id, message.to.tag))
+            if session is not None and session.dialog_with(message.from_.tag) is not None:
+                session.acked(message, now)
+            return
+        assert transaction is not None
+        try:
+            if report.kind == "cancel":
+                self._cancel(report.flow, message, transaction, now)
+            else:
+                self._request(report.flow, message, transaction, now)
+        except PeerError as error:
+            self._agent.respond(transaction, error.status, now, reason=error.reason, headers=error.headers)
+
+    def _request(self, flow: FlowId, request: Request, transaction: Transaction, now: float) -> None:
+        method = request.method
+        if method not in METHODS and method != "PRACK":
+            raise PeerError(405, "Method Not Allowed", (ALLOW,))
+        if request.to.tag and method != "REGISTER":
+            session = self._dialogs.get((request.call_id, request.to.tag))
+            if session is None or session.dialog_with(request.from_.tag) is None:
+                raise PeerError(481, "Call/Transaction Does Not Exist")
+            if self._agent.is_weaker(flow, session.flow):
+                raise PeerError(481, "Call/Transaction Does Not Exist")
+            self._check_extensions(request)
+            session.requested(flow, request, transaction, now)
+            return
+        if method in _ONLY_INSIDE:
+            raise PeerError(481, "Call/Transaction Does Not Exist")
+        self._check_extensions(request)
+        if method == "INVITE":
+            self._invited(flow, request, transaction, now)
+        else:
+            self._agent.emit(Requested(transaction.id, flow, request))
+
+    def _invited(self, flow: FlowId, request: Request, transaction: Transaction, now: float) -> None:
+        if request.max_forwards == 0:
+            raise PeerError(483, "Too Many Hops")
+        if request.body and request.content_type != SDP_TYPE:
+            raise PeerError(415, "Unsupported Media Type", (("Accept", SDP_TYPE),))
+        if (request.get("Content-Encoding") or "identity").lower() != "identity":
+            raise PeerError(415, "Unsupported Media Type", (("Accept-Encoding", "identity"),))
+        check_timer(request)
+        if len(self._sessions) >= self._max_sessions:
+            raise PeerError(503, "Service Unavailable", (("Retry-After", "10"),))
+        session = Session.called(self._agent, flow, request, transaction, now)
+        self._add(session)
+
+    @staticmethod
+    def _check_extensions(request: Request) -> None:
+        wanted = [*request.require, *request.tokens("Proxy-Require")]
+        unknown = [tag for tag in wanted if tag not in EXTENSIONS]
+        if unknown:
+            raise PeerError(420, "Bad Extension", (("Unsupported", ", ".join(unknown[:20])),))
+
+    def _cancel(self, flow: FlowId, request: Request, transaction: Transaction, now: float) -> None:
+        invite = self._layer.invite_of(request)
+        if invite is None or not self._agent.same_peer(invite.flow, flow):
+            raise PeerError(481, "Call/Transaction Does Not Exist")
+        session = invite.user if isinstance(invite.user, Session) else None
+        self._agent.respond(transaction, 200, now, to_tag=session.local_tag if session else "")
+        if session is not None and invite is session.transaction:
+            session.cancelled(now, request.get("Reason") or "")
+
+    def _response(self, transaction: Transaction | None, response: Response, now: float) -> None:
+        if transaction is None:
+            self._stray += 1
+            session = self._dialogs.get((response.call_id, response.from_.tag))
+            if session is not None and response.cseq[1] == "INVITE" and 200 <= response.status < 300:
+                session.repeat_ack(response)
+        elif isinstance(transaction.user, Session):
+            transaction.user.responded(transaction, response, now)
+        elif transaction.user == "request" and response.status >= 200:
+            self._agent.emit(Answered(transaction.id, response.status, response))
+
+    def _nothing(self, transaction: Transaction, status: int, now: float) -> None:
+        if isinstance(transaction.user, Session):
+            transaction.user.failed(transaction, status, now)
+        elif transaction.user == "request":
+            self._agent.emit(Answered(transaction.id, status, None))

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from media_core.dsp import g711
 
 from media_core import CoreStarted, Layout, MediaEngine, OutOfService, PlayEnded, Remote, StaleHandle, create_memory
-from media_core.dsp import g711
 from tests.media_core.bench import HOST, Bench, Phone, fields, running, settle
 
 
@@ -94,7 +94,7 @@ def test_a_stale_leg_is_refused(bench: Bench) -> None:
 )
 def test_media_is_not_sent_just_anywhere(bench: Bench, address: str, signalling: str) -> None:
     leg = bench.engine.open()
-    with pytest.raises(ValueError, match=r"media|appear"):
+    with pytest.raises(ValueError, match="media|appear"):
         bench.engine.describe(leg.id, Remote(address, 4000, signalling=signalling))
     bench.engine.close(leg.id)
 

@@ -1,0 +1,124 @@
+"""Dialogs (RFC 3261 §12): who talks to whom, in which order, by which way.
+
+A dialog is early or confirmed; confirmed it stays until its owner drops it. Requests inside it go over the flow of
+the peer, whatever its Contact says; route set and remote target are kept because proxies beyond the flow need them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from appliance.sip.errors import PeerError
+from appliance.sip.message import Headers, Message, Request, Response
+from appliance.sip.uri import NameAddr, Uri
+
+MAX_ROUTES = 16
+
+
+def with_tag(address: str, tag: str) -> str:
+    """A From or To value (name-addr or addr-spec) with this tag."""
+    return str(NameAddr.parse(address).with_params(tag=tag))
+
+
+def merge(defaults: Headers, headers: Headers) -> tuple[tuple[str, str], ...]:
+    """The defaults that `headers` does not give, then `headers`."""
+    given = tuple(headers)
+    names = {name.lower() for name, _ in given}
+    return (*((name, value) for name, value in defaults if name.lower() not in names), *given)
+
+
+@dataclass(slots=True)
+class Dialog:
+    call_id: str
+    local: str  # our From value, tag included
+    remote: str
+    local_tag: str
+    remote_tag: str
+    target: str  # Request-URI of our requests
+    routes: list[str] = field(default_factory=list)
+    local_seq: int = 0
+    remote_seq: int = -1  # -1: none seen yet
+    confirmed: bool = False
+
+    @classmethod
+    def received(cls, request: Request, local_tag: str) -> Dialog:
+        """Of an INVITE that came in (§12.1.1); PeerError 400 without exactly one usable Contact."""
+        return cls(
+            request.call_id,
+            with_tag(request.get("To") or "", local_tag),
+            request.get("From") or "",
+            local_tag,
+            request.from_.tag,
+            str(_contact(request)),
+            _routes(request),
+            0,
+            request.cseq[0],
+        )
+
+    @classmethod
+    def answered(cls, invite: Request, response: Response) -> Dialog:
+        """Of a response to our INVITE (§12.1.2). Without a Contact the INVITE's target is kept."""
+        try:
+            target = str(_contact(response))
+        except PeerError:
+            target = invite.uri_text
+        return cls(
+            invite.call_id,
+            invite.get("From") or "",
+            response.get("To") or "",
+            invite.from_.tag,
+            response.to.tag,
+            target,
+            _routes(response)[::-1],
+            invite.cseq[0],
+        )
+
+    def refresh(self, message: Message) -> None:
+        """Take a new remote target from a re-INVITE, UPDATE or their 2xx (§12.2.1.2, §12.2.2)."""
+        try:
+            self.target = str(_contact(message))
+        except PeerError:
+            return
+
+    def take(self, number: int) -> bool:
+        """Whether a request with this CSeq comes in order (§12.2.2); remembers it."""
+        if number <= self.remote_seq:
+            return False
+        self.remote_seq = number
+        return True
+
+    def request(
+        self, method: str, via: str, headers: Headers = (), body: bytes = b"", *, number: int | None = None
+    ) -> Request:
+        """A request inside the dialog (§12.2.1.1). `number` is given for ACK: the INVITE's."""
+        if number is None:
+            self.local_seq += 1
+            number = self.local_seq
+        uri, routes = self.target, self.routes
+        if routes and "lr" not in NameAddr.parse(routes[0]).uri.params:  # a strict router of RFC 2543
+            uri, routes = str(NameAddr.parse(routes[0]).uri), [*routes[1:], f"<{self.target}>"]
+        fields = [("Via", via), *(("Route", route) for route in routes), ("Max-Forwards", "70")]
+        fields += [("From", self.local), ("To", self.remote), ("Call-ID", self.call_id), ("CSeq", f"{number} {method}")]
+        return Request(method, uri, merge(fields, headers), body)
+
+    def dump(self) -> list[Any]:
+        return [getattr(self, name) for name in self.__slots__]
+
+    @classmethod
+    def restore(cls, values: list[Any]) -> Dialog:
+        return cls(*values)
+
+
+def _contact(message: Message) -> Uri:
+    contacts = message.contacts
+    if len(contacts) != 1 or contacts[0].uri.scheme not in ("sip", "sips"):
+        raise PeerError(400, "Exactly one Contact is needed")
+    return contacts[0].uri
+
+
+def _routes(message: Message) -> list[str]:
+    routes = [str(address) for address in message.addresses("Record-Route")]
+    if len(routes) > MAX_ROUTES:
+        raise PeerError(400, "Too many Record-Route entries")
+    return routes

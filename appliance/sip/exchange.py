@@ -1,0 +1,301 @@
+"""Offers after the first one: re-INVITE and UPDATE, both ways (RFC 3261 §14, RFC 3311); session timer (RFC 4028).
+
+One exchange at a time. States: idle; offering (our re-INVITE is out); owed (its 2xx carried the offer, the user owes
+the answer); answer due (theirs waits for the user); ack due (our 2xx waits for its ACK). Glare: theirs during ours is 491,
+theirs on top of theirs 500 with Retry-After; a 491 for ours is tried again after the time §14.1 gives, at most TRIES
+times. An offer that comes while an ACK is still under way waits for it.
+
+Session timer: never asked for by us. If the far end asks, it refreshes itself unless it insists that we do; then UPDATE
+without SDP, or a re-INVITE with the SDP as it was. A session that is not refreshed ends.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from appliance.sip.agent import ALLOW, SDP_TYPE, SUPPORTED
+from appliance.sip.dialog import merge
+from appliance.sip.errors import PeerError, WrongState
+from appliance.sip.events import OfferAnswered, Offered
+from appliance.sip.message import Headers, Message, Request, Response
+from appliance.sip.transaction import Transaction
+
+if TYPE_CHECKING:
+    from appliance.sip.session import Session
+
+TRIES = 4
+MIN_SE = 90  # seconds, RFC 4028 §5
+_SESSION_EXPIRES = re.compile(r"([0-9]{1,9})[ \t]*(?:;.*)?")
+_REFRESHER = re.compile(r";[ \t]*refresher[ \t]*=[ \t]*(uac|uas)", re.I)
+
+
+def session_expires(message: Message) -> tuple[int, str] | None:
+    """Seconds and refresher ("" when open) of a Session-Expires header; PeerError 400 when malformed."""
+    value = message.get("Session-Expires")
+    if value is None:
+        return None
+    match = _SESSION_EXPIRES.fullmatch(value)
+    if match is None:
+        raise PeerError(400, "Malformed Session-Expires")
+    refresher = _REFRESHER.search(value)
+    return int(match[1]), refresher[1].lower() if refresher else ""
+
+
+def check_timer(request: Request) -> None:
+    """PeerError 422 for an interval that is too small."""
+    asked = session_expires(request)
+    if asked is not None and asked[0] < MIN_SE:
+        raise PeerError(422, "Session Interval Too Small", (("Min-SE", str(MIN_SE)),))
+
+
+class Exchange:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._agent = session.agent
+        self.state = "idle"
+        self._transaction: Transaction | None = None  # ours that is out, or theirs that waits
+        self._body = b""
+        self._headers: tuple[tuple[str, str], ...] = ()
+        self._tries = 0
+        self._waiting = False  # ours waits: for an ACK, or for the glare to pass
+        self._refreshing = False  # ours is a session refresh: nobody is told
+        self._asked = False  # their offer had no SDP: the ACK brings the answer
+        self._interval = 0  # session timer, seconds; 0: none
+        self._ours = False  # we refresh
+
+    # ---- our offer
+    def offer(self, body: bytes, now: float, headers: Headers) -> None:
+        if self._waiting or self.state in ("offering", "owed", "answer due"):
+            raise WrongState("another offer is in progress")
+        self._begin(body, tuple(headers), now)
+
+    def _begin(self, body: bytes, headers: tuple[tuple[str, str], ...], now: float) -> None:
+        self._body, self._headers, self._tries = body, headers, 0
+        if self._session.phase in ("answered", "owing") or self.state == "ack due":
+            self._waiting = True
+        elif self._session.phase == "confirmed":
+            self._send("INVITE", now)
+        else:
+            raise WrongState("the call is not set up")
+
+    def next(self, now: float) -> None:
+        """An ACK has passed: what waited for it may go."""
+        if self._waiting and self.state == "idle" and self._session.phase == "confirmed" and self._tries == 0:
+            self._send("INVITE", now)
+
+    def _send(self, method: str, now: float) -> None:
+        session = self._session
+        assert session.dialog is not None
+        self._waiting = False
+        self._tries += 1
+        self.state = "offering"
+        user = session.invite.from_.uri.user if not session.is_called else session.invite.to.uri.user
+        defaults = [self._agent.contact(session.flow, user, sips=session.invite.uri.scheme == "sips"), ALLOW, SUPPORTED]
+        defaults.append(("User-Agent", self._agent.user_agent))
+        if self._interval:
+            defaults.append(("Session-Expires", f"{self._interval};refresher={'uac' if self._ours else 'uas'}"))
+        if self._body:
+            defaults.append(("Content-Type", SDP_TYPE))
+        request = session.dialog.request(
+            method, self._agent.via(session.flow), merge(defaults, self._headers), self._body
+        )
+        self._transaction = self._agent.send(request, session.flow, now, session)
+
+    def responded(self, transaction: Transaction, response: Response, now: float) -> None:
+        session = self._session
+        if response.status < 200:
+            return
+        if 200 <= response.status < 300 and transaction.request.method == "INVITE" and not self._is_first(transaction):
+            session.repeat_ack(response)  # a repeated 2xx
+            return
+        if transaction is not self._transaction or self.state != "offering":
+            return
+        self.state, self._transaction = "idle", None
+        if response.status < 300:
+            self._succeeded(transaction, response, now)
+        elif response.status in (408, 481):
+            session.die(now, f"{response.status} {response.reason}")
+        elif response.status == 491 and self._tries < TRIES:
+            self._retry_later(now)
+        else:
+            self._report(response.status, response, now)
+
+    def _is_first(self, transaction: Transaction) -> bool:
+        return transaction is self._transaction and self.state == "offering"
+
+    def _succeeded(self, transaction: Transaction, response: Response, now: float) -> None:
+        session = self._session
+        assert session.dialog is not None
+        session.dialog.refresh(response)
+        self.take_timer(response, now)
+        if self._body:
+            session.local_sdp = self._body
+        if transaction.request.method == "INVITE":
+            if self._body:
+                session.send_ack(response.cseq[0], b"")
+            else:
+                self.state, self._transaction = "owed", transaction
+        self._report(200, response, now)
+
+    def _report(self, status: int, response: Response | None, now: float) -> None:
+        if self._refreshing:
+            self._refreshing = False
+            if status != 200:
+                self._agent.timers.set(self._session, "refresh", now + max(self._interval / 8, 5.0))
+        else:
+            self._agent.emit(OfferAnswered(self._session.id, status, response))
+
+    def _retry_later(self, now: float) -> None:
+        """RFC 3261 §14.1: who made the Call-ID waits 2.1 to 4 s, the other up to 2 s, in steps of 10 ms."""
+        part = self._agent.fraction()
+        wait = part * 2.0 if self._session.is_called else 2.1 + part * 1.9
+        self._waiting = True
+        self._agent.timers.set(self._session, "retry", now + round(wait, 2))
+
+    def failed(self, transaction: Transaction, status: int, now: float) -> None:
+        """No response, or the flow is gone; a lost flow does not end the dialog, the phone may come back."""
+        if transaction is not self._transaction:
+            return
+        self.state, self._transaction = "idle", None
+        if status == 408 and transaction.kind.endswith("client"):
+            self._session.die(now, "No answer")
+        elif transaction.is_server:
+            return  # their re-INVITE went with their connection
+        else:
+            self._report(status, None, now)
+
+    def acknowledge(self, answer: bytes, now: float) -> None:
+        if self.state != "owed" or self._transaction is None:
+            raise WrongState("no 2xx waits for an ACK")
+        number = self._transaction.request.cseq[0]
+        self.state, self._transaction = "idle", None
+        self._session.local_sdp = answer
+        self._session.send_ack(number, answer)
+
+    # ---- their offer
+    def requested(self, request: Request, transaction: Transaction, now: float) -> None:
+        session = self._session
+        assert session.dialog is not None or session.forks
+        check_timer(request)
+        if request.body and request.content_type != SDP_TYPE:
+            raise PeerError(415, "Unsupported Media Type", (("Accept", SDP_TYPE),))
+        if request.method == "UPDATE" and not request.body and session.phase != "over":
+            self._refreshed(request, transaction, now)
+            return
+        if self.state == "answer due" or session.phase == "incoming":
+            raise PeerError(
+                500, "Another offer is in progress", (("Retry-After", str(int(self._agent.fraction() * 10))),)
+            )
+        if session.phase in ("ending", "over"):
+            raise PeerError(481, "The call has ended")
+        if self.state != "idle" or session.phase != "confirmed":
+            raise PeerError(491, "Request Pending")
+        self.state, self._transaction = "answer due", transaction
+        self._asked = not request.body
+        session.dialog_refresh(request)
+        if request.method == "INVITE":
+            self._agent.respond(transaction, 100, now)
+        self._agent.emit(Offered(session.id, request))
+
+    def _refreshed(self, request: Request, transaction: Transaction, now: float) -> None:
+        """UPDATE without SDP: a new target or a session refresh."""
+        self._session.dialog_refresh(request)
+        self._session.send_final(transaction, 200, now, "", self.timer_headers(request, now), b"")
+
+    def accept(self, body: bytes, now: float, headers: Headers) -> None:
+        transaction = self._due()
+        headers = (*self.timer_headers(transaction.request, now), *headers)
+        if transaction.request.method == "INVITE":
+            self.state = "ack due"
+            self._session.send_2xx(transaction, body, now, headers)
+        else:
+            self.state, self._transaction = "idle", None
+            self._session.local_sdp = body
+            self._session.send_final(transaction, 200, now, "", headers, body)
+
+    def reject(self, status: int, now: float, reason: str, headers: Headers) -> None:
+        transaction = self._due()
+        self.state, self._transaction = "idle", None
+        self._session.send_final(transaction, status, now, reason, headers, b"")
+
+    def _due(self) -> Transaction:
+        if self.state != "answer due" or self._transaction is None:
+            raise WrongState("no offer waits for an answer")
+        return self._transaction
+
+    def acked(self) -> bool:
+        """ACK for our 2xx to their re-INVITE; whether it brings the answer."""
+        if self.state == "ack due":
+            self.state, self._transaction = "idle", None
+        return self._asked
+
+    def abandon(self, now: float) -> None:
+        """The session ends: their request that waits gets 487, ours is nobody's."""
+        transaction, self._transaction = self._transaction, None
+        if self.state == "answer due" and transaction is not None:
+            self._session.send_final(transaction, 487, now, "", (), b"")
+        if self.state == "owed" and transaction is not None:
+            self._session.send_ack(transaction.request.cseq[0], b"")
+        self.state, self._waiting = "idle", False
+
+    # ---- session timer
+    def timer_headers(self, request: Request, now: float) -> tuple[tuple[str, str], ...]:
+        """What our 2xx says of the session timer; starts it."""
+        asked = session_expires(request)
+        if asked is None or "timer" not in request.supported:
+            return ()
+        self._interval, self._ours = asked[0], asked[1] == "uas"
+        self._start_timer(now)
+        value = f"{asked[0]};refresher={'uas' if self._ours else 'uac'}"
+        return (("Session-Expires", value), *(() if self._ours else (("Require", "timer"),)))
+
+    def take_timer(self, response: Response, now: float) -> None:
+        """What their 2xx says of it."""
+        try:
+            granted = session_expires(response)
+        except PeerError:
+            granted = None
+        if granted is not None and granted[0] >= MIN_SE:
+            self._interval, self._ours = granted[0], granted[1] == "uac"
+            self._start_timer(now)
+
+    def _start_timer(self, now: float) -> None:
+        timers, interval = self._agent.timers, self._interval
+        timers.clear(self._session, "refresh", "expire")
+        if self._ours:
+            timers.set(self._session, "refresh", now + interval / 2)
+        timers.set(self._session, "expire", now + interval - (0 if self._ours else min(32, interval / 3)))
+
+    def timer(self, name: str, now: float) -> None:
+        session = self._session
+        if name == "expire":
+            session.die(now, "The far end stopped refreshing the session")
+        elif session.phase != "confirmed":
+            return
+        elif name == "retry" and self._waiting:
+            if self.state == "idle":
+                self._send("INVITE", now)
+            else:
+                self._agent.timers.set(session, "retry", now + 1.0)
+        elif name == "refresh":
+            if self.state != "idle" or self._waiting:
+                self._agent.timers.set(session, "refresh", now + 5.0)
+            else:
+                self._refreshing, self._headers, self._tries = True, (), 0
+                by_update = "update" in session.peer_allows
+                self._body = b"" if by_update else session.local_sdp
+                self._send("UPDATE" if by_update else "INVITE", now)
+
+    def dump_timer(self) -> list[object]:
+        needs_sdp = self._ours and "update" not in self._session.peer_allows
+        sdp = self._session.local_sdp.decode("utf-8", "surrogateescape") if needs_sdp else ""
+        return [self._interval, self._ours, sdp]
+
+    def restore_timer(self, values: list[object], now: float) -> None:
+        interval, ours, sdp = values
+        assert isinstance(interval, int)
+        self._interval, self._ours = interval, bool(ours)
+        self._session.local_sdp = str(sdp).encode("utf-8", "surrogateescape")
+        if interval:
+            self._start_timer(now)

@@ -1,0 +1,519 @@
+"""A session: one INVITE usage from the INVITE to the end of its dialog (RFC 3261 §13-15), either side.
+
+Phases, the only ones there are, and what moves between them (`_MOVES`):
+
+    called:  incoming --accept--> answered --ACK--> confirmed
+    calling: calling --2xx--> confirmed, or --2xx with the offer--> owing --acknowledge--> confirmed
+             calling --hang_up--> cancelling --final--> over
+    both:    confirmed --hang_up--> ending --answer to BYE--> over;  anything --BYE, timeout, refusal--> over
+
+The couplings to the other machines: the INVITE transaction is `transaction`; the dialog is `dialog` (and `forks` while
+early); offers after the first one are the Exchange's. A 2xx is repeated here until its ACK comes, on every transport
+(§13.3.1.4). A second 2xx from another branch of a fork is acknowledged and ended at once. Nobody is told anything of
+a session after its last event (Rejected, Cancelled, Ended), nor after our own reject.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+
+from appliance.sip.agent import ALLOW, SDP_TYPE, SUPPORTED, Agent
+from appliance.sip.dialog import Dialog, merge, with_tag
+from appliance.sip.errors import PeerError, WrongState
+from appliance.sip.events import (
+    Accepted,
+    Cancelled,
+    Confirmed,
+    Ended,
+    FlowId,
+    InDialog,
+    Invited,
+    Progress,
+    Rejected,
+    SessionId,
+)
+from appliance.sip.exchange import Exchange
+from appliance.sip.message import Headers, Request, Response, parse, response_to
+from appliance.sip.transaction import T1, T2, Transaction, cancel_for
+
+MAX_FORKS = 16
+PROVISIONAL_EVERY = 60.0  # seconds; proxies give up after three minutes of silence (RFC 3261 §13.3.1.1)
+
+# phase -> phases that may follow
+_MOVES: Mapping[str, frozenset[str]] = {
+    "incoming": frozenset({"answered", "over"}),
+    "answered": frozenset({"confirmed", "ending", "over"}),
+    "calling": frozenset({"owing", "confirmed", "cancelling", "over"}),
+    "cancelling": frozenset({"ending", "over"}),
+    "owing": frozenset({"confirmed", "ending", "over"}),
+    "confirmed": frozenset({"ending", "over"}),
+    "ending": frozenset({"over"}),
+    "over": frozenset(),
+}
+_TIMERS = ("2xx", "no ack", "1xx", "cancel", "retry", "refresh", "expire")
+
+
+class Session:
+    def __init__(self, agent: Agent, id: SessionId, flow: FlowId, invite: Request, phase: str) -> None:
+        self.agent = agent
+        self.id = id
+        self.flow = flow
+        self.invite = invite
+        self.phase = phase
+        self.dialog: Dialog | None = None
+        self.forks: dict[str, Dialog] = {}  # To tag -> early dialog of our INVITE
+        self.transaction: Transaction | None = None  # of the first INVITE
+        self.exchange = Exchange(self)
+        self.local_tag = ""
+        self.local_sdp = b""
+        self.peer_allows: list[str] = []
+        self._unacked: tuple[int, bytes] | None = None  # CSeq and 2xx that waits for its ACK
+        self._interval = T1
+        self._acks: dict[tuple[str, int], bytes] = {}  # (To tag, CSeq) -> ACK to repeat
+        self._owed = 0  # CSeq of the 2xx that waits for our acknowledge
+        self._cancel_sent = False
+        self._bye_headers: tuple[tuple[str, str], ...] | None = None  # hang up as soon as the ACK is there
+
+    def move(self, phase: str) -> None:
+        assert phase in _MOVES[self.phase], f"{self.phase} -> {phase}"
+        self.phase = phase
+        if phase == "over":
+            self.agent.timers.clear(self, *_TIMERS)
+            self._unacked = None
+            self.agent.over.append(self.id)
+
+    @property
+    def is_called(self) -> bool:
+        return self.transaction is not None and self.transaction.is_server
+
+    def dialog_refresh(self, request: Request) -> None:
+        dialog = self.dialog_with(request.from_.tag)
+        if dialog is not None:
+            dialog.refresh(request)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.invite.call_id, self.local_tag
+
+    @property
+    def _own_contact(self) -> tuple[str, str]:
+        address = self.invite.to if self.is_called else self.invite.from_
+        return self.agent.contact(self.flow, address.uri.user, sips=self.invite.uri.scheme == "sips")
+
+    # ---- we are called
+    @classmethod
+    def called(cls, agent: Agent, flow: FlowId, request: Request, transaction: Transaction, now: float) -> Session:
+        session = cls(agent, agent.tokens(), flow, request, "incoming")
+        session.local_tag = agent.tokens()
+        session.dialog = Dialog.received(request, session.local_tag)
+        session.transaction = transaction
+        session.peer_allows = request.tokens("Allow")
+        transaction.user = session
+        agent.respond(transaction, 100, now)
+        agent.emit(Invited(session.id, flow, request))
+        return session
+
+    def ring(self, status: int, now: float, reason: str, headers: Headers, body: bytes) -> None:
+        if self.phase != "incoming" or not 101 <= status <= 199:
+            raise WrongState("only an INVITE that is not answered yet can ring")
+        self._respond(self._open_transaction, status, now, reason, headers, body)
+        self.agent.timers.set(self, "1xx", now + PROVISIONAL_EVERY)
+
+    def accept(self, body: bytes, now: float, headers: Headers) -> None:
+        if self.phase != "incoming":
+            self.exchange.accept(body, now, headers)
+            return
+        assert self.dialog is not None
+        self.dialog.confirmed = True
+        timer = self.exchange.timer_headers(self.invite, now)
+        self.move("answered")
+        self.agent.timers.clear(self, "1xx")
+        self.send_2xx(self._open_transaction, body, now, (*timer, *headers))
+
+    def reject(self, status: int, now: float, reason: str, headers: Headers) -> None:
+        if not 300 <= status <= 699:
+            raise WrongState("a refusal is 300 to 699")
+        if self.phase != "incoming":
+            self.exchange.reject(status, now, reason, headers)
+            return
+        self._respond(self._open_transaction, status, now, reason, headers)
+        self.move("over")
+
+    @property
+    def _open_transaction(self) -> Transaction:
+        assert self.transaction is not None
+        return self.transaction
+
+    def _respond(
+        self,
+        transaction: Transaction,
+        status: int,
+        now: float,
+        reason: str = "",
+        headers: Headers = (),
+        body: bytes = b"",
+    ) -> bytes:
+        defaults = [("Server", self.agent.user_agent)]
+        if 101 <= status <= 299:
+            defaults += [self._own_contact, ALLOW]
+        if 200 <= status <= 299:
+            defaults.append(SUPPORTED)
+        if body:
+            defaults.append(("Content-Type", SDP_TYPE))
+        response = response_to(
+            transaction.request, status, reason, to_tag=self.local_tag, headers=merge(defaults, headers), body=body
+        )
+        self.agent.layer.respond(transaction, response, now)
+        return response.to_bytes()
+
+    def send_2xx(self, transaction: Transaction, body: bytes, now: float, headers: Headers) -> None:
+        """200 to an INVITE, first or later, repeated until the ACK."""
+        self.local_sdp = body
+        data = self._respond(transaction, 200, now, "", headers, body)
+        self._unacked = (transaction.request.cseq[0], data)
+        self._interval = T1
+        self.agent.timers.set(self, "2xx", now + T1)
+        self.agent.timers.set(self, "no ack", now + 64 * T1)
+
+    def send_final(
+        self, transaction: Transaction, status: int, now: float, reason: str, headers: Headers, body: bytes
+    ) -> None:
+        """Any answer inside the dialog that needs no ACK of its own."""
+        self._respond(transaction, status, now, reason, headers, body)
+
+    def cancelled(self, now: float, reason: str) -> None:
+        """CANCEL (§9.2), an early BYE, or the caller's connection is gone."""
+        if self.phase != "incoming":
+            return
+        self._respond(self._open_transaction, 487, now)
+        self._over(Cancelled(self.id, reason))
+
+    def acked(self, request: Request, now: float) -> None:
+        if self._unacked is None or self._unacked[0] != request.cseq[0]:
+            return
+        self._unacked = None
+        self.agent.timers.clear(self, "2xx", "no ack")
+        if self.phase == "answered":
+            self.move("confirmed")
+            if self._bye_headers is None:
+                self.agent.emit(Confirmed(self.id, request.body))
+        elif self.exchange.acked() and self._bye_headers is None:
+            self.agent.emit(Confirmed(self.id, request.body))
+        if self._bye_headers is not None:
+            self._bye(now, self._bye_headers)
+        else:
+            self.exchange.next(now)
+
+    # ---- we call
+    @classmethod
+    def calling(
+        cls, agent: Agent, flow: FlowId, target: str, now: float, from_: str, to: str, offer: bytes, headers: Headers
+    ) -> Session:
+        tag = agent.tokens()
+        from_tagged = with_tag(from_, tag)
+        fields = [("Via", agent.via(flow)), ("Max-Forwards", "70"), ("From", from_tagged), ("To", to)]
+        fields += [
+            ("Call-ID", agent.tokens()),
+            ("CSeq", "1 INVITE"),
+            ALLOW,
+            SUPPORTED,
+            ("User-Agent", agent.user_agent),
+        ]
+        if offer:
+            fields.append(("Content-Type", SDP_TYPE))
+        invite = Request("INVITE", target, merge(fields, headers), offer)
+        contact = agent.contact(flow, invite.from_.uri.user, sips=invite.uri.scheme == "sips")
+        invite = Request("INVITE", target, merge([contact], invite.headers), offer)
+        session = cls(agent, agent.tokens(), flow, invite, "calling")
+        session.local_tag = tag
+        session.local_sdp = offer
+        session.transaction = agent.send(invite, flow, now, session)
+        return session
+
+    def responded(self, transaction: Transaction, response: Response, now: float) -> None:
+        """A response to a request of ours."""
+        method = transaction.request.method
+        if method == "BYE":
+            if response.status >= 200 and self.phase == "ending":
+                self.move("over")
+        elif method == "INVITE" and transaction is self.transaction:
+            self._invite_responded(response, now)
+        elif method in ("INVITE", "UPDATE"):
+            self.exchange.responded(transaction, response, now)
+
+    def _invite_responded(self, response: Response, now: float) -> None:
+        if response.status < 200:
+            self._provisionally(response, now)
+        elif response.status < 300:
+            self._succeeded(response, now)
+        elif self.phase in ("calling", "cancelling"):
+            self._over(Rejected(self.id, response.status, response.reason, response))
+
+    def _provisionally(self, response: Response, now: float) -> None:
+        if self.phase == "cancelling":
+            self._send_cancel(now)  # not allowed before a provisional response (§9.1)
+            return
+        if self.phase != "calling" or response.status == 100:
+            return
+        tag = response.to.tag
+        if tag and tag not in self.forks:
+            if len(self.forks) >= MAX_FORKS:
+                return
+            self.forks[tag] = Dialog.answered(self.invite, response)
+        self.agent.emit(Progress(self.id, tag, response))
+
+    def _succeeded(self, response: Response, now: float) -> None:
+        tag = response.to.tag
+        known = self._acks.get((tag, response.cseq[0]))
+        if known is not None:
+            self.agent.send_once(self.flow, known)
+        elif self.phase == "calling":
+            self.dialog = Dialog.answered(self.invite, response)
+            self.dialog.confirmed = True
+            self.forks.clear()
+            self.peer_allows = response.tokens("Allow")
+            self.exchange.take_timer(response, now)
+            if self.invite.body:
+                self.send_ack(response.cseq[0], b"")
+                self.move("confirmed")
+            else:
+                self._owed = response.cseq[0]
+                self.move("owing")
+            self.agent.emit(Accepted(self.id, response))
+        elif self.phase == "cancelling":  # the 200 was faster than our CANCEL
+            self.dialog = Dialog.answered(self.invite, response)
+            self.send_ack(response.cseq[0], b"")
+            self._bye(now, self._bye_headers or ())
+            self.agent.emit(Rejected(self.id, 487, "Request Terminated", None))
+        elif len(self._acks) < MAX_FORKS and (self.dialog is None or tag != self.dialog.remote_tag):
+            self._end_fork(response, now)
+
+    def _end_fork(self, response: Response, now: float) -> None:
+        """Another branch of a fork answered too (§13.2.2.4)."""
+        other = Dialog.answered(self.invite, response)
+        ack = other.request("ACK", self.agent.via(self.flow), number=response.cseq[0]).to_bytes()
+        self._acks[other.remote_tag, response.cseq[0]] = ack
+        self.agent.send_once(self.flow, ack)
+        self.agent.send(other.request("BYE", self.agent.via(self.flow)), self.flow, now, None)
+
+    def send_ack(self, number: int, body: bytes) -> None:
+        """ACK of a 2xx, kept so that a repeated 2xx gets it again."""
+        assert self.dialog is not None
+        fields = [("Content-Type", SDP_TYPE)] if body else []
+        ack = self.dialog.request("ACK", self.agent.via(self.flow), fields, body, number=number).to_bytes()
+        while len(self._acks) >= MAX_FORKS:
+            del self._acks[next(iter(self._acks))]
+        self._acks[self.dialog.remote_tag, number] = ack
+        self.agent.send_once(self.flow, ack)
+
+    def repeat_ack(self, response: Response) -> None:
+        """A 2xx whose transaction we no longer have: after a restart, or very late."""
+        known = self._acks.get((response.to.tag, response.cseq[0]))
+        if known is not None:
+            self.agent.send_once(self.flow, known)
+        elif (
+            self.phase == "confirmed"
+            and self.exchange.state != "owed"
+            and self.dialog_with(response.to.tag) is not None
+        ):
+            self.send_ack(response.cseq[0], b"")
+
+    def acknowledge(self, answer: bytes, now: float) -> None:
+        if self.phase == "owing":
+            self.local_sdp = answer
+            self.send_ack(self._owed, answer)
+            self.move("confirmed")
+            self.exchange.next(now)
+        else:
+            self.exchange.acknowledge(answer, now)
+
+    def failed(self, transaction: Transaction, status: int, now: float) -> None:
+        """No response (408) or no flow (503)."""
+        method = transaction.request.method
+        words = "No answer" if status == 408 else "The connection is gone"
+        if method == "BYE":
+            if self.phase == "ending":
+                self._over(Ended(self.id, "timeout", words))
+        elif transaction is self.transaction:
+            if self.phase in ("calling", "cancelling"):
+                self._over(Rejected(self.id, status, words, None))
+            elif self.phase == "incoming":
+                self._over(Cancelled(self.id, words))
+        elif method in ("INVITE", "UPDATE"):
+            self.exchange.failed(transaction, status, now)
+
+    # ---- the end
+    def hang_up(self, now: float, headers: Headers) -> None:
+        match self.phase:
+            case "incoming":
+                self._respond(self._open_transaction, 603, now, "", headers)
+                self.move("over")
+            case "calling":
+                self._bye_headers = tuple(headers)
+                self.move("cancelling")
+                if self._open_transaction.state == "proceeding":
+                    self._send_cancel(now)
+            case "answered":  # not before the ACK (§15)
+                if self._bye_headers is None:
+                    self._bye_headers = tuple(headers)
+            case "owing":
+                self.send_ack(self._owed, b"")
+                self._bye(now, headers)
+            case "confirmed":
+                if self._unacked is not None and self._bye_headers is None:
+                    self._bye_headers = tuple(headers)
+                elif self._unacked is None:
+                    self.exchange.abandon(now)
+                    self._bye(now, headers)
+
+    def _send_cancel(self, now: float) -> None:
+        transaction = self._open_transaction
+        if transaction.is_over or self._cancel_sent:
+            return
+        self._cancel_sent = True
+        headers = tuple((name, value) for name, value in self._bye_headers or () if name.lower() == "reason")
+        cancel = cancel_for(transaction.request, headers)
+        self.agent.send(cancel, transaction.flow, now, None)
+        self.agent.timers.set(self, "cancel", now + 64 * T1)
+
+    def _bye(self, now: float, headers: Headers = ()) -> None:
+        assert self.dialog is not None
+        self.agent.timers.clear(self, *_TIMERS)
+        self._unacked = None
+        self.move("ending")
+        defaults = [("User-Agent", self.agent.user_agent)]
+        bye = self.dialog.request("BYE", self.agent.via(self.flow), merge(defaults, headers))
+        self.agent.send(bye, self.flow, now, self)
+
+    def die(self, now: float, words: str) -> None:
+        """The far end is as good as gone: say BYE, and that it is over (§12.2.1.2)."""
+        if self.phase not in ("ending", "over"):
+            self.exchange.abandon(now)
+            told = self._bye_headers is not None
+            self._bye(now, self._bye_headers or ())
+            self.move("over")
+            if not told:
+                self.agent.emit(Ended(self.id, "timeout", words))
+
+    def _over(self, event: Cancelled | Rejected | Ended) -> None:
+        self.move("over")
+        self.agent.emit(event)
+
+    # ---- inside the dialog
+    def dialog_with(self, remote_tag: str) -> Dialog | None:
+        if self.dialog is not None:
+            return self.dialog if self.dialog.remote_tag == remote_tag else None
+        return self.forks.get(remote_tag)
+
+    def requested(self, flow: FlowId, request: Request, transaction: Transaction, now: float) -> None:
+        """A request with our tag. The dialog has been found by both tags."""
+        dialog = self.dialog_with(request.from_.tag)
+        assert dialog is not None
+        if not dialog.take(request.cseq[0]):
+            raise PeerError(500, "CSeq out of order")
+        if flow != self.flow and self.agent.same_peer(self.flow, flow):
+            self.flow = flow  # its NAT has given it another port
+        transaction.user = self
+        match request.method:
+            case "BYE":
+                self._bye_received(request, transaction, now)
+            case "INVITE" | "UPDATE":
+                self.exchange.requested(request, transaction, now)
+            case "OPTIONS":
+                self.send_final(transaction, 200, now, "", [ALLOW, SUPPORTED, ("Accept", SDP_TYPE)], b"")
+            case "PRACK":
+                raise PeerError(481, "No reliable response is waiting")
+            case _:
+                if self.phase in ("ending", "over"):
+                    raise PeerError(481, "The call has ended")
+                self.agent.emit(InDialog(self.id, transaction.id, request))
+
+    def _bye_received(self, request: Request, transaction: Transaction, now: float) -> None:
+        if self.phase in ("calling", "cancelling"):
+            raise PeerError(481, "The call is not set up yet")
+        self.agent.respond(transaction, 200, now)
+        reason = request.get("Reason") or ""
+        if self.phase == "incoming":
+            self.cancelled(now, reason)
+        elif self.phase == "ending" or self._bye_headers is not None:  # both hang up: nobody needs to be told
+            self.move("over")
+        elif self.phase != "over":
+            self.exchange.abandon(now)
+            self._over(Ended(self.id, "peer", reason))
+
+    # ---- time
+    def timer(self, name: str, now: float) -> None:
+        handlers: Mapping[str, Callable[[float], None]] = {
+            "2xx": self._repeat_2xx,
+            "no ack": lambda now: self.die(now, "The far end never confirmed the answer"),
+            "1xx": self._repeat_1xx,
+            "cancel": self._cancel_ignored,
+        }
+        if name in handlers:
+            handlers[name](now)
+        else:
+            self.exchange.timer(name, now)
+
+    def _repeat_2xx(self, now: float) -> None:
+        if self._unacked is not None:
+            self.agent.send_once(self.flow, self._unacked[1])
+            self._interval = min(self._interval * 2, T2)
+            self.agent.timers.set(self, "2xx", now + self._interval)
+
+    def _repeat_1xx(self, now: float) -> None:
+        self.agent.send_once(self.flow, self._open_transaction.last)
+        self.agent.timers.set(self, "1xx", now + PROVISIONAL_EVERY)
+
+    def _cancel_ignored(self, now: float) -> None:
+        if self.phase == "cancelling":
+            self._over(Rejected(self.id, 487, "No answer to our CANCEL", None))
+
+    # ---- survival
+    def dump(self) -> bytes:
+        """Without the SDP of the first INVITE; its head is needed only until the final response."""
+        head = Request("INVITE", self.invite.uri_text, self.invite.headers).to_bytes()
+        record = {
+            "id": self.id,
+            "flow": self.flow,
+            "phase": self.phase,
+            "tag": self.local_tag,
+            "server": self._open_transaction.is_server,
+            "had_offer": bool(self.invite.body),
+            "invite": head.decode("utf-8", "surrogateescape"),
+            "dialog": self.dialog.dump() if self.dialog else None,
+            "forks": [dialog.dump() for dialog in self.forks.values()],
+            "allows": self.peer_allows,
+            "timer": self.exchange.dump_timer(),
+        }
+        return json.dumps(record, separators=(",", ":")).encode()
+
+    @classmethod
+    def restore(cls, agent: Agent, data: bytes, now: float) -> Session:
+        record = json.loads(data)
+        invite = parse(record["invite"].encode("utf-8", "surrogateescape"))
+        assert isinstance(invite, Request)
+        facts = agent.facts(record["flow"])
+        if record["server"] and facts is not None:
+            invite.stamped(*facts.remote)
+        if record["had_offer"]:
+            invite.body = b"-"  # there was one; what it said is the user's to know
+        phase = {"answered": "confirmed", "owing": "confirmed"}.get(record["phase"], record["phase"])
+        session = cls(agent, record["id"], record["flow"], invite, phase)
+        session.local_tag = record["tag"]
+        session.dialog = Dialog.restore(record["dialog"]) if record["dialog"] else None
+        session.forks = {dialog.remote_tag: dialog for dialog in map(Dialog.restore, record["forks"])}
+        session.peer_allows = record["allows"]
+        adopt = agent.layer.adopt_received if record["server"] else agent.layer.adopt
+        reliable = agent.is_reliable(session.flow)
+        session.transaction = adopt(invite, session.flow, reliable=reliable, user=session)
+        if phase not in ("incoming", "calling", "cancelling"):
+            agent.layer.drop(session.transaction)
+        if phase == "cancelling":
+            session._send_cancel(now)
+        elif phase == "ending":
+            session.phase = "confirmed"
+            session._bye(now)
+        else:
+            session.exchange.restore_timer(record["timer"], now)
+        return session

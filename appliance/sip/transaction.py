@@ -1,0 +1,340 @@
+"""The four transaction machines (RFC 3261 §17 as corrected by RFC 6026) as one table, and the layer that owns them.
+
+A transaction belongs to one flow: responses go back over the flow of the request, retransmissions over the flow they
+were first sent on. What the layer finds out is left in `reports` for its user; it calls nobody.
+
+Matching: branch, sent-by and method (§17.2.3), and the Call-ID, because two phones behind two routers do invent the
+same branch under the same private address; ACK and CANCEL find the INVITE. To a branch without the cookie (RFC 2543)
+we add From tag and CSeq number. A client transaction is found by its branch, which we made, and method (§17.1.3).
+
+Bounds: `limit` transactions; a request beyond it is answered 503 without state.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+from appliance.sip.events import FlowId, Output, Send
+from appliance.sip.message import COOKIE, Request, Response, response_to
+from appliance.sip.timers import Timers
+
+T1, T2, T4 = 0.5, 4.0, 5.0  # RFC 3261 §17, table 4
+LIMIT = 10_000
+
+INVITE_SERVER, SERVER, INVITE_CLIENT, CLIENT = "invite server", "server", "invite client", "client"
+
+# timer -> (seconds, seconds on a reliable transport; None: not started there)
+_TIMERS: Mapping[str, tuple[float, float | None]] = {
+    "A": (T1, None), "B": (64 * T1, 64 * T1), "D": (32.0, 0.0), "E": (T1, None), "F": (64 * T1, 64 * T1),
+    "G": (T1, None), "H": (64 * T1, 64 * T1), "I": (T4, 0.0), "J": (64 * T1, 0.0), "K": (T4, 0.0),
+    "L": (64 * T1, 64 * T1),
+    "M": (64 * T1, 64 * T1), "N": (80 * T1, 80 * T1),  # N is ours: nobody has answered a non-INVITE request
+}  # fmt: skip
+_REPEATING: Mapping[str, float] = {"A": float("inf"), "E": T2, "G": T2}  # doubled each time up to this
+
+# (kind, state, what happens) -> (what to do, next state). Actions: "send" the message given and keep it, "send again"
+# the kept one, "ack" a final response, "up" tell the user, "timeout"/"error" tell it there will be nothing, a letter
+# starts a timer, "-" and letters stop them. What is not in the table is ignored.
+TABLE: Mapping[tuple[str, str, str], tuple[tuple[str, ...], str]] = {
+    (INVITE_SERVER, "proceeding", "request"): (("send again",), "proceeding"),
+    (INVITE_SERVER, "proceeding", "1xx"): (("send",), "proceeding"),
+    (INVITE_SERVER, "proceeding", "2xx"): (("send", "L"), "accepted"),
+    (INVITE_SERVER, "proceeding", "3xx"): (("send", "G", "H"), "completed"),
+    (INVITE_SERVER, "proceeding", "closed"): (("error",), "terminated"),
+    (INVITE_SERVER, "completed", "request"): (("send again",), "completed"),
+    (INVITE_SERVER, "completed", "G"): (("send again", "G"), "completed"),
+    (INVITE_SERVER, "completed", "ack"): (("-GH", "I"), "confirmed"),
+    (INVITE_SERVER, "completed", "H"): (("timeout",), "terminated"),
+    (INVITE_SERVER, "completed", "closed"): ((), "terminated"),
+    (INVITE_SERVER, "confirmed", "I"): ((), "terminated"),
+    (INVITE_SERVER, "accepted", "2xx"): (("send",), "accepted"),
+    (INVITE_SERVER, "accepted", "L"): ((), "terminated"),
+    (SERVER, "trying", "1xx"): (("send",), "proceeding"),
+    (SERVER, "trying", "2xx"): (("send", "J"), "completed"),
+    (SERVER, "trying", "3xx"): (("send", "J"), "completed"),
+    (SERVER, "trying", "N"): ((), "terminated"),
+    (SERVER, "trying", "closed"): (("error",), "terminated"),
+    (SERVER, "proceeding", "request"): (("send again",), "proceeding"),
+    (SERVER, "proceeding", "1xx"): (("send",), "proceeding"),
+    (SERVER, "proceeding", "2xx"): (("send", "J"), "completed"),
+    (SERVER, "proceeding", "3xx"): (("send", "J"), "completed"),
+    (SERVER, "proceeding", "N"): ((), "terminated"),
+    (SERVER, "proceeding", "closed"): (("error",), "terminated"),
+    (SERVER, "completed", "request"): (("send again",), "completed"),
+    (SERVER, "completed", "J"): ((), "terminated"),
+    (SERVER, "completed", "closed"): ((), "terminated"),
+    (INVITE_CLIENT, "calling", "A"): (("send again", "A"), "calling"),
+    (INVITE_CLIENT, "calling", "B"): (("timeout",), "terminated"),
+    (INVITE_CLIENT, "calling", "1xx"): (("-AB", "up"), "proceeding"),
+    (INVITE_CLIENT, "calling", "2xx"): (("-AB", "M", "up"), "accepted"),
+    (INVITE_CLIENT, "calling", "3xx"): (("-AB", "ack", "D", "up"), "completed"),
+    (INVITE_CLIENT, "calling", "closed"): (("error",), "terminated"),
+    (INVITE_CLIENT, "proceeding", "1xx"): (("up",), "proceeding"),
+    (INVITE_CLIENT, "proceeding", "2xx"): (("M", "up"), "accepted"),
+    (INVITE_CLIENT, "proceeding", "3xx"): (("ack", "D", "up"), "completed"),
+    (INVITE_CLIENT, "proceeding", "closed"): (("error",), "terminated"),
+    (INVITE_CLIENT, "completed", "3xx"): (("ack",), "completed"),
+    (INVITE_CLIENT, "completed", "D"): ((), "terminated"),
+    (INVITE_CLIENT, "completed", "closed"): ((), "terminated"),
+    (INVITE_CLIENT, "accepted", "2xx"): (("up",), "accepted"),
+    (INVITE_CLIENT, "accepted", "M"): ((), "terminated"),
+    (CLIENT, "trying", "E"): (("send again", "E"), "trying"),
+    (CLIENT, "trying", "F"): (("timeout",), "terminated"),
+    (CLIENT, "trying", "1xx"): (("up",), "proceeding"),
+    (CLIENT, "trying", "2xx"): (("-EF", "K", "up"), "completed"),
+    (CLIENT, "trying", "3xx"): (("-EF", "K", "up"), "completed"),
+    (CLIENT, "trying", "closed"): (("error",), "terminated"),
+    (CLIENT, "proceeding", "E"): (("send again", "E"), "proceeding"),
+    (CLIENT, "proceeding", "F"): (("timeout",), "terminated"),
+    (CLIENT, "proceeding", "1xx"): (("up",), "proceeding"),
+    (CLIENT, "proceeding", "2xx"): (("-EF", "K", "up"), "completed"),
+    (CLIENT, "proceeding", "3xx"): (("-EF", "K", "up"), "completed"),
+    (CLIENT, "proceeding", "closed"): (("error",), "terminated"),
+    (CLIENT, "completed", "K"): ((), "terminated"),
+    (CLIENT, "completed", "closed"): ((), "terminated"),
+}  # fmt: skip
+
+_FIRST_STATE = {INVITE_SERVER: "proceeding", SERVER: "trying", INVITE_CLIENT: "calling", CLIENT: "trying"}
+
+
+class Transaction:
+    """One of the four. `user` is the layer's user's own mark; `id` names it upward."""
+
+    __slots__ = ("flow", "id", "interval", "key", "kind", "last", "reliable", "request", "state", "user")
+
+    def __init__(self, id: str, kind: str, key: Hashable, flow: FlowId, request: Request, *, reliable: bool) -> None:
+        self.id = id
+        self.kind = kind
+        self.state = _FIRST_STATE[kind]
+        self.key = key
+        self.flow = flow
+        self.request = request
+        self.reliable = reliable
+        self.last = b""  # what a retransmission repeats
+        self.interval = T1
+        self.user: Hashable = None
+
+    @property
+    def is_server(self) -> bool:
+        return self.kind in (INVITE_SERVER, SERVER)
+
+    @property
+    def is_over(self) -> bool:
+        """A final response was sent or received, or nothing will come."""
+        return self.state not in ("calling", "trying", "proceeding")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """kind: request, cancel, ack (of a 2xx, or a stray one), response, timeout, error."""
+
+    kind: str
+    transaction: Transaction | None
+    message: Request | Response | None
+    flow: FlowId
+
+
+def _class_of(status: int) -> str:
+    return "1xx" if status < 200 else "2xx" if status < 300 else "3xx"
+
+
+def _server_key(request: Request, method: str) -> Hashable:
+    via = request.via
+    if via.branch.startswith(COOKIE) and len(via.branch) > len(COOKIE):
+        return via.branch.lower(), via.sent_by, method, request.call_id
+    return via.branch, via.sent_by, method, request.call_id, request.from_.tag, request.cseq[0]
+
+
+def ack_for(invite: Request, response: Response) -> Request:
+    """The hop-by-hop ACK of a non-2xx (RFC 3261 §17.1.1.3)."""
+    return _companion(invite, "ACK", response.get("To") or "")
+
+
+def cancel_for(invite: Request, headers: tuple[tuple[str, str], ...] = ()) -> Request:
+    """RFC 3261 §9.1."""
+    return _companion(invite, "CANCEL", invite.get("To") or "", headers)
+
+
+def _companion(invite: Request, method: str, to: str, extra: tuple[tuple[str, str], ...] = ()) -> Request:
+    headers = [
+        ("Via", invite.get_all("Via")[0]),
+        ("Max-Forwards", "70"),
+        ("From", invite.get("From") or ""),
+        ("To", to),
+    ]
+    headers += [("Call-ID", invite.call_id), ("CSeq", f"{invite.cseq[0]} {method}")]
+    headers += [("Route", value) for value in invite.get_all("Route")]
+    return Request(method, invite.uri_text, (*headers, *extra))
+
+
+class Transactions:
+    """The layer. Bytes to send go to `output`, findings to `reports`; the user empties both after each input."""
+
+    def __init__(self, output: deque[Output], timers: Timers, limit: int = LIMIT) -> None:
+        self.reports: deque[Report] = deque()
+        self.by_id: dict[str, Transaction] = {}
+        self._output = output
+        self._timers = timers
+        self._limit = limit
+        self._keys: dict[Hashable, Transaction] = {}
+        self._merged: dict[Hashable, Transaction] = {}  # (Call-ID, From tag, CSeq) of server requests without To tag
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self.by_id)
+
+    # ---- server side
+    def receive_request(self, flow: FlowId, request: Request, now: float, *, reliable: bool) -> None:
+        method = request.method
+        known = self._keys.get(_server_key(request, "INVITE" if method == "ACK" else method))
+        if method == "ACK":
+            if known is not None and known.state in ("completed", "confirmed"):
+                self._step(known, "ack", now)
+            else:
+                self.reports.append(Report("ack", known, request, flow))
+            return
+        if known is not None:
+            self._step(known, "request", now)
+            return
+        if len(self.by_id) >= self._limit:
+            headers = (("Retry-After", "10"),)
+            self._send(flow, response_to(request, 503, headers=headers).to_bytes())
+            return
+        transaction = self._open(
+            INVITE_SERVER if method == "INVITE" else SERVER, _server_key(request, method), flow, request, reliable
+        )
+        if method != "INVITE":
+            self._start(transaction, "N", now)
+        merge = self._merge_key(request)
+        if merge is not None:
+            if merge in self._merged:  # the same request by another path (RFC 3261 §8.2.2.2)
+                self.respond(transaction, response_to(request, 482), now)
+                return
+            self._merged[merge] = transaction
+        self.reports.append(Report("cancel" if method == "CANCEL" else "request", transaction, request, flow))
+
+    @staticmethod
+    def _merge_key(request: Request) -> Hashable:
+        if request.to.tag or request.method == "CANCEL":
+            return None
+        return request.call_id, request.from_.tag, request.cseq
+
+    def invite_of(self, cancel: Request) -> Transaction | None:
+        """The INVITE a CANCEL is for."""
+        return self._keys.get(_server_key(cancel, "INVITE"))
+
+    def respond(self, transaction: Transaction, response: Response, now: float) -> None:
+        self._step(transaction, _class_of(response.status), now, response.to_bytes())
+
+    # ---- client side
+    def send_request(
+        self, request: Request, flow: FlowId, now: float, *, reliable: bool, user: Hashable, alive: bool = True
+    ) -> Transaction:
+        """`alive` is False when the flow is known to be gone: the error is reported at once."""
+        key = (request.via.branch, request.method)
+        invite = request.method == "INVITE"
+        transaction = self._open(INVITE_CLIENT if invite else CLIENT, key, flow, request, reliable)
+        transaction.user = user
+        if not alive:
+            self._step(transaction, "closed", now)
+            return transaction
+        transaction.last = request.to_bytes()
+        self._send(flow, transaction.last)
+        for timer in ("A", "B") if invite else ("E", "F"):
+            self._start(transaction, timer, now)
+        return transaction
+
+    def adopt(self, request: Request, flow: FlowId, *, reliable: bool, user: Hashable) -> Transaction:
+        """An INVITE of ours from before a restart that had its 1xx: wait for its final response again."""
+        key = (request.via.branch, request.method)
+        transaction = self._open(INVITE_CLIENT, key, flow, request, reliable)
+        transaction.user = user
+        transaction.state = "proceeding"
+        return transaction
+
+    def adopt_received(self, request: Request, flow: FlowId, *, reliable: bool, user: Hashable) -> Transaction:
+        """The same for an INVITE that was received and has no final response yet."""
+        transaction = self._open(INVITE_SERVER, _server_key(request, "INVITE"), flow, request, reliable)
+        transaction.user = user
+        return transaction
+
+    def receive_response(self, flow: FlowId, response: Response, now: float) -> None:
+        transaction = self._keys.get((response.via.branch, response.cseq[1]))
+        if transaction is None or transaction.is_server:
+            self.reports.append(Report("response", None, response, flow))
+            return
+        self._step(transaction, _class_of(response.status), now, response=response)
+
+    # ---- both
+    def drop(self, transaction: Transaction) -> None:
+        """Forget it without a word."""
+        self._forget(transaction)
+
+    def timer(self, transaction: Transaction, name: str, now: float) -> None:
+        self._step(transaction, name, now)
+
+    def closed(self, flow: FlowId, now: float) -> None:
+        for transaction in [each for each in self.by_id.values() if each.flow == flow]:
+            self._step(transaction, "closed", now)
+
+    def _open(self, kind: str, key: Hashable, flow: FlowId, request: Request, reliable: bool) -> Transaction:
+        self._count += 1
+        transaction = Transaction(f"t{self._count}", kind, key, flow, request, reliable=reliable)
+        self.by_id[transaction.id] = self._keys[key] = transaction
+        return transaction
+
+    def _step(
+        self, transaction: Transaction, event: str, now: float, data: bytes = b"", response: Response | None = None
+    ) -> None:
+        row = TABLE.get((transaction.kind, transaction.state, event))
+        if row is None:
+            return
+        actions, transaction.state = row
+        for action in actions:
+            if action == "send":
+                transaction.last = data
+                self._send(transaction.flow, data)
+            elif action == "send again":
+                if transaction.last:
+                    self._send(transaction.flow, transaction.last)
+            elif action == "ack":
+                assert response is not None
+                self._send(transaction.flow, ack_for(transaction.request, response).to_bytes())
+            elif action == "up":
+                self.reports.append(Report("response", transaction, response, transaction.flow))
+            elif action in ("timeout", "error"):
+                self.reports.append(Report(action, transaction, None, transaction.flow))
+            elif action[0] == "-":
+                self._timers.clear(transaction, *action[1:])
+            else:
+                self._start(transaction, action, now)
+        if transaction.state == "terminated":
+            self._forget(transaction)
+
+    def _start(self, transaction: Transaction, name: str, now: float) -> None:
+        seconds, on_reliable = _TIMERS[name]
+        wait = on_reliable if transaction.reliable else seconds
+        if wait is None:
+            return
+        if name in _REPEATING:
+            wait = T2 if transaction.state == "proceeding" else transaction.interval
+            transaction.interval = min(transaction.interval * 2, _REPEATING[name])
+        if wait == 0:  # D, I, J, K on a reliable transport: nothing more can come
+            transaction.state = "terminated"
+        else:
+            self._timers.set(transaction, name, now + wait)
+
+    def _send(self, flow: FlowId, data: bytes) -> None:
+        self._output.append(Send(flow, data))
+
+    def _forget(self, transaction: Transaction) -> None:
+        self._timers.clear(transaction, *_TIMERS)
+        self.by_id.pop(transaction.id, None)
+        if self._keys.get(transaction.key) is transaction:
+            del self._keys[transaction.key]
+        if transaction.is_server:
+            merge = self._merge_key(transaction.request)
+            if self._merged.get(merge) is transaction:
+                del self._merged[merge]
