@@ -1,0 +1,428 @@
+"""Offer and answer for one leg of a call (RFC 3264, RFC 4568, RFC 5761). Pure: keys come from the function given.
+
+A B2BUA negotiates each leg by itself: LegMedia writes our offers and answers, reads theirs and says what came of it
+(Agreed). It promises: m-lines keep number and order, everything but the first usable audio line is declined with port 0,
+the o= version rises by one when the description changes and only then, an answer holds only what was offered.
+
+States and moves: stable --make_offer--> offered --take_answer--> stable; stable --take_offer--> received --make_answer-->
+stable; forget goes back. An answer may be taken or made again for the same offer (early media, then the final one).
+
+Encryption, by policy and signalling:
+- required: offers RTP/SAVP with keys and takes only lines with keys; without TLS signalling there is nothing it can do: 488;
+- preferred: with TLS the same offer under `profile` (RTP/SAVP, or RTP/AVP with keys for "optional SRTP"), takes both; a phone
+  that refuses it is offered plain RTP by whoever asked (`encrypt="off"`); without TLS plain RTP only;
+- off: never a key. Keys are written and read only over secure signalling; an offer that insists otherwise is refused, 488.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from appliance.sip import sdp
+from appliance.sip.errors import PeerError, WrongState
+from appliance.sip.sdp import SUITES, CryptoLine, Format, Media, Session
+
+Encrypt = Literal["required", "preferred", "off"]
+
+# in order of preference; AES_256_CM is taken from no one who knows GCM
+PREFERENCE = ("AEAD_AES_128_GCM", "AEAD_AES_256_GCM", "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32")
+
+EVENT = Format(101, "TELEPHONE-EVENT", 8000, 1, "0-16")
+# what is offered when nobody has said what it wants
+STANDARD = (
+    Format(9, "G722", 8000),
+    Format(8, "PCMA", 8000),
+    Format(0, "PCMU", 8000),
+    EVENT,
+)
+
+_PLAIN = ("RTP/AVP", "RTP/AVPF")
+_SECURE = ("RTP/SAVP", "RTP/SAVPF")
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What both sides may do now. `receive` and `send` are parallel: the payload type we take a codec under, and the one
+    the far end takes it under. `rtcp_port` is 0 when RTCP shares the RTP port."""
+
+    address: str
+    port: int
+    rtcp_port: int
+    receive: tuple[Format, ...]
+    send: tuple[Format, ...]
+    direction: str  # ours: sendrecv, sendonly, recvonly, inactive
+    crypto_in: CryptoLine | None = field(default=None, repr=False)  # their key
+    crypto_out: CryptoLine | None = field(default=None, repr=False)  # ours
+    held_by_address: bool = False
+
+    @property
+    def secure(self) -> bool:
+        return self.crypto_in is not None and self.crypto_out is not None
+
+    @property
+    def may_send(self) -> bool:
+        return self.direction in ("sendrecv", "sendonly") and not self.held_by_address
+
+    @property
+    def may_receive(self) -> bool:
+        return self.direction in ("sendrecv", "recvonly")
+
+    @property
+    def telephone_event(self) -> int:
+        """The payload type to send digits under, -1 if there is none."""
+        return next((each.payload_type for each in self.send if each.is_event), -1)
+
+    @property
+    def codec(self) -> Format | None:
+        """The first choice for audio."""
+        return next((each for each in self.send if not each.is_event), None)
+
+
+def payload_map(one: Agreed, other: Agreed) -> dict[int, int]:
+    """How payload types of packets from `one` read for `other`."""
+    found: dict[int, int] = {}
+    for mine in one.receive:
+        theirs = next((each for each in other.send if each.same_codec(mine)), None)
+        if theirs is not None:
+            found[mine.payload_type] = theirs.payload_type
+    return found
+
+
+def common(formats: Iterable[Format], others: Sequence[Format]) -> tuple[Format, ...]:
+    """Those of `formats` whose codec is in `others`, audio only."""
+    return tuple(each for each in formats if not each.is_event and any(each.same_codec(other) for other in others))
+
+
+def without_duplicates(formats: Iterable[Format]) -> tuple[Format, ...]:
+    """A description must not have a payload type twice; the first one wins. What has no name cannot be passed on."""
+    seen: dict[int, Format] = {}
+    for each in formats:
+        if each.name:
+            seen.setdefault(each.payload_type, each)
+    return tuple(seen.values())
+
+
+def _directions(direction: str) -> tuple[bool, bool]:
+    """(send, receive)"""
+    return direction in ("sendrecv", "sendonly"), direction in ("sendrecv", "recvonly")
+
+
+def _direction(send: bool, receive: bool) -> str:
+    return {(True, True): "sendrecv", (True, False): "sendonly", (False, True): "recvonly"}.get(
+        (send, receive), "inactive"
+    )
+
+
+def check_address(media: Media) -> None:
+    """Media goes to one host (S-16: never to a group or to everybody)."""
+    try:
+        address = ipaddress.ip_address(media.address)
+    except ValueError:
+        raise PeerError(488, "The media address is no IP address") from None
+    if address.is_multicast or str(address) == "255.255.255.255":
+        raise PeerError(488, "The media address is not one host's")
+
+
+class LegMedia:
+    """Negotiation of one leg. `address` and `port` are ours, `keys(n)` gives n random bytes, `session_id` is for o=."""
+
+    def __init__(
+        self,
+        address: str,
+        port: int,
+        *,
+        session_id: int,
+        keys: Callable[[int], bytes],
+        encrypt: Encrypt = "preferred",
+        signalling_secure: bool = False,
+        profile: Literal["RTP/SAVP", "RTP/AVP"] = "RTP/SAVP",
+    ) -> None:
+        self.address = address
+        self.port = port
+        self.encrypt: Encrypt = encrypt
+        self.signalling_secure = signalling_secure
+        self.profile = profile
+        self.agreed: Agreed | None = None
+        self.state = "stable"
+        self.local_sdp = b""
+        self.remote_formats: tuple[Format, ...] = ()  # of their last offer or answer
+        self.remote_direction = "sendrecv"
+        self._session_id = session_id
+        self._version = 0
+        self._random = keys
+        self._own_keys: dict[str, CryptoLine] = {}  # suite -> our key: one for the leg's life, so SRTP state can go on
+        self._lines: tuple[Media, ...] = ()  # the m-lines of the session so far
+        self._audio = 0  # which of them is ours
+        self._offer: Media | None = None  # our last offered audio line
+        self._received: Media | None = None  # theirs
+        self._before: tuple[Any, ...] = ()  # what forget goes back to
+
+    # ---- our offer
+    def make_offer(self, formats: Sequence[Format] = STANDARD, direction: str = "sendrecv") -> bytes:
+        """Our offer; PeerError 488 when policy and signalling leave nothing to offer."""
+        if self.state == "received":
+            raise WrongState("their offer waits for an answer")
+        if self.encrypt == "required" and not self.signalling_secure:
+            raise PeerError(488, "This extension requires encryption and the phone is not connected over TLS")
+        with_keys = self.encrypt != "off" and self.signalling_secure
+        protocol = ("RTP/SAVP" if self.encrypt == "required" else self.profile) if with_keys else "RTP/AVP"
+        crypto = tuple(self._key(suite, tag) for tag, suite in enumerate(PREFERENCE, 1)) if with_keys else ()
+        offer = Media(
+            "audio", self.port, protocol, without_duplicates(formats), direction=direction, ptime=20, crypto=crypto
+        )
+        self.state, self._offer = "offered", offer
+        return self._write(offer)
+
+    def take_answer(self, body: bytes) -> Agreed:
+        """Their answer to our last offer; PeerError 488 when it does not fit."""
+        if self._offer is None:
+            raise WrongState("there is no offer of ours")
+        answer = sdp.parse(body)
+        if len(answer.media) != max(len(self._lines), 1):
+            raise PeerError(488, "The answer has another number of media lines")
+        media = answer.media[self._audio]
+        if media.kind != "audio" or media.port == 0:
+            raise PeerError(488, "The far end declined audio")
+        pairs = [
+            (mine, theirs)
+            for theirs in media.formats
+            for mine in self._offer.formats
+            if mine.same_codec(theirs) or (not theirs.name and mine.payload_type == theirs.payload_type)
+        ]
+        if not any(not mine.is_event for mine, _ in pairs):
+            raise PeerError(488, "The answer has no codec of the offer")
+        crypto_in, crypto_out = self._answered_keys(media, self._offer)
+        receive = tuple(mine for mine, _ in pairs)
+        send = tuple(
+            replace(mine, payload_type=theirs.payload_type, parameters=theirs.parameters) for mine, theirs in pairs
+        )
+        mine_send, mine_receive = _directions(self._offer.direction)
+        they_send, they_receive = _directions(media.direction)
+        direction = _direction(mine_send and they_receive, mine_receive and they_send)
+        self._conclude(media, receive, send, direction, crypto_in, crypto_out)
+        self.state = "stable"
+        assert self.agreed is not None
+        return self.agreed
+
+    def _answered_keys(self, media: Media, offer: Media) -> tuple[CryptoLine | None, CryptoLine | None]:
+        if offer.crypto and media.crypto:
+            theirs = media.crypto[0]
+            ours = next((line for line in offer.crypto if line.tag == theirs.tag and line.suite == theirs.suite), None)
+            if ours is None:
+                raise PeerError(488, "The answer chose a key that was not offered")
+            return theirs, ours
+        if offer.protocol in _SECURE or media.protocol in _SECURE:
+            raise PeerError(488, "The far end answered without an encryption key")
+        return None, None
+
+    # ---- their offer
+    def take_offer(self, body: bytes) -> None:
+        """Their offer; PeerError 400 or 488. What they can do is in `remote_formats` and `remote_direction` then."""
+        if self.state == "offered":
+            raise WrongState("our own offer waits for an answer")
+        offer = sdp.parse(body)
+        if len(offer.media) < len(self._lines):
+            raise PeerError(488, "The offer has fewer media lines than before")
+        refusals: list[PeerError] = []
+        chosen = None
+        # of an offer with a secure and a plain line the secure one is taken
+        for index in sorted(range(len(offer.media)), key=lambda index: not offer.media[index].crypto):
+            try:
+                self._check_line(offer.media[index])
+            except PeerError as error:
+                refusals.append(error)
+            else:
+                chosen = index
+                break
+        if chosen is None:
+            raise refusals[0] if refusals else PeerError(488, "The offer has no media")
+        media = offer.media[chosen]
+        self._before = (self._lines, self._audio, self._received, self.remote_formats, self.remote_direction)
+        self.state, self._received = "received", media
+        self._lines = tuple(replace(line, port=0, crypto=(), attributes=()) for line in offer.media)
+        self._audio = chosen
+        self._remember(media)
+
+    def _check_line(self, media: Media) -> None:
+        if media.kind != "audio":
+            raise PeerError(488, "Only audio is possible")
+        if media.port == 0:
+            raise PeerError(488, "The audio line is switched off")
+        if media.protocol not in (*_PLAIN, *_SECURE):
+            raise PeerError(488, f"Media over {media.protocol[:30]} is not possible")
+        if not any(each.name and not each.is_event for each in media.formats):
+            raise PeerError(488, "The offer has no known codec")
+        if not media.held_by_address:
+            check_address(media)
+        has_key = self._choose(media) is not None
+        if self.encrypt == "required" and not self.signalling_secure:
+            raise PeerError(488, "This extension requires encryption and the phone is not connected over TLS")
+        if self.encrypt == "required" and not has_key:
+            raise PeerError(488, "This extension requires encryption and the phone offered none")
+        if media.protocol in _SECURE:
+            if self.encrypt == "off":
+                raise PeerError(488, "Encryption is switched off for this extension and the phone insists on it")
+            if not self.signalling_secure:
+                raise PeerError(488, "The phone wants encryption but is not connected over TLS")
+            if not has_key:
+                raise PeerError(488, "The phone offered no encryption that is known here")
+
+    def _choose(self, media: Media) -> CryptoLine | None:
+        """Their key line to use, by our preference."""
+        known = [line for line in media.crypto if line.suite in PREFERENCE]
+        return min(known, key=lambda line: PREFERENCE.index(line.suite), default=None)
+
+    def make_answer(self, formats: Sequence[Format] = STANDARD, direction: str = "sendrecv") -> bytes:
+        """Our answer: the offered codecs that are in `formats`, in the offer's order and under its payload types.
+        PeerError 488 when there is none."""
+        offer = self._received
+        if offer is None or self.state == "offered":
+            raise WrongState("there is no offer to answer")
+        chosen: list[Format] = []
+        for theirs in offer.formats:
+            match = next((each for each in formats if each.same_codec(theirs)), None)
+            if match is not None and theirs.name:
+                chosen.append(replace(theirs, parameters=match.parameters or theirs.parameters))
+        if not any(not each.is_event for each in chosen):
+            raise PeerError(488, "No codec in common")
+        mine_send, mine_receive = _directions(direction)
+        they_send, they_receive = _directions(offer.direction)
+        if offer.held_by_address:
+            they_receive = False
+        agreed = _direction(mine_send and they_receive, mine_receive and they_send)
+        line = self._choose(offer) if self.encrypt != "off" and self.signalling_secure else None
+        key = None
+        if line is not None:
+            if self.agreed is not None and self.agreed.crypto_in is not None and self.agreed.crypto_in.key != line.key:
+                self._own_keys.pop(line.suite, None)  # another device perhaps: it cannot know our rollover counter
+            key = replace(self._key(line.suite, line.tag), tag=line.tag)
+        answer = Media(
+            "audio", self.port, offer.protocol, tuple(chosen), direction=agreed, rtcp_mux=offer.rtcp_mux, ptime=20,
+            crypto=(key,) if key else (),
+        )  # fmt: skip
+        self._conclude(offer, answer.formats, answer.formats, agreed, line, key)
+        self.state = "stable"
+        self._offer = None
+        return self._write(answer)
+
+    # ---- both
+    def forget(self) -> None:
+        """The offer under way came to nothing: what was agreed before stays (RFC 3261 §14.1)."""
+        if self.state == "received":
+            self._lines, self._audio, self._received, self.remote_formats, self.remote_direction = self._before
+        self.state = "stable"
+
+    @property
+    def offered_formats(self) -> tuple[Format, ...]:
+        """What the far end can take, payload types as it wants them; to be offered to another leg."""
+        return without_duplicates(self.remote_formats)
+
+    def _remember(self, media: Media) -> None:
+        self.remote_formats = media.formats
+        self.remote_direction = (
+            "inactive" if media.held_by_address and media.direction == "recvonly" else media.direction
+        )
+        if media.held_by_address and media.direction == "sendrecv":
+            self.remote_direction = "sendonly"  # hold of RFC 2543
+
+    def _conclude(
+        self,
+        media: Media,
+        receive: tuple[Format, ...],
+        send: tuple[Format, ...],
+        direction: str,
+        crypto_in: CryptoLine | None,
+        crypto_out: CryptoLine | None,
+    ) -> None:
+        if not media.held_by_address:
+            check_address(media)
+        self._remember(media)
+        rtcp = 0 if media.rtcp_mux else media.rtcp_port or min(media.port + 1, 65535)
+        self.agreed = Agreed(
+            media.address, media.port, rtcp, receive, send, direction, crypto_in, crypto_out, media.held_by_address
+        )
+
+    def _key(self, suite: str, tag: int) -> CryptoLine:
+        if suite not in self._own_keys:
+            key_size, salt_size = SUITES[suite]
+            self._own_keys[suite] = CryptoLine(tag, suite, self._random(key_size), self._random(salt_size))
+        return replace(self._own_keys[suite], tag=tag)
+
+    def _write(self, audio: Media) -> bytes:
+        lines = [*self._lines] or [audio]
+        lines[self._audio] = audio
+        self._lines = tuple(lines)
+
+        def text(version: int) -> bytes:
+            origin = ("-", self._session_id, version, self.address)
+            return Session(origin, "-", self.address, tuple(lines)).to_bytes()
+
+        if text(self._version) != self.local_sdp:
+            self._version += 1
+            self.local_sdp = text(self._version)
+        return self.local_sdp
+
+    # ---- survival
+    def dump(self) -> bytes:
+        """Everything, keys included: for memory, never for a disk. An offer under way is forgotten."""
+        record = {
+            "address": self.address, "port": self.port, "encrypt": self.encrypt, "secure": self.signalling_secure,
+            "profile": self.profile, "id": self._session_id, "version": self._version,
+            "sdp": self.local_sdp.decode(), "audio": self._audio, "direction": self.remote_direction,
+            "keys": [str(line) for line in self._own_keys.values()],
+            "formats": [_plain(each) for each in self.remote_formats],
+            "lines": [[line.kind, line.protocol, [_plain(each) for each in line.formats], list(line.other_formats)]
+                      for line in self._lines],
+            "agreed": _dump_agreed(self.agreed),
+            "offer": self._offer is not None,
+        }  # fmt: skip
+        return json.dumps(record, separators=(",", ":")).encode()
+
+    @classmethod
+    def restore(cls, data: bytes, keys: Callable[[int], bytes]) -> LegMedia:
+        record = json.loads(data)
+        leg = cls(
+            record["address"], record["port"], session_id=record["id"], keys=keys, encrypt=record["encrypt"],
+            signalling_secure=record["secure"], profile=record["profile"],
+        )  # fmt: skip
+        leg._version, leg.local_sdp, leg._audio = record["version"], record["sdp"].encode(), record["audio"]
+        leg.remote_direction = record["direction"]
+        leg.remote_formats = tuple(Format(*each) for each in record["formats"])
+        leg._own_keys = {line.suite: line for text in record["keys"] if (line := CryptoLine.parse(text)) is not None}
+        leg._lines = tuple(
+            Media(kind, 0, protocol, tuple(Format(*each) for each in formats), tuple(other))
+            for kind, protocol, formats, other in record["lines"]
+        )
+        leg.agreed = _restore_agreed(record["agreed"])
+        if record["offer"] and leg.local_sdp:  # a phone that still rings answers the offer it got
+            leg._offer = sdp.parse(leg.local_sdp).media[leg._audio]
+        return leg
+
+
+def _plain(each: Format) -> list[Any]:
+    return [each.payload_type, each.name, each.rate, each.channels, each.parameters]
+
+
+def _dump_agreed(agreed: Agreed | None) -> dict[str, Any] | None:
+    if agreed is None:
+        return None
+    return {
+        "address": agreed.address, "port": agreed.port, "rtcp": agreed.rtcp_port, "direction": agreed.direction,
+        "receive": [_plain(each) for each in agreed.receive], "send": [_plain(each) for each in agreed.send],
+        "in": str(agreed.crypto_in) if agreed.crypto_in else "", "out": str(agreed.crypto_out) if agreed.crypto_out else "",
+        "held": agreed.held_by_address,
+    }  # fmt: skip
+
+
+def _restore_agreed(record: Mapping[str, Any] | None) -> Agreed | None:
+    if record is None:
+        return None
+    return Agreed(
+        record["address"], record["port"], record["rtcp"], tuple(Format(*each) for each in record["receive"]),
+        tuple(Format(*each) for each in record["send"]), record["direction"], CryptoLine.parse(record["in"]),
+        CryptoLine.parse(record["out"]), record["held"],
+    )  # fmt: skip
