@@ -168,11 +168,19 @@ def user_list(data: Path, as_json: bool) -> None:
 @click.option("--password", is_flag=True, help="Ask for a password (or read it from standard input).")
 def user_add(data: Path, username: str, full_name: str, role: str, password: bool) -> None:
     """Add a user."""
+    from appliance.model import Refused
+
+    word = ""
+    if password:
+        word = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     with _admin(data) as admin:
-        admin.create("user", {"username": username, "full_name": full_name, "role": role}, _who())
+        made = admin.create("user", {"username": username, "full_name": full_name, "role": role}, _who())
         if password:
-            word = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-            admin.set_password(username, word, _who())
+            try:
+                admin.set_password(made.id, word, _who())
+            except Refused:
+                admin.delete("user", made.id, _who())
+                raise
     click.echo(f"User {username} was added.")
 
 

@@ -125,5 +125,6 @@ class System:
         return [sys.executable, "-m", "appliance", *arguments]
 
     @classmethod
-    def run(cls, *arguments: str, seconds: float = 30.0) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(cls.command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)
+    def run(cls, *arguments: str, seconds: float = 30.0, typed: str = "") -> subprocess.CompletedProcess[str]:
+        command = cls.command(*arguments)
+        return subprocess.run(command, cwd=ROOT, input=typed, capture_output=True, text=True, timeout=seconds, check=False)

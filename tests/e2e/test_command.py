@@ -125,3 +125,12 @@ def test_extension_from_the_command_line(system: System) -> None:
     again = system.run("extension", "add", row["number"], "--data", str(system.data))
     assert again.returncode == 1
     assert row["number"] in again.stderr
+
+
+def test_a_user_with_a_password_or_none_at_all(tmp_path: Path) -> None:
+    own = System(tmp_path / "var")
+    arguments = ("user", "add", "anna", "--role", "full", "--password", "--data", str(own.data))
+    assert "at least 10" in own.run(*arguments, typed="short\n").stderr
+    assert json.loads(own.run("user", "list", "--json", "--data", str(own.data)).stdout) == []
+    own.run(*arguments, typed="correct horse battery\n")
+    assert [row["username"] for row in json.loads(own.run("user", "list", "--json", "--data", str(own.data)).stdout)] == ["anna"]
