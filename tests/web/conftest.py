@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from tests.web.made import PASSWORD, Clock, FakeBox, Visitor, make_desk
+from webui.app import create_app
+from webui.desk import Desk
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def box() -> FakeBox:
+    return FakeBox()
+
+
+@pytest.fixture
+def new_desk(tmp_path: Path, clock: Clock, box: FakeBox) -> Iterator[Desk]:
+    """A box that is not set up yet."""
+    made = make_desk(tmp_path, clock, box)
+    yield made
+    made.sessions.close()
+    made.history.close()
+    made.admin._store.close()
+
+
+@pytest.fixture
+def desk(new_desk: Desk) -> Desk:
+    """A box with the administrator anna (full), ben (read-only) and carl (none)."""
+    admin = new_desk.admin
+    admin.complete_setup(username="anna", full_name="Anna Berger", password=PASSWORD, first_extension="100", country="DE")
+    for username, name, role in (("ben", "Ben Carter", "read-only"), ("carl", "Carl Dahl", "none")):
+        user = admin.create("user", {"username": username, "full_name": name, "role": role}, "anna")
+        admin.set_password(user.id, PASSWORD, "anna")
+    return new_desk
+
+
+@pytest.fixture
+def app(desk: Desk) -> Flask:
+    return create_app(desk)
+
+
+@pytest.fixture
+def visitor(app: Flask) -> Visitor:
+    return Visitor(app.test_client())
+
+
+@pytest.fixture
+def anna(app: Flask) -> Visitor:
+    made = Visitor(app.test_client())
+    made.log_in("anna")
+    return made
+
+
+@pytest.fixture
+def ben(app: Flask) -> Visitor:
+    made = Visitor(app.test_client())
+    made.log_in("ben")
+    return made

@@ -1,0 +1,124 @@
+"""Who may open what: every route names its role, and the answer to everybody else is no."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Blueprint, Flask
+
+from tests.web.made import CODE, Visitor
+from webui.app import create_app
+from webui.desk import Desk
+from webui.guard import CONTENT_SECURITY_POLICY
+from webui.sessions import COOKIE
+
+PUBLIC = {"static", "health.check", "encryption.authority"}
+
+
+def test_every_route_names_its_role(app: Flask) -> None:
+    roles = {rule.endpoint: getattr(app.view_functions[rule.endpoint], "role", None) for rule in app.url_map.iter_rules()}
+    assert None not in roles.values()
+    assert {endpoint for endpoint, role in roles.items() if role == "anyone"} == PUBLIC
+    assert {endpoint for endpoint, role in roles.items() if role == "setup"} == {
+        "setup.begin", "setup.enter_code", "setup.name_administrator", "setup.complete",
+    }  # fmt: skip
+
+
+def test_every_change_needs_the_full_role(app: Flask) -> None:
+    for rule in app.url_map.iter_rules():
+        if "POST" in (rule.methods or ()):
+            role = app.view_functions[rule.endpoint].role  # type: ignore[attr-defined]
+            assert role in ("full", "setup", "visitor") or rule.endpoint == "account.change", rule
+
+
+def address(rule: object) -> str:
+    return str(rule).replace("<path:filename>", "x").replace("<key>", "x").replace("<call>", "x")
+
+
+def test_a_stranger_is_sent_to_the_login_everywhere(app: Flask, visitor: Visitor) -> None:
+    tried = 0
+    visitor.get("/login")
+    for rule in app.url_map.iter_rules():
+        if app.view_functions[rule.endpoint].role in ("anyone", "visitor"):  # type: ignore[attr-defined]
+            continue
+        for method in {"GET", "POST"} & (rule.methods or set()):
+            response = visitor.get(address(rule)) if method == "GET" else visitor.post(address(rule))
+            assert response.status_code == 303, rule
+            assert response.location.startswith("/login"), rule
+            tried += 1
+    assert tried > 25
+
+
+def test_read_only_changes_nothing(app: Flask, ben: Visitor) -> None:
+    for rule in app.url_map.iter_rules():
+        if app.view_functions[rule.endpoint].role == "full":  # type: ignore[attr-defined]
+            for method in {"GET", "POST"} & (rule.methods or set()):
+                response = ben.get(address(rule)) if method == "GET" else ben.post(address(rule))
+                assert response.status_code == 403, rule
+
+
+def test_a_route_without_a_role_is_closed(desk: Desk) -> None:
+    app = create_app(desk)
+    forgotten = Blueprint("forgotten", __name__)
+    forgotten.add_url_rule("/forgotten", view_func=lambda: "open")
+    app.register_blueprint(forgotten)
+    anna = Visitor(app.test_client())
+    anna.log_in("anna")
+    assert anna.get("/forgotten").status_code == 403
+
+
+def test_before_setup_everything_leads_to_the_wizard(new_desk: Desk) -> None:
+    visitor = Visitor(create_app(new_desk).test_client())
+    for path in ("/", "/login", "/extensions", "/users/add"):
+        assert visitor.get(path).location == "/setup"
+    assert visitor.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/login", "/healthz", "/nothing", "/static/app.css", "/extensions", "/encryption/authority.crt"])
+def test_security_headers_are_on_every_answer(anna: Visitor, path: str) -> None:
+    headers = anna.get(path).headers
+    assert headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+    assert "unsafe" not in CONTENT_SECURITY_POLICY
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "max-age" in headers["Strict-Transport-Security"]
+    if not path.startswith("/static"):
+        assert headers["Cache-Control"] == "no-store"
+
+
+def test_pages_hold_no_inline_script_or_style(anna: Visitor) -> None:
+    for path in ("/", "/extensions", "/extensions/add", "/users", "/licence", "/changes", "/encryption", "/calls", "/account", "/welcome"):
+        text = anna.get(path).get_data(as_text=True)
+        assert " style=" not in text
+        assert "<style" not in text
+        assert " onclick=" not in text
+        assert "<script>" not in text
+        assert "hx-on" not in text
+
+
+def test_a_post_without_its_token_is_refused(desk: Desk, anna: Visitor) -> None:
+    anna.token = "wrong"
+    assert anna.post("/extensions/add", {"number": "150"}).status_code == 400
+    assert not desk.admin.snapshot.extensions
+
+
+def test_a_post_from_another_site_is_refused(desk: Desk, anna: Visitor) -> None:
+    assert anna.post("/extensions/add", {"number": "150"}, Referer="https://elsewhere.example/").status_code == 400
+    assert not desk.admin.snapshot.extensions
+
+
+def test_the_cookie_is_bound_to_this_host(visitor: Visitor) -> None:
+    cookie = visitor.get("/login").headers["Set-Cookie"]
+    assert cookie.startswith(f"{COOKIE}=")
+    assert COOKIE.startswith("__Host-")
+    for part in ("Secure", "HttpOnly", "SameSite=Lax", "Path=/"):
+        assert part in cookie
+    assert "Domain" not in cookie
+
+
+def test_a_part_of_a_page_sends_the_whole_page_to_the_login(visitor: Visitor) -> None:
+    response = visitor.get("/live/calls", **{"HX-Request": "true"})
+    assert response.status_code == 204
+    assert response.headers["HX-Redirect"] == "/login"
+
+
+def test_the_setup_code_is_not_in_any_page(new_desk: Desk) -> None:
+    assert CODE not in Visitor(create_app(new_desk).test_client()).get("/setup").get_data(as_text=True)

@@ -1,0 +1,119 @@
+"""The real server over HTTP/1.1, 2 and 3: what its parts are known to get wrong stays right."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask, Response, request
+
+from appliance.boot import Boot
+from tests.web.made import Clock, FakeBox, make_desk
+from tests.web.served import Served, fetch, served
+from webui.app import create_app
+
+VERSIONS = ("1.1", "2", "3")
+LARGE = 20 * 1024 * 1024  # more than hypercorn's own bridge takes
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The product's pages, with a few extra addresses that answer in the ways that matter."""
+    desk = make_desk(tmp_path_factory.mktemp("served"), Clock(), FakeBox())
+    pages = create_app(desk)
+    probes = Flask("probes")
+    probes.add_url_rule("/probe/204", "empty", lambda: ("", 204))
+    probes.add_url_rule("/probe/304", "same", lambda: Response(status=304, headers={"ETag": '"x"'}))
+    probes.add_url_rule("/probe/text", "text", lambda: "hello")
+    probes.add_url_rule("/probe/upload", "upload", lambda: hashlib.sha256(request.get_data()).hexdigest(), methods=["POST"])
+
+    def application(environ, start_response):  # type: ignore[no-untyped-def]
+        chosen = probes if environ["PATH_INFO"].startswith("/probe/") else pages
+        return chosen(environ, start_response)
+
+    with served(application, desk) as made:
+        yield made
+    desk.sessions.close()
+    desk.history.close()
+    desk.admin._store.close()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_page(site: Served, version: str) -> None:
+    answer = await fetch(version, site, "GET", "/setup")
+    assert answer.status == 200
+    assert b"Setup code" in answer.body
+    assert answer.headers["alt-svc"] == f'h3=":{site.port}"; ma=3600'
+    assert "server" not in answer.headers
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("status", [204, 304])
+async def test_an_answer_without_a_body(site: Served, version: str, status: int) -> None:
+    answer = await fetch(version, site, "GET", f"/probe/{status}")
+    assert (answer.status, answer.body) == (status, b"")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_head(site: Served, version: str) -> None:
+    answer = await fetch(version, site, "HEAD", "/probe/text")
+    assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "5")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_large_upload(site: Served, version: str) -> None:
+    body = os.urandom(1 << 16) * (LARGE >> 16 if version != "3" else 2 << 20 >> 16)  # QUIC is slow in Python: 2 MiB there
+    answer = await fetch(version, site, "POST", "/probe/upload", body)
+    assert answer.status == 200
+    assert answer.body.decode() == hashlib.sha256(body).hexdigest()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_the_cache_of_a_browser_is_confirmed(site: Served, version: str) -> None:
+    page = await fetch(version, site, "GET", "/setup")
+    style = re.search(rb'href="(/static/vendor/tabler[^"]+)"', page.body)
+    assert style
+    answer = await fetch(version, site, "GET", style.group(1).decode())
+    assert len(answer.body) == int(answer.headers["content-length"]) > 500_000
+    assert "immutable" in answer.headers["cache-control"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_events_need_a_session(site: Served, version: str) -> None:
+    assert (await fetch(version, site, "GET", "/events")).status == 403
+
+
+def test_the_process_starts_from_its_boot_record_and_ends_at_once(tmp_path: Path) -> None:
+    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+        tcp.bind(("127.0.0.1", 0))
+        port = tcp.getsockname()[1]
+        udp.bind(("127.0.0.1", port))
+        (tmp_path / "run").mkdir()
+        boot = Boot(
+            data=str(tmp_path),
+            run=str(tmp_path / "run"),
+            admin_port=port,
+            fds={"admin_tcp": tcp.fileno(), "admin_udp": udp.fileno()},
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-m", "webui"], env=boot.environment(), pass_fds=tuple(boot.fds.values()), stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "QUIC" in line:
+                break
+        waiting = socket.create_connection(("127.0.0.1", port))  # a client that never says anything
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+        rest = process.stderr.read()
+        process.stderr.close()
+        waiting.close()
+    assert "Traceback" not in rest
