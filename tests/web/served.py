@@ -56,6 +56,7 @@ def served(pages: WSGIApplication, desk: Desk) -> Iterator[Served]:
     """Serve until the block ends; the thread has ended then."""
     tcp, udp = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
     tcp.bind(("127.0.0.1", 0))
+    tcp.listen()  # so that nobody is turned away until the server is up
     port = tcp.getsockname()[1]
     udp.bind(("127.0.0.1", port))
     files = certificates.ensure(Path(desk.boot.data))
