@@ -5,6 +5,7 @@ editable install beside extensions that `build_ext --inplace` made.
 """
 
 import os
+import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -28,7 +29,9 @@ LIBRARIES: dict[str, list[str]] = {
 
 mode = os.environ.get("SWITCHROOM_BUILD", "release")
 compile_flags, link_flags, directives = MODES[mode]
-sources = [] if mode == "python" else sorted(Path("media_core").glob("*.pyx"))
+# The benchmarks' load generators are built beside their sources (build_ext --inplace) and never installed.
+folders = ["media_core", "benchmarks"] if "--inplace" in sys.argv else ["media_core"]
+sources = [] if mode == "python" else sorted(source for folder in folders for source in Path(folder).glob("*.pyx"))
 shared = [str(file) for pattern in ("*.pxd", "*.pxi", "*.h") for file in sorted(Path("media_core").glob(pattern))]
 
 setup(
@@ -36,7 +39,7 @@ setup(
     ext_modules=cythonize(
         [
             Extension(
-                f"media_core.{source.stem}",
+                f"{source.parent.name}.{source.stem}",
                 [str(source)],
                 libraries=LIBRARIES.get(source.stem, []),
                 extra_compile_args=[*compile_flags, *WARNINGS],

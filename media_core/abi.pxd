@@ -238,7 +238,7 @@ cdef struct Header:
     uint32_t pid
     uint32_t room2
     Endpoint local              # address the RTP sockets are bound to
-    char datapath[32]
+    char datapath[64]           # its name, and why a better one is not to be had
 
 cdef inline Leg *leg_at(Header *memory, uint32_t index) noexcept nogil:
     return <Leg *>(<uint8_t *>memory + memory.leg_table) + index

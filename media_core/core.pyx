@@ -16,16 +16,17 @@ from libc.string cimport memset, strncpy
 from media_core.abi cimport Endpoint, Header, flow_area, leg_at
 from media_core.atomic cimport RELAXED, RELEASE, store32
 from media_core.datapath_epoll cimport epoll_datapath
+from media_core.datapath_uring cimport uring_datapath
 from media_core.dsp cimport player_run
 from media_core.engine cimport map_memory
-from media_core.relay cimport BATCH, PACKET_ROOM, Worker, worker_run
+from media_core.relay cimport BATCH, PACKET_ROOM, Datapath, Worker, worker_run
 from media_core.ring cimport Ring, ring_init, ring_size
 from media_core.srtp cimport SRTP_AUTO, srtp_engine_create, srtp_engine_destroy
 
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd_write(int fd, unsigned long value)
 
-DATAPATHS = ("epoll",)  # best first
+DATAPATHS = ("io_uring", "epoll")  # best first; all workers have the same one
 
 cdef enum:
     FRAME_BYTES = 1 << 19       # ring from the player to a worker
@@ -80,16 +81,12 @@ cdef class _Core:
         self.memory.pid = os.getpid()
         store32(&self.memory.usable, usable, RELEASE)
 
-    def open(self, int core_wake, int calls_wake, datapath):
-        """Make the workers, each with its datapath. OSError: the one asked for is not to be had."""
+    def make_workers(self, int core_wake, int calls_wake):
         cdef uint32_t number
         cdef Worker *worker
-        cdef int status
         self.workers = <Worker *>calloc(self.memory.workers, sizeof(Worker))
         if self.workers == NULL:
             raise MemoryError
-        if datapath not in ("auto", *DATAPATHS):
-            raise ValueError(f"no datapath {datapath!r}: {', '.join(DATAPATHS)} or auto")
         for number in range(self.memory.workers):
             worker = &self.workers[number]
             worker.memory = self.memory
@@ -106,11 +103,35 @@ cdef class _Core:
             if worker.crypto == NULL or worker.frames == NULL or worker.made == NULL:
                 raise MemoryError
             ring_init(worker.frames, FRAME_BYTES)
-            worker.datapath = epoll_datapath()
-            status = worker.datapath.open(worker)
+
+    def open(self, wanted):
+        """Give the workers the best datapath this kernel has, or the one asked for. OSError: it is not to be had."""
+        if wanted not in ("auto", *DATAPATHS):
+            raise ValueError(f"no datapath {wanted!r}: {', '.join(DATAPATHS)} or auto")
+        names = DATAPATHS if wanted == "auto" else (wanted,)
+        refused = []
+        for name in names:
+            status = self.try_datapath(name)
+            if status == 0:
+                text = f"{name}" + "".join(f" (no {reason})" for reason in refused)
+                memset(self.memory.datapath, 0, sizeof(self.memory.datapath))
+                strncpy(self.memory.datapath, text.encode(), sizeof(self.memory.datapath) - 1)
+                return
+            refused.append(f"{name}: {os.strerror(-status)}")
+        raise OSError(-status, f"datapath {'; '.join(refused)}")
+
+    cdef int try_datapath(self, name):
+        """0, or -errno; then nothing of it is left."""
+        cdef uint32_t number, opened
+        cdef int status
+        for number in range(self.memory.workers):
+            self.workers[number].datapath = uring_datapath() if name == "io_uring" else epoll_datapath()
+            status = self.workers[number].datapath.open(&self.workers[number])
             if status < 0:
-                raise OSError(-status, f"datapath {(<bytes>worker.datapath.name).decode()}: {os.strerror(-status)}")
-        strncpy(self.memory.datapath, self.workers[0].datapath.name, 31)
+                for opened in range(number + 1):
+                    self.workers[opened].datapath.close(&self.workers[opened])
+                return status
+        return 0
 
     def listen(self, int core_wake, int calls_wake, sip, tls):
         """Take the SIP sockets; raises what is wrong with them or with the TLS files."""
@@ -190,7 +211,8 @@ def serve(memory, core_wake, calls_wake, *, sip, tls, rtp, datapath="auto", stop
     """Body of the core process: adopts the memory (also one left behind by a killed core) and runs until `stop` is readable."""
     core = _Core()
     core.adopt(memory, rtp)
-    core.open(core_wake, calls_wake, datapath)
+    core.make_workers(core_wake, calls_wake)
+    core.open(datapath)
     if sip:
         core.listen(core_wake, calls_wake, sip, tls)
     core.start(core_wake)

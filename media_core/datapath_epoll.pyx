@@ -98,7 +98,7 @@ cdef void epoll_send(Worker *worker) noexcept nogil:
     cdef Packet *packet
     for at in range(worker.count):
         packet = &worker.batch[at]
-        if packet.to != NULL and sendto(packet.fd, packet.data, packet.length, MSG_DONTWAIT | MSG_NOSIGNAL,
+        if packet.to != NULL and sendto(worker.sockets[packet.socket], packet.data, packet.length, MSG_DONTWAIT | MSG_NOSIGNAL,
                                         <const sockaddr *>packet.to.address, packet.to.length) < 0:
             leg_at(worker.memory, packet.out).sent.failed += 1
 

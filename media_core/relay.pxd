@@ -28,7 +28,7 @@ cdef struct Packet:
     uint8_t rtcp_socket         # came in on the RTCP socket
     uint8_t verdict
     uint8_t sealed
-    int fd                      # to send on
+    uint32_t socket             # to send on: index into the worker's sockets
     const Endpoint *to          # NULL: not sent
 
 cdef struct Worker

@@ -444,7 +444,7 @@ cdef inline void act(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
         if out.to_rtcp.length == 0:
             return
         packet.to = &out.to_rtcp
-        packet.fd = worker.sockets[2 * packet.out + (0 if same_endpoint(&out.to, out.to_rtcp.address) else 1)]
+        packet.socket = 2 * packet.out + (0 if same_endpoint(&out.to, out.to_rtcp.address) else 1)
         out.sent.rtcp += 1
         return
     if packet.verdict != MADE:
@@ -453,7 +453,7 @@ cdef inline void act(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
         packet.data[1] = (packet.data[1] & 0x80) | leg.payload_map[packet.data[1] & 0x7F]
     out.sent.payload_type = packet.data[1] & 0x7F
     packet.to = &out.to
-    packet.fd = worker.sockets[2 * packet.out]
+    packet.socket = 2 * packet.out
     out.sent.packets += 1
     out.sent.bytes += packet.length
     out.sent.last = worker.now

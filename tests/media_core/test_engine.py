@@ -5,15 +5,28 @@ from __future__ import annotations
 import json
 import math
 import os
+import socket
 import struct
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
-from media_core.dsp import g711
 
-from media_core import CoreStarted, Layout, MediaEngine, OutOfService, PlayEnded, Remote, StaleHandle, create_memory
+from media_core import (
+    CoreStarted,
+    FlowOpened,
+    FlowReceived,
+    Layout,
+    MediaEngine,
+    OutOfService,
+    PlayEnded,
+    Remote,
+    StaleHandle,
+    Transport,
+    create_memory,
+)
+from media_core.dsp import g711
 from tests.media_core.bench import HOST, Bench, Phone, fields, running, settle
 
 
@@ -94,7 +107,7 @@ def test_a_stale_leg_is_refused(bench: Bench) -> None:
 )
 def test_media_is_not_sent_just_anywhere(bench: Bench, address: str, signalling: str) -> None:
     leg = bench.engine.open()
-    with pytest.raises(ValueError, match="media|appear"):
+    with pytest.raises(ValueError, match=r"media|appear"):
         bench.engine.describe(leg.id, Remote(address, 4000, signalling=signalling))
     bench.engine.close(leg.id)
 
@@ -273,3 +286,24 @@ def test_the_core_says_which_datapath_it_is() -> None:
         bench.start()
         assert not [e for e in bench.events if isinstance(e, CoreStarted)]
         assert bench.engine.counters()["generation"] == 2
+
+
+def test_sip_flows_live_beside_the_media() -> None:
+    """A datagram in, one out, and a new core takes the socket over."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sip:
+        sip.bind((HOST, 0))
+        with running(legs=2, sip=[{"fd": sip.fileno(), "transport": "udp"}]) as bench:
+            assert [flow.transport for flow in bench.engine.listeners()] == [Transport.UDP]
+            for _ in range(2):
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
+                    phone.bind((HOST, 0))
+                    message = b"OPTIONS sip:x SIP/2.0\r\nContent-Length: 0\r\n\r\n"
+                    phone.sendto(message, sip.getsockname())
+                    assert bench.wait(FlowOpened).flow.remote == phone.getsockname()
+                    received = bench.wait(FlowReceived)
+                    assert received.data == message
+                    bench.engine.send(received.flow, b"SIP/2.0 200 OK\r\n\r\n")
+                    phone.settimeout(5)
+                    assert phone.recv(100) == b"SIP/2.0 200 OK\r\n\r\n"
+                bench.kill()
+                bench.start()

@@ -1,0 +1,3 @@
+from media_core.relay cimport Datapath
+
+cdef Datapath uring_datapath() noexcept nogil
