@@ -42,6 +42,12 @@ SHORTEST_PASSWORD = 10
 LONGEST_PASSWORD = 256
 LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that look alike
 MOST_LINES = 10
+# Fields that have a use-case of their own: no form, however it was put together, changes them by the way.
+PROTECTED: Mapping[str, frozenset[str]] = {
+    "user": frozenset({"password_hash"}),
+    "line": frozenset({"extension"}),
+    "settings": frozenset({"completed"}),
+}
 TRIES = 5  # of a save, when others save at the same time
 
 
@@ -92,6 +98,8 @@ class Admin:
             if kind == "settings":
                 raise Refused(Problem("", "There is one settings record; change it instead."))
             record = make(kind, {**values, "id": _new_id()})
+            if isinstance(record, User) and record.password_hash:
+                raise Refused(_not_here("password_hash"))
             _demand(check(kind, record, snapshot))
             licensing.check_adding(kind, snapshot, self._limits())
             changes = [Change(kind, record.id, record)]
@@ -121,7 +129,17 @@ class Admin:
 
     def update(self, kind: str, key: str, values: Mapping[str, Any], who: str) -> Record:
         """Change the given fields. The first line's SIP username follows the number while it equals it."""
+        old = self.snapshot.of(kind).get(key)
+        _demand(
+            [
+                _not_here(name)
+                for name in sorted(PROTECTED.get(kind, frozenset()) & set(values))
+                if old is None or values[name] != getattr(old, name)
+            ]
+        )
+        return self._update(kind, key, values, who)
 
+    def _update(self, kind: str, key: str, values: Mapping[str, Any], who: str) -> Record:
         def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
             old = snapshot.settings if kind == "settings" else self._find(snapshot, kind, key)
             record = make(kind, {**old.model_dump(), **values, "id": old.id})
@@ -217,7 +235,7 @@ class Admin:
         record = self._find(self.snapshot, "user", user)
         assert isinstance(record, User)
         _demand(_weak(password, record.username))
-        self.update("user", user, {"password_hash": self._hasher.hash(password)}, who)
+        self._update("user", user, {"password_hash": self._hasher.hash(password)}, who)
 
     def authenticate(self, username: str, password: str) -> User | None:
         """The user whose login this is. Takes as long for unknown names as for known ones."""
@@ -302,6 +320,10 @@ def _new_id() -> str:
     return secrets.token_hex(8)
 
 
+def _not_here(field: str) -> Problem:
+    return Problem(field, f"{field} cannot be set here.")
+
+
 def _demand(problems: Sequence[Problem]) -> None:
     if problems:
         raise Refused(*problems)
@@ -346,7 +368,8 @@ def _weak(password: str, username: str) -> list[Problem]:
 
 
 def _last_administrator(old: User, new: User | None, snapshot: Snapshot) -> list[Problem]:
-    others = any(user.role == "full" and user.id != old.id for user in snapshot.users.values())
+    # one without a password cannot log in, so does not count
+    others = any(user.role == "full" and user.id != old.id and user.password_hash for user in snapshot.users.values())
     if old.role == "full" and (new is None or new.role != "full") and not others:
         return [Problem("role", "This is the only administrator: make somebody else one first.")]
     return []

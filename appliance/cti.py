@@ -213,7 +213,10 @@ class Connection:
     def _close(self) -> None:
         self.closed = True
         for action in self._on_close:
-            action()
+            try:
+                action()
+            except Exception:
+                log.exception("clearing up after a control connection failed")
         self._on_close.clear()
 
 
@@ -346,11 +349,12 @@ class Client:
         self._socket.close()
 
     def ask(self, request: Message) -> Message:
-        """One request, one reply (maybe Failed)."""
+        """One request, one reply (maybe Failed). After Unavailable the client is closed: a late reply must not answer the next."""
         try:
             self._socket.sendall(_frame(self._encoder, request))
             return self._next()
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, msgspec.DecodeError) as error:
+            self.close()
             raise Unavailable(f"No answer ({error or 'connection closed'}).") from None
 
     def _next(self) -> Message:

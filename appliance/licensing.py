@@ -92,16 +92,18 @@ def verify(text: str, public: Ed25519PublicKey, box: str, today: date) -> Limits
         outer = json.loads(text)
         licence, signature = outer["licence"], bytes.fromhex(outer["signature"])
         public.verify(signature, canonical(licence))
-        users, edition = int(licence["users"]), str(licence["edition"])
+        owner, users, edition = str(licence["box"]), int(licence["users"]), str(licence["edition"])
         expires, maintenance = (
             date.fromisoformat(licence[name]) if licence[name] else None for name in ("expires", "maintenance_until")
         )
     except InvalidSignature:
         raise BadLicence("The licence file was changed after it was signed, or is not ours.") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):  # RecursionError: json of a thousand brackets
         raise BadLicence("This is not a licence file.") from None
-    if licence["box"] != box:
-        raise BadLicence(f"This licence belongs to the box {licence['box']}; this box is {box}.")
+    if users < 1:
+        raise BadLicence("This licence is for no users at all.")
+    if owner != box:
+        raise BadLicence(f"This licence belongs to the box {owner}; this box is {box}.")
     expired = expires is not None and today > expires
     refusal = (
         f"The licence expired on {expires}. Everything that is set up goes on working; renew it to add more."

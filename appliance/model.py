@@ -7,6 +7,7 @@ One declaration feeds the database, the forms, the command line and the docs: ea
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
@@ -178,13 +179,10 @@ class Snapshot:
     @cached_property
     def dial_plan(self) -> Mapping[str, str]:
         """Every number in use and what uses it, in words."""
-        plan = {self.settings.echo_number: "the echo test"}
-        for number in countries.emergency_numbers(self.settings.country):
-            plan[number] = "emergency calls"
-        for extension in self.extensions.values():
-            plan[extension.number] = f"extension {extension.number}" + (
-                f" ({extension.name})" if extension.name else ""
-            )
+        plan = {extension.number: _words(extension) for extension in self.extensions.values()}
+        plan[self.settings.echo_number] = "the echo test"
+        # last: whatever else may claim the number, help is what it reaches
+        plan |= dict.fromkeys(countries.emergency_numbers(self.settings.country), "emergency calls")
         return MappingProxyType(plan)
 
     def with_record(self, kind: str, record: Record) -> Snapshot:
@@ -196,6 +194,10 @@ class Snapshot:
     def without(self, kind: str, id: str) -> Snapshot:
         rest = {key: record for key, record in self.of(kind).items() if key != id}
         return Snapshot(self.revision, MappingProxyType({**self.records, kind: MappingProxyType(rest)}))
+
+
+def _words(extension: Extension) -> str:
+    return f"extension {extension.number}" + (f" ({extension.name})" if extension.name else "")
 
 
 def next_number(snapshot: Snapshot) -> str:
@@ -236,6 +238,7 @@ NUMBER = re.compile(r"[0-9]{1,12}")
 SERVICE_NUMBER = re.compile(r"[*#0-9]{1,12}")
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SHORTEST_SIP_PASSWORD = 12
+SIP_PASSWORD = re.compile(r"[!-~]*")  # what every phone's keypad, page and provisioning file can carry
 
 
 def check(kind: str, record: Record, snapshot: Snapshot) -> list[Problem]:
@@ -243,10 +246,18 @@ def check(kind: str, record: Record, snapshot: Snapshot) -> list[Problem]:
     problems = [
         Problem(name, "Control characters are not allowed here.")
         for name, value in record
-        if isinstance(value, str) and any(ord(letter) < 32 or ord(letter) == 127 for letter in value)
+        if isinstance(value, str) and any(_unprintable(letter) for letter in value)
     ]
     rest = snapshot.without(kind, record.id) if record.id else snapshot
     return problems + list(CHECKS[kind](record, rest))
+
+
+def _unprintable(letter: str) -> bool:
+    """Control characters and line ends of any script, lone surrogates, and marks that turn the direction of a whole text."""
+    return (
+        unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
+        or letter in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    )
 
 
 def _check_user(user: User, rest: Snapshot) -> Iterable[Problem]:
@@ -282,25 +293,39 @@ def _check_line(line: Line, rest: Snapshot) -> Iterable[Problem]:
             "sip_username",
             f"The SIP username {line.sip_username} is in use by extension {owner.number if owner else '?'}.",
         )
-    if len(line.sip_password) < SHORTEST_SIP_PASSWORD or line.sip_password in (
-        line.sip_username,
-        line.sip_username * 2,
+    extension = rest.extensions.get(line.extension)
+    names = (line.sip_username, extension.number if isinstance(extension, Extension) else "")
+    if len(line.sip_password) < SHORTEST_SIP_PASSWORD or any(
+        name and not line.sip_password.replace(name, "") for name in names
     ):
         yield Problem(
             "sip_password",
-            f"A SIP password needs at least {SHORTEST_SIP_PASSWORD} characters and must not be the SIP username.",
+            f"A SIP password needs at least {SHORTEST_SIP_PASSWORD} characters and must not be the SIP username "
+            "or the number, not even repeated.",
         )
+    elif not SIP_PASSWORD.fullmatch(line.sip_password):
+        yield Problem("sip_password", "A SIP password has unaccented letters, digits and signs, and no spaces.")
+    elif len(set(line.sip_password)) < 4:
+        yield Problem("sip_password", "Use more than three different characters.")
 
 
 def _check_settings(settings: Settings, rest: Snapshot) -> Iterable[Problem]:
+    emergency = countries.emergency_numbers(settings.country)
     if settings.country and settings.country not in countries.COUNTRIES:
         yield Problem("country", "Choose a country from the list.")
+    for number in emergency:
+        if (taken := rest.extension_by_number.get(number)) is not None:
+            yield Problem(
+                "country", f"{number} is for emergency calls there: give {_words(taken)} another number first."
+            )
     if not re.fullmatch(r"[0-9]{2,6}", settings.first_extension):
         yield Problem("first_extension", "The first extension has 2 to 6 digits, for example 10 or 100.")
     if not re.fullmatch(r"[A-Za-z0-9.-]{1,64}", settings.realm):
         yield Problem("realm", "The SIP realm has letters, digits, dots and dashes.")
     if not SERVICE_NUMBER.fullmatch(settings.echo_number):
         yield Problem("echo_number", "A service number has digits, * and #.")
+    elif settings.echo_number in emergency:
+        yield Problem("echo_number", f"{settings.echo_number} is in use by emergency calls.")
     elif (extension := rest.extension_by_number.get(settings.echo_number)) is not None:
         yield Problem("echo_number", f"{settings.echo_number} is in use by extension {extension.number}.")
 

@@ -6,8 +6,11 @@ Every change is one transaction: records, journal rows and the revision together
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -67,13 +70,34 @@ def sentences() -> Iterator[None]:
         raise StorageFailed(f"The database reports: {text}. Nothing was saved.") from error
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time makes keys and tables in a folder: all of them open it at the same moment of the first start."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise StorageFailed(f"The data directory {folder} cannot be used: {error.strerror}.") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def open_database(path: Path, migrations: Migrations) -> Database:
     """Open (or make, readable by its owner only), check and migrate a database file."""
-    new = not path.exists()
-    connection = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
+    with _alone(path.parent):
+        return _open_database(path, migrations)
+
+
+def _open_database(path: Path, migrations: Migrations) -> Database:
     try:
-        if new:
-            path.chmod(0o600)
+        path.touch(mode=0o600)
+        connection = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
+    except (OSError, sqlite3.Error) as error:
+        raise StorageFailed(f"{path.name} cannot be opened ({error}).") from error
+    try:
         connection.execute("pragma journal_mode=wal")
         connection.execute("pragma synchronous=full")
         connection.execute("pragma foreign_keys=on")
@@ -83,7 +107,9 @@ def open_database(path: Path, migrations: Migrations) -> Database:
         migrations.apply(database)
     except sqlite3.DatabaseError as error:
         connection.close()
-        raise StorageFailed(f"{path.name} cannot be read ({error}). Restore a backup.") from error
+        if getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise StorageFailed(f"{path.name} is damaged and cannot be read ({error}). Restore a backup.") from error
+        raise StorageFailed(f"{path.name} cannot be opened now ({error}).") from error
     except StorageFailed:
         connection.close()
         raise
@@ -94,27 +120,43 @@ class BoxKey:
     """Seals secrets at rest. The key file is made at first use, readable by its owner only."""
 
     def __init__(self, path: Path) -> None:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(AESGCM.generate_key(256))
-                file.flush()
-                os.fsync(file.fileno())
-        self._cipher = AESGCM(path.read_bytes())
+        try:
+            if not path.exists():
+                _make_key(path)
+            key = path.read_bytes()
+        except OSError as error:
+            raise StorageFailed(f"The box key {path} cannot be read or made: {error.strerror}.") from error
+        if len(key) != 32:
+            raise StorageFailed(f"The box key {path} is damaged. Restore keys and database from the same backup.")
+        self._cipher = AESGCM(key)
 
     def seal(self, text: str, context: str) -> str:
         nonce = os.urandom(12)
         return (nonce + self._cipher.encrypt(nonce, text.encode(), context.encode())).hex()
 
     def unseal(self, sealed: str, context: str) -> str:
-        data = bytes.fromhex(sealed)
         try:
+            data = bytes.fromhex(sealed)
             return self._cipher.decrypt(data[:12], data[12:], context.encode()).decode()
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise StorageFailed(
                 "A stored password does not fit the key of this box. Restore keys and database from the same backup."
             ) from None
+
+
+def _make_key(path: Path) -> None:
+    """A power cut leaves no half key behind: the file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(AESGCM.generate_key(256))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):  # another process made it: that one counts
+            os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 config_migrations = Migrations("switchroom-config")
@@ -136,9 +178,13 @@ class Store:
     """The configuration. One object per process; any process may save, each save is checked against the revision it was based on."""
 
     def __init__(self, data: Path) -> None:
-        data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._key = BoxKey(data / "keys/box.key")
-        self._db = open_database(data / "config.db", config_migrations)
+        key, database = data / "keys/box.key", data / "config.db"
+        with _alone(data):
+            if database.exists() and not key.exists():
+                # a new key would open nothing, and what it sealed from now on would be lost with the next restore
+                raise StorageFailed(f"The box key {key} is missing. Restore keys and database from the same backup.")
+            self._key = BoxKey(key)
+        self._db = open_database(database, config_migrations)
 
     def close(self) -> None:
         self._db.conn.close()
@@ -155,7 +201,12 @@ class Store:
         records: dict[str, dict[str, Record]] = {kind: {} for kind in KINDS}
         for kind, key, body in rows:
             if kind in KINDS:
-                records[kind][key] = self._unpack(kind, key, json.loads(body))
+                try:
+                    records[kind][key] = self._unpack(kind, key, json.loads(body))
+                except (ValueError, TypeError, KeyError) as error:  # never the body itself: it holds secrets
+                    raise StorageFailed(
+                        f"The {kind} {key} in config.db is damaged ({type(error).__name__}). Restore a backup."
+                    ) from None
         return Snapshot(revision, MappingProxyType({kind: MappingProxyType(found) for kind, found in records.items()}))
 
     def save(
@@ -181,7 +232,9 @@ class Store:
                 [before or 2**62, limit],
             ).fetchall()
         return [
-            JournalRow(id, revision, at, who, kind, key, json.loads(old) if old else None, json.loads(new) if new else None)
+            JournalRow(
+                id, revision, at, who, kind, key, json.loads(old) if old else None, json.loads(new) if new else None
+            )
             for id, revision, at, who, kind, key, old, new in rows
         ]
 

@@ -77,7 +77,12 @@ def test_every_change_is_a_journal_row_and_no_secret_is_in_it(admin: Admin, tmp_
     assert password == line.sip_password
     renewed = admin.renew_sip_password(line.id, "anna")
     rows = admin.journal()
-    assert [(row.who, row.kind) for row in rows] == [("anna", "line"), ("bert", "line"), ("anna", "line"), ("anna", "extension")]
+    assert [(row.who, row.kind) for row in rows] == [
+        ("anna", "line"),
+        ("bert", "line"),
+        ("anna", "line"),
+        ("anna", "extension"),
+    ]
     assert rows[0].after is not None
     assert rows[0].after["sip_password"] == "(changed)"
     assert rows[1].after == {"event": "SIP password shown"}
@@ -144,7 +149,9 @@ def test_another_process_is_noticed_and_an_old_base_is_a_conflict(admin: Admin, 
 
 def test_bad_input_is_told_at_the_field_and_nothing_is_saved(admin: Admin) -> None:
     with pytest.raises(Refused) as refused:
-        admin.create("extension", {"number": "100", "ring_seconds": "soon", "encrypt": "maybe", "colour": "red"}, "root")
+        admin.create(
+            "extension", {"number": "100", "ring_seconds": "soon", "encrypt": "maybe", "colour": "red"}, "root"
+        )
     assert {problem.field for problem in refused.value.problems} == {"ring_seconds", "encrypt", "colour"}
     with pytest.raises(Refused, match="Control characters"):
         admin.create("extension", {"number": "100", "name": "A\r\nB"}, "root")
@@ -164,3 +171,36 @@ def test_a_damaged_database_says_so(tmp_path: Path) -> None:
     file.write_bytes(data)
     with pytest.raises(StorageFailed, match="Restore a backup"):
         Store(tmp_path)
+
+
+def test_no_form_reaches_what_has_a_use_case_of_its_own(admin: Admin) -> None:
+    user = admin.create("user", {"username": "anna"}, "root")
+    extension, other = (admin.create("extension", {"number": number}, "root") for number in ("100", "101"))
+    (line,) = admin.snapshot.lines_of[extension.id]
+    before = admin.snapshot.revision
+    for kind, key, values in (
+        ("user", user.id, {"password_hash": "x"}),
+        ("settings", "settings", {"completed": True}),
+        ("line", line.id, {"extension": other.id}),
+    ):
+        with pytest.raises(Refused, match="cannot be set here"):
+            admin.update(kind, key, values, "root")
+    with pytest.raises(Refused, match="cannot be set here"):
+        admin.create("user", {"username": "bert", "password_hash": "x"}, "root")
+    assert admin.snapshot.revision == before
+    admin.update("line", line.id, {"extension": extension.id, "label": "desk"}, "root")
+
+
+def test_the_last_administrator_who_can_log_in_stays(admin: Admin) -> None:
+    anna = admin.complete_setup(
+        username="anna", full_name="Anna", password="correct horse", first_extension="100", country="DE"
+    )
+    bert = admin.create("user", {"username": "bert", "role": "full"}, "anna")
+    for refused in (
+        lambda: admin.delete("user", anna.id, "bert"),
+        lambda: admin.update("user", anna.id, {"role": "read-only"}, "bert"),
+    ):
+        with pytest.raises(Refused, match="only administrator"):
+            refused()
+    admin.set_password(bert.id, "battery staple", "anna")
+    admin.delete("user", anna.id, "bert")

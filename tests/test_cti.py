@@ -86,3 +86,21 @@ async def test_closing_is_told_to_the_handler(tmp_path: Path) -> None:
     await cti.ask(str(tmp_path / "x.sock"), cti.SelftestBegin())
     await closed.wait()
     await server.close()
+
+
+async def test_a_late_reply_never_answers_the_next_question(tmp_path: Path) -> None:
+    release = asyncio.Event()
+
+    async def slow(message: cti.Message, connection: cti.Connection) -> cti.Message:
+        await release.wait()
+        return cti.Ok()
+
+    server = cti.Server(str(tmp_path / "x.sock"), slow)
+    await server.start()
+    client = await asyncio.to_thread(cti.Client, str(tmp_path / "x.sock"), 0.05)
+    with pytest.raises(cti.Unavailable):
+        await asyncio.to_thread(client.ask, cti.GetCalls())
+    release.set()
+    with pytest.raises(cti.Unavailable):
+        await asyncio.to_thread(client.ask, cti.GetCounters())
+    await server.close()

@@ -12,7 +12,9 @@ TODAY = date(2026, 6, 1)
 
 
 def licence(**values: object) -> str:
-    return issue(KEY, **{"box": "B1", "users": 20, "edition": "office", "expires": None, "maintenance_until": None, **values})  # type: ignore[arg-type]
+    return issue(
+        KEY, **{"box": "B1", "users": 20, "edition": "office", "expires": None, "maintenance_until": None, **values}
+    )  # type: ignore[arg-type]
 
 
 def test_a_good_one_gives_three_extensions_a_user() -> None:
@@ -34,3 +36,9 @@ def test_an_expired_one_keeps_working_and_refuses_adding() -> None:
     limits = verify(licence(expires=date(2026, 5, 31)), KEY.public_key(), "B1", TODAY)
     assert limits.users == 20
     assert "expired" in limits.adding_refused
+
+
+@pytest.mark.parametrize("text", ["[" * 10_000, licence(users=0), licence(users=-3)])
+def test_hostile_files_are_refused_in_words(text: str) -> None:
+    with pytest.raises(BadLicence, match="licence"):
+        verify(text, KEY.public_key(), "B1", TODAY)

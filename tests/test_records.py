@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance import records as module
 from appliance.records import CallRecords
 
 RECORD = {
@@ -42,3 +43,12 @@ def test_registrations_are_replaced_and_removed(records: CallRecords) -> None:
     assert [row["flow"] for row in records.registrations()] == [2, 3]
     records.remove_registration("l1", "sip:a")
     assert [row["line"] for row in records.registrations()] == ["l2"]
+
+
+def test_the_oldest_calls_go_when_there_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TRIM_EVERY", 1)
+    records = CallRecords(tmp_path, most=3)
+    for number in (4, 1, 5, 2, 3):
+        records.write({**RECORD, "id": f"c{number}", "started": float(number)})
+    assert [row.id for row in records.search()] == ["c5", "c4", "c3"]
+    records.close()

@@ -1,0 +1,202 @@
+"""config.db: what is saved is read back, all or nothing, by every process, and secrets stay sealed."""
+
+import multiprocessing
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from appliance.model import KINDS, Extension, Line, Record, User
+from appliance.records import CallRecords
+from appliance.store import HIDDEN, BoxKey, Change, Conflict, StorageFailed, Store
+
+SECRET = "hT7wq2-MnB4x-secret"
+LINE = Line(id="l", extension="e", sip_username="100", sip_password=SECRET)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path)
+    yield store
+    store.close()
+
+
+def put(store: Store, *records: Record) -> int:
+    changes = [Change(type(record).__name__.lower(), record.id, record) for record in records]
+    return store.save(changes, "anna", 1000.0, store.revision())
+
+
+def test_empty_is_revision_0(store: Store) -> None:
+    assert store.revision() == 0
+    assert store.load().revision == 0
+    assert store.journal() == []
+
+
+def test_several_records_are_one_revision(store: Store) -> None:
+    assert put(store, Extension(id="e", number="100"), LINE) == 1
+    assert store.load().lines_of["e"] == (LINE,)
+    assert [row.revision for row in store.journal()] == [1, 1]
+
+
+def test_a_failing_change_leaves_nothing_behind(store: Store) -> None:
+    unknown = Change("trunk", "t", LINE)
+    with pytest.raises(KeyError):
+        store.save([Change("line", "l", LINE), unknown], "anna", 1.0, 0)
+    assert store.revision() == 0
+    assert store.load().lines == {}
+    assert store.journal() == []
+
+
+def test_an_old_base_is_a_conflict_and_changes_nothing(store: Store, tmp_path: Path) -> None:
+    other = Store(tmp_path)
+    put(other, LINE)
+    with pytest.raises(Conflict):
+        store.save([Change("line", "l", None)], "bert", 2.0, 0)
+    assert store.load().lines == {"l": LINE}
+    assert store.revision() == 1
+    other.close()
+
+
+def test_no_secret_is_on_the_disk(store: Store, tmp_path: Path) -> None:
+    put(store, LINE, User(id="u", username="anna", password_hash="$argon2id$hash"))
+    put(store, LINE.model_copy(update={"sip_password": SECRET + "2"}))
+    for file in tmp_path.rglob("*"):
+        if file.is_file():
+            assert SECRET.encode() not in file.read_bytes(), file
+            assert b"$argon2id$hash" not in file.read_bytes(), file
+            assert file.stat().st_mode & 0o077 == 0, file
+    newest, *_, first = store.journal()
+    assert newest.before is not None
+    assert newest.after is not None
+    assert (newest.before["sip_password"], newest.after["sip_password"]) == (HIDDEN, "(changed)")
+    assert first.after is not None
+    assert first.after["sip_password"] == HIDDEN
+
+
+def test_a_sealed_secret_cannot_be_moved_to_another_record(tmp_path: Path) -> None:
+    key = BoxKey(tmp_path / "keys/box.key")
+    sealed = key.seal(SECRET, "line/l/sip_password")
+    assert key.unseal(sealed, "line/l/sip_password") == SECRET
+    assert key.seal(SECRET, "line/l/sip_password") != sealed
+    for broken in (sealed[:-2] + "00", sealed[:10], "", "no hex"):
+        with pytest.raises(StorageFailed):
+            key.unseal(broken, "line/l/sip_password")
+    with pytest.raises(StorageFailed):
+        key.unseal(sealed, "line/m/sip_password")
+
+
+def spoil_body(data: Path) -> None:
+    with sqlite3.connect(data / "config.db") as database:
+        database.execute("update record set body = '{'")
+    database.close()
+
+
+SPOILS: dict[str, Callable[[Path], Any]] = {
+    "record": spoil_body,
+    "key shortened": lambda data: (data / "keys/box.key").write_bytes(b"short"),
+    "key exchanged": lambda data: (data / "keys/box.key").write_bytes(b"x" * 32),
+    "key missing": lambda data: (data / "keys/box.key").unlink(),
+    "database": lambda data: (data / "config.db").write_bytes(b"no database at all" * 100),
+}
+
+
+@pytest.mark.parametrize("name", SPOILS)
+def test_damage_is_named_without_the_secret(name: str, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    put(store, LINE)
+    store.close()
+    SPOILS[name](tmp_path)
+    with pytest.raises(StorageFailed, match="Restore") as failed:
+        Store(tmp_path).load()
+    assert SECRET not in str(failed.value)
+    assert (tmp_path / "keys/box.key").exists() == (name != "key missing")  # no new key hides the loss
+
+
+def test_a_place_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageFailed, match="cannot be used"):
+        Store(tmp_path / "file/data")
+
+
+def open_both(data: Path, ready: Any, answers: Any) -> None:
+    ready.wait()
+    try:
+        Store(data).close()
+        CallRecords(data).close()
+        answers.put("")
+    except BaseException as error:
+        answers.put(repr(error))
+        raise
+
+
+def test_all_processes_may_make_the_first_start_at_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, answers = context.Barrier(4), context.Queue()
+    processes = [context.Process(target=open_both, args=(tmp_path, ready, answers)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    assert [answers.get(timeout=30) for _ in processes] == [""] * 4
+    for process in processes:
+        process.join()
+
+
+TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20).map(str.strip)
+RECORDS = st.one_of(
+    st.builds(User, id=st.sampled_from("abc"), username=TEXT, full_name=TEXT, password_hash=TEXT),
+    st.builds(
+        Extension,
+        id=st.sampled_from("abc"),
+        number=st.from_regex(r"[0-9]{1,12}", fullmatch=True),
+        name=TEXT,
+        ring_seconds=st.integers(5, 600),
+    ),
+    st.builds(Line, id=st.sampled_from("abc"), extension=TEXT, sip_username=TEXT, sip_password=TEXT, label=TEXT),
+)
+CHANGES = st.lists(
+    st.one_of(
+        RECORDS.map(lambda record: Change(type(record).__name__.lower(), record.id, record)),
+        st.builds(Change, st.sampled_from(["user", "extension", "line"]), st.sampled_from("abc"), st.none()),
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(saves=st.lists(CHANGES, max_size=5))
+def test_what_is_saved_is_read_back_and_the_journal_tells_it(
+    saves: list[list[Change]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    data = tmp_path_factory.mktemp("data")
+    store = Store(data)
+    expected: dict[tuple[str, str], Record] = {}
+    for changes in saves:
+        store.save(changes, "anna", 1.0, store.revision())
+        for kind, key, record in changes:
+            if record is None:
+                expected.pop((kind, key), None)
+            else:
+                expected[kind, key] = record
+    rows = list(reversed(store.journal(limit=1000)))
+    store.close()
+
+    again = Store(data)
+    snapshot = again.load()
+    again.close()
+    assert snapshot.revision == len(saves)
+    assert {(kind, key): record for kind in KINDS for key, record in snapshot.of(kind).items()} == expected
+
+    replayed: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        if row.after is None:
+            replayed.pop((row.kind, row.key), None)
+        else:
+            replayed[row.kind, row.key] = dict(row.after)
+    for (kind, key), record in expected.items():
+        told = replayed.pop((kind, key))
+        for name, value in record.model_dump(exclude={"id"}).items():
+            assert name in KINDS[kind].secret_fields or told[name] == value
+    assert replayed == {}
