@@ -378,8 +378,12 @@ cdef inline bint commit(Worker *worker, Packet *packet, Leg *leg) noexcept nogil
             leg.to_rtcp = leg.source_rtcp
             leg.rtcp_locked = 1
         return True
-    if packet.verdict == LEARN and not learned(packet, leg):
-        return False
+    if not same_endpoint(&leg.source, packet.source):  # the latch may have moved since check(), within this very batch
+        if leg.locked == LATCH_LOCKED:
+            leg.dropped_source += 1
+            return False
+        if not learned(packet, leg):
+            return False
     lock(leg, packet.source)
     if not count_received(leg, packet, worker.now):
         return False
