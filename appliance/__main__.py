@@ -168,19 +168,11 @@ def user_list(data: Path, as_json: bool) -> None:
 @click.option("--password", is_flag=True, help="Ask for a password (or read it from standard input).")
 def user_add(data: Path, username: str, full_name: str, role: str, password: bool) -> None:
     """Add a user."""
-    from appliance.model import Refused
-
     word = ""
     if password:
         word = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     with _admin(data) as admin:
-        made = admin.create("user", {"username": username, "full_name": full_name, "role": role}, _who())
-        if password:
-            try:
-                admin.set_password(made.id, word, _who())
-            except Refused:
-                admin.delete("user", made.id, _who())
-                raise
+        admin.create("user", {"username": username, "full_name": full_name, "role": role}, _who(), password=word)
     click.echo(f"User {username} was added.")
 
 

@@ -91,8 +91,9 @@ class Admin:
                 self._snapshot = self._store.load()
             return self._snapshot
 
-    def create(self, kind: str, values: Mapping[str, Any], who: str) -> Record:
-        """Save a new record; an extension gets its first line with it. Refused tells what is wrong, field by field."""
+    def create(self, kind: str, values: Mapping[str, Any], who: str, *, password: str = "") -> Record:
+        """Save a new record; an extension gets its first line with it, a user may get a password. Refused tells what is
+        wrong, field by field."""
 
         def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
             if kind == "settings":
@@ -100,7 +101,10 @@ class Admin:
             record = make(kind, {**values, "id": _new_id()})
             if isinstance(record, User) and record.password_hash:
                 raise Refused(_not_here("password_hash"))
-            _demand(check(kind, record, snapshot))
+            weak = _weak(password, record.username) if isinstance(record, User) and password else []
+            _demand([*check(kind, record, snapshot), *weak])
+            if isinstance(record, User) and password:
+                record = record.model_copy(update={"password_hash": self._hasher.hash(password)})
             licensing.check_adding(kind, snapshot, self._limits())
             changes = [Change(kind, record.id, record)]
             if isinstance(record, Extension):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.store import Store
 from tests.e2e.running import System, wait_until
 
 
@@ -129,6 +130,7 @@ def test_extension_from_the_command_line(system: System) -> None:
 
 def test_a_user_with_a_password_or_none_at_all(tmp_path: Path) -> None:
     own = System(tmp_path / "var")
+    Store(own.data).close()
     arguments = ("user", "add", "anna", "--role", "full", "--password", "--data", str(own.data))
     assert "at least 10" in own.run(*arguments, typed="short\n").stderr
     assert json.loads(own.run("user", "list", "--json", "--data", str(own.data)).stdout) == []

@@ -41,17 +41,9 @@ def create() -> ResponseReturnValue:
     try:
         if values.get("role", "none") != "none" and not password:
             raise Refused(Problem("password", "Someone who may log in to this page needs a password."))
-        user = desk().admin.create("user", values, person().username)
+        user = desk().admin.create("user", values, person().username, password=password)
     except Refused as refused:
         return _form(None, values, refused), 422
-    if password:
-        try:
-            desk().admin.set_password(user.id, password, person().username)
-        except Refused as refused:
-            desk().admin.delete("user", user.id, person().username)
-            return _form(
-                None, values, Refused(*(Problem("password", problem.message) for problem in refused.problems))
-            ), 422
     flash(f"{values.get('full_name') or values.get('username')} is added.")
     return redirect(url_for("users.edit", key=user.id), 303)
 
