@@ -321,20 +321,8 @@ def licence_issue(key: Path, box: str, users: int, edition: str, expires: Any, m
 def _status_lines(report: cti.Status) -> Iterator[str]:
     yield f"Switchroom {report.version} · {'healthy' if report.healthy else 'NOT HEALTHY'} · up {_span(time.time() - report.started)}"
     yield ""
-    rows = [("PROCESS", "PID", "STATE", "UP", "RESTARTS", "MEMORY", "FILES")]
-    for p in report.processes:
-        rows.append(
-            (
-                p.name,
-                str(p.pid or "–"),
-                p.state,
-                _span(p.uptime),
-                str(p.restarts),
-                f"{p.memory / (1 << 20):.1f} MB",
-                str(p.files),
-            )
-        )
-    yield from _aligned(rows)
+    heading = ("PROCESS", "PID", "STATE", "UP", "RESTARTS", "MEMORY", "FILES")
+    yield from _aligned([heading, *(_process_row(process) for process in report.processes)])
     yield ""
     yield from _aligned([(name.replace("_", " "), str(value)) for name, value in sorted(report.counters.items())])
     yield ""
@@ -343,6 +331,11 @@ def _status_lines(report: cti.Status) -> Iterator[str]:
         yield ""
     for alarm in report.alarms:
         yield f"{alarm.severity.upper()}: {alarm.message} {alarm.repair}"
+
+
+def _process_row(p: cti.ProcessView) -> tuple[str, ...]:
+    memory = f"{p.memory / (1 << 20):.1f} MB"
+    return p.name, str(p.pid or "–"), p.state, _span(p.uptime), str(p.restarts), memory, str(p.files)
 
 
 def _aligned(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:

@@ -62,7 +62,7 @@ def _dying(facts: Facts, now: float) -> Findings:
 
 
 def _failed(facts: Facts, now: float) -> Findings:
-    return ((part, f"The part {part} could not be started: {why}") for part, why in facts.failed_parts.items())
+    return ((part, f"The part {part} could not be started ({why}).") for part, why in facts.failed_parts.items())
 
 
 def _disk(facts: Facts, now: float) -> Findings:

@@ -1,0 +1,147 @@
+"""Who may import whom. Imports point down only; a row says what a package may import and why. A package without a row fails."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("media_core", "appliance", "webui", "benchmarks")
+
+
+@dataclass(frozen=True)
+class Row:
+    """`ours`: modules or packages of ours, beside the package itself. `others`: distributions beside the standard library."""
+
+    ours: frozenset[str]
+    others: frozenset[str]
+    reason: str
+
+
+def row(ours: str, others: str, reason: str) -> Row:
+    return Row(frozenset(ours.split()), frozenset(others.split()), reason)
+
+
+# The longest name that fits a module is its row.
+LAYERS = {
+    # 0
+    "media_core": row("", "pylibsrtp", "moves packets, knows no telephone"),
+    # 1: pure
+    "appliance.sip": row("media_core.sip_scan", "", "sans-IO SIP: bytes and time in, bytes and events out"),
+    "appliance.countries": row("", "", "facts of countries"),
+    "appliance.model": row("appliance.countries", "pydantic annotated_types", "records and snapshot: no clock, no database"),
+    "appliance.version": row("", "", "one number"),
+    # 2
+    "appliance.boot": row("", "msgspec", "what a process is told at its start"),
+    "appliance.cti": row("", "msgspec", "the control socket"),
+    "appliance.alarms": row("appliance.cti", "", "pure checks over facts; an alarm is a message of the control socket"),
+    "appliance.transport": row("appliance.sip media_core", "", "the driver between flows, clock and stack"),
+    "appliance.certificates": row("", "cryptography", "keys and certificates"),
+    "appliance.store": row("appliance.model", "sqlite_utils cryptography", "the only one that writes the configuration"),
+    "appliance.records": row("appliance.store", "sqlite_utils msgspec", "call records and registrations"),
+    "appliance.licensing": row("appliance.model", "cryptography", "pure: file, box and date in, limits out"),
+    "appliance.listeners": row("", "", "binds sockets"),
+    "appliance.process": row("", "", "keeps one process alive"),
+    "appliance.health": row("", "", "sees a process from outside"),
+    "appliance.logfile": row("", "", "where the log goes"),
+    # 3
+    "appliance.callcontrol": row(
+        "appliance.sip appliance.model appliance.cti appliance.records media_core", "", "calls over the stack and the media engine"
+    ),
+    # 4
+    "appliance.services": row("appliance.callcontrol.api appliance.model", "", "one file per service; sees call control by its api only"),
+    "appliance.admin": row("appliance.model appliance.store appliance.licensing", "argon2", "the only use-cases that change anything"),
+    "appliance.entitlement": row(
+        "appliance.admin appliance.cti appliance.licensing appliance.store", "cryptography", "opens the use-cases with the licence of the box"
+    ),
+    # 5: what builds and connects
+    "appliance.calls": row("appliance media_core", "uvloop msgspec", "composition root of the process calls"),
+    "appliance.selftest": row("appliance.sip appliance.cti appliance.boot media_core", "cryptography pylibsrtp msgspec", "a phone: uses the box from outside"),
+    "appliance.resources": row("appliance media_core", "", "makes what outlives the processes"),
+    "appliance.supervisor": row("appliance media_core", "", "composition root of the whole"),
+    "appliance.__main__": row("appliance", "click msgspec cryptography", "command line"),
+    "appliance": row("", "", "the package itself holds nothing"),
+    "webui": row(
+        "appliance.admin appliance.model appliance.cti appliance.boot appliance.store appliance.licensing appliance.countries "
+        "appliance.records appliance.certificates appliance.entitlement",
+        "flask flask_wtf werkzeug jinja2 markupsafe hypercorn a2wsgi uvloop annotated_types cryptography segno msgspec",
+        "pages over the use-cases, the control socket and the call records; no telephone inside",
+    ),
+    "benchmarks": row("media_core appliance", "pylibsrtp", "measures everything"),
+}
+CIMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+c?import|c?import[ \t]+([\w.]+))", re.MULTILINE)
+CYTHON = frozenset({"libc", "posix", "cpython", "cython"})
+
+
+def sources() -> list[Path]:
+    return sorted(file for package in PACKAGES for kind in ("*.py", "*.pyx", "*.pxd", "*.pyi") for file in (ROOT / package).rglob(kind))
+
+
+def module_of(file: Path) -> str:
+    parts = list(file.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(file: Path) -> Iterator[str]:
+    """Full names; `from x import y` gives x.y, for y may be a module."""
+    text = file.read_text()
+    if file.suffix in (".pyx", ".pxd"):
+        yield from (first or second for first, second in CIMPORT.findall(text))
+        return
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file.name}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def row_of(module: str) -> str:
+    fitting = [name for name in LAYERS if within(module, name) and (name != "appliance" or module == "appliance")]
+    assert fitting, f"{module} has no row in LAYERS"
+    return max(fitting, key=len)
+
+
+def allowed(name: str, home: str) -> bool:
+    top = name.partition(".")[0]
+    if top in sys.stdlib_module_names or top in CYTHON:
+        return True
+    if top in PACKAGES:
+        return within(name, home) or any(within(name, package) for package in LAYERS[home].ours)
+    return top in LAYERS[home].others
+
+
+@pytest.mark.parametrize("file", sources(), ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_point_down(file: Path) -> None:
+    home = row_of(module_of(file))
+    forbidden = sorted({name for name in imports_of(file) if not allowed(name, home)})
+    assert not forbidden, f"{home} ({LAYERS[home].reason}) may not import {forbidden}"
+
+
+def test_no_service_imports_another() -> None:
+    for file in (ROOT / "appliance/services").glob("*.py"):
+        if file.name != "__init__.py":
+            assert not [name for name in imports_of(file) if within(name, "appliance.services")]
+
+
+def test_every_row_is_used() -> None:
+    used = {row_of(module_of(file)) for file in sources()}
+    assert set(LAYERS) - used == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "home"),
+    [("appliance.callcontrol.call", "appliance.sip"), ("appliance.model", "media_core"), ("flask", "appliance.admin"), ("appliance.supervisor", "webui")],
+)
+def test_the_check_finds_what_is_forbidden(name: str, home: str) -> None:
+    assert not allowed(name, home)

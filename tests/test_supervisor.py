@@ -1,0 +1,266 @@
+"""The supervisor's parts: back-off, alarms, sockets with their holders, what outlives the processes, the life of one process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance import entitlement, health, licensing, listeners
+from appliance.alarms import CHECKS, Alarms, Facts, ProcessFacts
+from appliance.boot import VARIABLE, Boot
+from appliance.process import DELAYS, STEADY, Backoff, Process
+from appliance.resources import CannotStart, Options, _runs, acquire
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+# ---- back-off --------------------------------------------------------------------------------------------------------
+
+
+def test_delay_grows_and_starts_anew_after_steady_running() -> None:
+    backoff = Backoff()
+    assert [backoff.died(0.0) for _ in range(8)] == [*DELAYS, DELAYS[-1], DELAYS[-1]]
+    assert backoff.died(STEADY) == DELAYS[0]
+    assert backoff.died(STEADY - 1) == DELAYS[1]
+
+
+# ---- alarms ----------------------------------------------------------------------------------------------------------
+
+WRONG = {
+    "process-down": Facts(processes={"web": ProcessFacts("backing off", 0)}),
+    "process-died": Facts(processes={"web": ProcessFacts("running", 2)}),
+    "part-failed": Facts(failed_parts={"certificate": "no"}),
+    "disk-full": Facts(disk_free=1 << 20),
+    "certificate-ends": Facts(certificate_ends=1000.0 + 3 * 86400),
+    "rtp-ports-few": Facts(rtp_pairs=10, rtp_wanted=20, rtp_limited_by="the weather"),
+    "rtp-ports-none": Facts(rtp_pairs=0, rtp_wanted=20, rtp_limited_by="the weather"),
+    "events-lost": Facts(events_lost=1),
+}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
+def test_alarm_begins_once_lasts_and_ends(check: Any) -> None:
+    alarms = Alarms()
+    begun, ended = alarms.update(WRONG[check.id], 1000.0)
+    assert [alarm.id.split()[0] for alarm in begun] == [check.id]
+    assert not ended
+    assert begun[0].message.endswith(".")
+    assert begun[0].repair
+    assert alarms.update(WRONG[check.id], 1010.0) == ([], [])
+    assert alarms.standing[0].since == 1000.0
+    begun, ended = alarms.update(Facts(), 1020.0)
+    assert (len(begun), len(ended), alarms.standing) == (0, 1, [])
+
+
+def test_errors_stand_before_warnings() -> None:
+    alarms = Alarms()
+    alarms.update(WRONG["events-lost"], 1.0)
+    alarms.update(Facts(events_lost=1, disk_free=0), 2.0)
+    assert [alarm.id for alarm in alarms.standing] == ["disk-full", "events-lost"]
+
+
+# ---- sockets ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", ["UDP", "TCP"])
+def test_taken_port_names_protocol_and_holder(protocol: str) -> None:
+    with listeners.bind("127.0.0.1", 0, protocol, "--port") as holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(listeners.PortTaken) as caught:
+            listeners.bind("127.0.0.1", port, protocol, "--port")
+    assert f"{port}/{protocol}" in str(caught.value)
+    assert f"(pid {os.getpid()})" in str(caught.value)
+    assert "--port" in str(caught.value)
+
+
+def test_rtp_pairs_are_even_spread_and_pass_over_taken_ports() -> None:
+    base = 2 * (free_port() // 4)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
+        holder.bind(("127.0.0.1", base + 1))
+        rtp = listeners.bind_rtp("127.0.0.1", base, base + 79, 10)
+    ports = [bound.getsockname()[1] for bound in rtp.sockets]
+    for bound in rtp.sockets:
+        bound.close()
+    assert rtp.pairs == 10
+    assert not rtp.limited_by
+    assert all(port % 2 == 0 for port in ports[::2])
+    assert [port + 1 for port in ports[::2]] == ports[1::2]
+    assert base not in ports
+    assert max(ports) - min(ports) > 50
+
+
+def test_full_range_is_said() -> None:
+    with listeners.bind("127.0.0.1", 0, "UDP", "") as holder:
+        port = holder.getsockname()[1] // 2 * 2
+        rtp = listeners.bind_rtp("127.0.0.1", port, port + 1, 5)
+    assert rtp.sockets == []
+    assert rtp.wanted == 1
+    assert str(port) in rtp.limited_by
+
+
+def test_runs_of_descriptors() -> None:
+    assert _runs([3, 4, 5, 9, 11, 12]) == [[3, 3], [9, 1], [11, 2]]
+
+
+# ---- what outlives the processes -------------------------------------------------------------------------------------
+
+
+def options(data: Path, **changes: Any) -> Options:
+    first = free_port() // 2 * 2
+    ports = {"sip_port": free_port(), "sips_port": free_port(), "admin_port": free_port()}
+    return Options(data=data, legs=4, rtp_first=first, rtp_last=min(65535, first + 100), **{**ports, **changes})
+
+
+def test_everything_is_made_and_undone(tmp_path: Path) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    chosen = options(tmp_path / "var")
+    with acquire(chosen) as resources:
+        assert resources.failed == {}
+        environment, fds = resources.core()
+        record = json.loads(environment["SWITCHROOM_CORE"])
+        assert {socket["transport"] for socket in record["sip"]} == {"udp", "tcp", "tls"}
+        assert sum(count for _, count in record["rtp"]) == 8
+        assert len(set(fds)) == len(fds) == 4 + 3 + 8
+        environment, fds = resources.boot(("memory", "core_wake", "calls_wake", "journal"))
+        boot = Boot(**json.loads(environment[VARIABLE]))
+        assert sorted(boot.fds.values()) == sorted(fds)
+        assert boot.sip_port == chosen.sip_port
+        assert "SWITCHROOM_CORE" not in environment
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_second_start_on_the_same_data_is_refused_with_the_pid(tmp_path: Path) -> None:
+    with acquire(options(tmp_path / "var")), pytest.raises(CannotStart, match=f"pid {os.getpid()}"), acquire(options(tmp_path / "var")):
+        pass
+
+
+def test_taken_port_leaves_nothing_behind(tmp_path: Path) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    with listeners.bind("127.0.0.1", 0, "TCP", "") as holder:
+        chosen = options(tmp_path / "var", admin_port=holder.getsockname()[1])
+        with pytest.raises(CannotStart, match="--admin-port"), acquire(chosen):
+            pass
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_failing_part_does_not_stop_the_others(tmp_path: Path) -> None:
+    (tmp_path / "var/keys").mkdir(parents=True)
+    (tmp_path / "var/keys/authority.pem").write_text("nonsense")
+    (tmp_path / "var/keys/authority.key").write_text("nonsense")
+    with acquire(options(tmp_path / "var")) as resources:
+        assert list(resources.failed) == ["certificate"]
+        assert resources.memory is not None
+        assert {socket["transport"] for socket in json.loads(resources.core()[0]["SWITCHROOM_CORE"])["sip"]} == {"udp", "tcp"}
+
+
+def test_path_too_long_for_a_socket(tmp_path: Path) -> None:
+    with pytest.raises(CannotStart, match="too long"), acquire(options(tmp_path / ("x" * 100))):
+        pass
+
+
+# ---- one process -----------------------------------------------------------------------------------------------------
+
+
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Process:
+    """A process that runs `text`."""
+    file = tmp_path / "subject.py"
+    file.write_text(text)
+    process = Process("subject", "subject", dict(os.environ), (), lambda: None)
+    process._command = [process._command[0], str(file)]
+    return process
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_process_is_started_again_and_its_last_words_are_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    process = module(tmp_path, monkeypatch, "import time\nprint('here I am')\ntime.sleep(60)")
+    process.start()
+    await until(lambda: "here I am" in caplog.text)
+    first = process.pid
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: process.pid not in (0, first) and caplog.text.count("here I am") == 2)
+    assert process.restarts == len(process.deaths) == 1
+    assert "killed by SIGKILL" in caplog.text
+    process.ready()
+    assert process.state == "running"
+    process.stop()
+    await process.ended()
+    assert process.state == "stopped"
+    assert process.restarts == 1
+
+
+async def test_restart_that_was_asked_for_is_no_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = module(tmp_path, monkeypatch, "import time\ntime.sleep(60)")
+    process.start()
+    await until(lambda: process.pid)
+    first = process.pid
+    process.restart()
+    await until(lambda: process.pid not in (0, first))
+    assert (process.restarts, process.deaths) == (1, [])
+    process.stop()
+    await process.ended()
+
+
+async def test_stop_cuts_a_back_off_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = module(tmp_path, monkeypatch, "raise SystemExit(3)")
+    process._backoff._row = len(DELAYS) - 1
+    process.start()
+    await until(lambda: process.state == "backing off")
+    process.stop()
+    await asyncio.wait_for(process.ended(), 1)
+
+
+def test_memory_and_files_of_a_process() -> None:
+    assert health.memory_of(os.getpid()) > 1 << 20
+    assert health.files_of(os.getpid()) >= 3
+    assert (health.memory_of(0), health.files_of(0)) == (0, 0)
+
+
+def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "4000000")
+        health.notify_systemd("READY=1")
+        assert systemd.recv(100) == b"READY=1"
+    assert health.watchdog_interval() == 2.0
+
+
+# ---- the licence of this box -----------------------------------------------------------------------------------------
+
+
+def test_licence_of_this_box_counts_and_a_foreign_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    private = Ed25519PrivateKey.generate()
+    maker = tmp_path / "maker.pem"
+    maker.write_bytes(private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+    monkeypatch.setattr(entitlement, "MAKER_KEY", maker)
+    box = entitlement.box_id(tmp_path)
+    assert entitlement.box_id(tmp_path) == box
+    assert entitlement.read_limits(tmp_path) == licensing.Limits()
+    for name, users in ((box, 20), ("AAAA-BBBB", licensing.FREE_USERS)):
+        text = licensing.issue(private, box=name, users=20, edition="office", expires=None, maintenance_until=None)
+        entitlement.licence_file(tmp_path).write_text(text)
+        assert entitlement.read_limits(tmp_path).users == users
+    assert "AAAA-BBBB" in entitlement.read_limits(tmp_path).note
