@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from flask import Flask
+from markupsafe import Markup
 
 
 def clock(seconds: float) -> str:
@@ -52,6 +53,13 @@ def initials(name: str) -> str:
     return "".join(word[0] for word in (words[:1] + words[-1:] if len(words) > 1 else words)).upper() or "?"
 
 
+def breakable(text: object) -> Markup:
+    """A fingerprint or address that may be broken after each colon."""
+    return Markup(":<wbr>").join(str(text).split(":"))
+
+
 def install(app: Flask) -> None:
-    app.jinja_env.filters.update(clock=clock, span=span, size=size, iso=iso, plain_time=plain_time, initials=initials)
+    app.jinja_env.filters.update(
+        breakable=breakable, clock=clock, span=span, size=size, iso=iso, plain_time=plain_time, initials=initials
+    )
     app.jinja_env.globals.update(count=count)

@@ -35,7 +35,9 @@ def new_desk(tmp_path: Path, clock: Clock, box: FakeBox) -> Iterator[Desk]:
 def desk(new_desk: Desk) -> Desk:
     """A box with the administrator anna (full), ben (read-only) and carl (none)."""
     admin = new_desk.admin
-    admin.complete_setup(username="anna", full_name="Anna Berger", password=PASSWORD, first_extension="100", country="DE")
+    admin.complete_setup(
+        username="anna", full_name="Anna Berger", password=PASSWORD, first_extension="100", country="DE"
+    )
     for username, name, role in (("ben", "Ben Carter", "read-only"), ("carl", "Carl Dahl", "none")):
         user = admin.create("user", {"username": username, "full_name": name, "role": role}, "anna")
         admin.set_password(user.id, PASSWORD, "anna")

@@ -59,9 +59,13 @@ class FakeBox:
         return cti.Failed("not asked in tests")
 
 
-def leg(number: str, name: str, *, secure: bool, state: str = "talking", codec: str = "Opus", lost: int = 0) -> cti.LegView:
+def leg(
+    number: str, name: str, *, secure: bool, state: str = "talking", codec: str = "Opus", lost: int = 0
+) -> cti.LegView:
     transport = "TLS" if secure else "UDP"
-    return cti.LegView(number, name, f"192.0.2.{number}:50612", transport, secure, secure, codec, state, 5000, 5000, lost)
+    return cti.LegView(
+        number, name, f"192.0.2.{number}:50612", transport, secure, secure, codec, state, 5000, 5000, lost
+    )
 
 
 def phone(number: str, name: str, *, line: str, secure: bool, agent: str, since: float) -> cti.RegistrationView:

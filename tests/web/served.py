@@ -136,7 +136,9 @@ async def _fetch_2(site: Served, method: str, path: str, body: bytes) -> Answer:
     client.send_headers(1, _pseudo(site, method, path, body), end_stream=not body)
     ended = False
     while not ended:
-        while sent < len(body) and (room := min(client.local_flow_control_window(1), client.max_outbound_frame_size)) > 0:
+        while (
+            sent < len(body) and (room := min(client.local_flow_control_window(1), client.max_outbound_frame_size)) > 0
+        ):
             part = body[sent : sent + room]
             sent += len(part)
             client.send_data(1, part, end_stream=sent == len(body))

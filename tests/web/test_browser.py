@@ -24,7 +24,18 @@ ARGUMENTS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 ARTEFACTS = Path("artefacts")
-PAGES = ("/", "/calls", "/extensions", "/users", "/encryption", "/licence", "/changes", "/account", "/extensions/add", "/users/add")
+PAGES = (
+    "/",
+    "/calls",
+    "/extensions",
+    "/users",
+    "/encryption",
+    "/licence",
+    "/changes",
+    "/account",
+    "/extensions/add",
+    "/users/add",
+)
 
 pytestmark = [
     pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="Chromium is not installed (apt-get install chromium)"),
@@ -80,7 +91,7 @@ def page(browser: BrowserContext) -> Iterator[Page]:
     def hear(message: ConsoleMessage) -> None:
         # the browser reports a form that was refused (422) as a failed resource; that is the answer asked for
         if message.type in ("error", "warning") and "422" not in message.text:
-            said.append(f"{page.url}: {message.text}")
+            said.append(f"{page.url}: {message.text} {message.location}")
 
     page = browser.pages[0]
     page.on("console", hear)
@@ -105,7 +116,9 @@ def a_status() -> cti.Status:
 def set_up(desk: Desk) -> None:
     """A small office, set up without the browser."""
     admin = desk.admin
-    anna = admin.complete_setup(username="anna", full_name="Anna Berger", password=PASSWORD, first_extension="100", country="DE")
+    anna = admin.complete_setup(
+        username="anna", full_name="Anna Berger", password=PASSWORD, first_extension="100", country="DE"
+    )
     ben = admin.create("user", {"username": "ben", "full_name": "Ben Carter", "role": "read-only"}, "anna")
     office = (("100", "Anna Berger", anna.id, "required"), ("101", "Ben Carter", ben.id, "preferred"), ("102", "Reception", "", "preferred"),
               ("103", "Workshop", "", "off"))  # fmt: skip
@@ -123,7 +136,10 @@ def busy(desk: Desk, box: FakeBox) -> None:
         for at, number in enumerate(("100", "101", "102", "103"))
     ]
     first = leg("100", "Anna Berger", secure=True), leg("101", "Ben Carter", secure=True)
-    second = leg("102", "Reception", secure=True, state="held"), leg("103", "Workshop", secure=False, state="on-hold", codec="PCMA", lost=61)
+    second = (
+        leg("102", "Reception", secure=True, state="held"),
+        leg("103", "Workshop", secure=False, state="on-hold", codec="PCMA", lost=61),
+    )
     box.calls = [
         cti.CallView("one", now - 80, now - 75, first[0], [first[1]], "101"),
         cti.CallView("two", now - 9, None, second[0], [second[1]], "103"),
@@ -172,8 +188,8 @@ def test_from_the_setup_code_to_a_deleted_extension(page: Page, site: Served, ma
     shoot(page, "setup-welcome")
 
     page.get_by_role("link", name="Add the first extension").click()
-    expect(page.get_by_label("Number")).to_have_value("10")
-    page.get_by_label("Name").fill("Reception")
+    expect(page.get_by_role("textbox", name="Number", exact=True)).to_have_value("10")
+    page.get_by_role("textbox", name="Name", exact=True).fill("Reception")
     page.get_by_role("button", name="Add extension").click()
     expect(page.get_by_text("What to enter in the phone")).to_be_visible()
     reveal_renew_and_add_a_line(page, made)
@@ -218,15 +234,15 @@ def reveal_renew_and_add_a_line(page: Page, made: Desk) -> None:
 def edit_with_a_conflict(page: Page, site: Served, made: Desk) -> None:
     made.admin.create("extension", {"number": "11", "name": "Workshop"}, "anna")
     page.get_by_role("tab", name="General").click()
-    page.get_by_label("Number").fill("11")
-    page.get_by_label("Name").fill("Front desk")
+    page.get_by_role("textbox", name="Number", exact=True).fill("11")
+    page.get_by_role("textbox", name="Name", exact=True).fill("Front desk")
     page.get_by_role("tab", name="Advanced").click()
     page.get_by_text("anything else is refused").click()
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("11 is in use by extension 11 (Workshop).")).to_be_visible()
-    expect(page.get_by_label("Name")).to_have_value("Front desk")
+    expect(page.get_by_role("textbox", name="Name", exact=True)).to_have_value("Front desk")
     shoot(page, "extension-conflict")
-    page.get_by_label("Number").fill("12")
+    page.get_by_role("textbox", name="Number", exact=True).fill("12")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("heading", name="12 Front desk")).to_be_visible()
     (saved,) = (one for one in made.admin.snapshot.extensions.values() if one.number == "12")
@@ -239,7 +255,14 @@ def test_every_page_at_every_size_and_colour(page: Page, site: Served, made: Des
     log_in(page, site)
     (anna,) = (one.id for one in made.admin.snapshot.extensions.values() if one.number == "100")
     person = next(user.id for user in made.admin.snapshot.users.values() if user.username == "anna")
-    paths = (*PAGES, f"/extensions/{anna}?tab=lines", f"/extensions/{anna}?tab=advanced", f"/extensions/{anna}/delete", f"/users/{person}", "/calls/past")
+    paths = (
+        *PAGES,
+        f"/extensions/{anna}?tab=lines",
+        f"/extensions/{anna}?tab=advanced",
+        f"/extensions/{anna}/delete",
+        f"/users/{person}",
+        "/calls/past",
+    )
     names = {anna: "extension", person: "user"}
     for width, height in ((1280, 860), (390, 844)):
         page.set_viewport_size({"width": width, "height": height})
@@ -250,9 +273,15 @@ def test_every_page_at_every_size_and_colour(page: Page, site: Served, made: Des
                 assert answer is not None
                 assert answer.ok, path
                 assert page.evaluate("document.documentElement.dataset.bsTheme") == theme
-                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} is wider than {width}"
-                assert page.evaluate("[...document.querySelectorAll('input:not([type=hidden]),select')].every(i => i.labels?.length || i.ariaLabel)"), path
-                assert page.evaluate("[...document.querySelectorAll('button,a')].every(b => b.textContent.trim() || b.ariaLabel || b.querySelector('img'))"), path
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+                    f"{path} is wider than {width}"
+                )
+                assert page.evaluate(
+                    "[...document.querySelectorAll('input:not([type=hidden]),select')].every(i => i.labels?.length || i.ariaLabel)"
+                ), path
+                assert page.evaluate(
+                    "[...document.querySelectorAll('button,a')].every(b => b.textContent.trim() || b.ariaLabel || b.querySelector('img'))"
+                ), path
                 name = path.strip("/").replace("?tab=", "-").replace("/", "-") or "status"
                 for key, word in names.items():
                     name = name.replace(key, word)

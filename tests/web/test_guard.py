@@ -15,7 +15,9 @@ PUBLIC = {"static", "health.check", "encryption.authority"}
 
 
 def test_every_route_names_its_role(app: Flask) -> None:
-    roles = {rule.endpoint: getattr(app.view_functions[rule.endpoint], "role", None) for rule in app.url_map.iter_rules()}
+    roles = {
+        rule.endpoint: getattr(app.view_functions[rule.endpoint], "role", None) for rule in app.url_map.iter_rules()
+    }
     assert None not in roles.values()
     assert {endpoint for endpoint, role in roles.items() if role == "anyone"} == PUBLIC
     assert {endpoint for endpoint, role in roles.items() if role == "setup"} == {
@@ -73,7 +75,9 @@ def test_before_setup_everything_leads_to_the_wizard(new_desk: Desk) -> None:
     assert visitor.get("/healthz").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/login", "/healthz", "/nothing", "/static/app.css", "/extensions", "/encryption/authority.crt"])
+@pytest.mark.parametrize(
+    "path", ["/", "/login", "/healthz", "/nothing", "/static/app.css", "/extensions", "/encryption/authority.crt"]
+)
 def test_security_headers_are_on_every_answer(anna: Visitor, path: str) -> None:
     headers = anna.get(path).headers
     assert headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
@@ -85,7 +89,18 @@ def test_security_headers_are_on_every_answer(anna: Visitor, path: str) -> None:
 
 
 def test_pages_hold_no_inline_script_or_style(anna: Visitor) -> None:
-    for path in ("/", "/extensions", "/extensions/add", "/users", "/licence", "/changes", "/encryption", "/calls", "/account", "/welcome"):
+    for path in (
+        "/",
+        "/extensions",
+        "/extensions/add",
+        "/users",
+        "/licence",
+        "/changes",
+        "/encryption",
+        "/calls",
+        "/account",
+        "/welcome",
+    ):
         text = anna.get(path).get_data(as_text=True)
         assert " style=" not in text
         assert "<style" not in text

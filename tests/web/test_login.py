@@ -111,7 +111,14 @@ def test_the_old_password_is_asked_for(anna: Visitor) -> None:
 
 @pytest.mark.parametrize(
     ("address", "local"),
-    [("/extensions?q=1", True), ("", False), ("//evil.example", False), ("/\\evil.example", False), ("https://evil.example", False), ("/a\nb", False)],
+    [
+        ("/extensions?q=1", True),
+        ("", False),
+        ("//evil.example", False),
+        ("/\\evil.example", False),
+        ("https://evil.example", False),
+        ("/a\nb", False),
+    ],
 )
 def test_only_addresses_of_this_page_are_followed(address: str, local: bool) -> None:
     assert is_local(address) is local

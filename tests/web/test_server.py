@@ -33,7 +33,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     probes.add_url_rule("/probe/204", "empty", lambda: ("", 204))
     probes.add_url_rule("/probe/304", "same", lambda: Response(status=304, headers={"ETag": '"x"'}))
     probes.add_url_rule("/probe/text", "text", lambda: "hello")
-    probes.add_url_rule("/probe/upload", "upload", lambda: hashlib.sha256(request.get_data()).hexdigest(), methods=["POST"])
+    probes.add_url_rule(
+        "/probe/upload", "upload", lambda: hashlib.sha256(request.get_data()).hexdigest(), methods=["POST"]
+    )
 
     def application(environ, start_response):  # type: ignore[no-untyped-def]
         chosen = probes if environ["PATH_INFO"].startswith("/probe/") else pages
@@ -70,7 +72,9 @@ async def test_head(site: Served, version: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_a_large_upload(site: Served, version: str) -> None:
-    body = os.urandom(1 << 16) * (LARGE >> 16 if version != "3" else 2 << 20 >> 16)  # QUIC is slow in Python: 2 MiB there
+    body = os.urandom(1 << 16) * (
+        LARGE >> 16 if version != "3" else 2 << 20 >> 16
+    )  # QUIC is slow in Python: 2 MiB there
     answer = await fetch(version, site, "POST", "/probe/upload", body)
     assert answer.status == 200
     assert answer.body.decode() == hashlib.sha256(body).hexdigest()
@@ -104,7 +108,11 @@ def test_the_process_starts_from_its_boot_record_and_ends_at_once(tmp_path: Path
             fds={"admin_tcp": tcp.fileno(), "admin_udp": udp.fileno()},
         )
         process = subprocess.Popen(
-            [sys.executable, "-m", "webui"], env=boot.environment(), pass_fds=tuple(boot.fds.values()), stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "webui"],
+            env=boot.environment(),
+            pass_fds=tuple(boot.fds.values()),
+            stderr=subprocess.PIPE,
+            text=True,
         )
         assert process.stderr is not None
         for line in process.stderr:
