@@ -205,7 +205,7 @@ class Message:
         value = self.get("Max-Forwards")
         if value is None:
             return 70
-        if not value.isascii() or not value.isdigit() or len(value) > 3 or int(value) > 255:
+        if not value.isascii() or not value.isdigit() or len(value) > 10 or int(value) > 255:
             raise PeerError(400, "Malformed Max-Forwards")
         return int(value)
 
