@@ -15,6 +15,9 @@ from sqlite_utils import Database, Migrations
 
 from appliance.store import open_database, sentences
 
+MOST_CALLS = 200_000  # kept; then the oldest go
+TRIM_EVERY = 500  # writes
+
 calls_migrations = Migrations("switchroom-calls")
 
 
@@ -68,7 +71,8 @@ SEARCHED = ("caller_number", "caller_name", "dialled", "callee_number", "callee_
 
 
 class CallRecords:
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, most: int = MOST_CALLS) -> None:
+        self._most, self._writes = most, 0
         self._db = open_database(data / "calls.db", calls_migrations)
 
     def close(self) -> None:
@@ -85,6 +89,12 @@ class CallRecords:
                 f"insert or replace into call ({', '.join(row)}) values ({', '.join('?' * len(row))})",
                 list(row.values()),
             )
+            if self._writes % TRIM_EVERY == 0:
+                self._db.execute(
+                    "delete from call where id in (select id from call order by started desc limit -1 offset ?)",
+                    [self._most],
+                )
+        self._writes += 1
 
     def search(self, text: str = "", *, limit: int = 50, offset: int = 0, selftest: bool = False) -> list[CallRow]:
         """Newest first; text is looked for in numbers and names. The self-test's calls are left out unless asked for."""
