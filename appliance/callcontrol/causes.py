@@ -1,0 +1,112 @@
+"""SIP status ↔ Q.850 cause, and both in words. Two tables (RFC 3398 §7.2.4.1 and §8.2.6.1, adapted to an office); pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from appliance.callcontrol.api import Cause
+
+# What the caller's phone is answered when a call fails with a cause.
+STATUS: Mapping[Cause, int] = {
+    Cause.UNALLOCATED: 404,
+    Cause.NORMAL: 480,
+    Cause.BUSY: 486,
+    Cause.NO_RESPONSE: 480,
+    Cause.NO_ANSWER: 480,
+    Cause.ABSENT: 480,
+    Cause.REJECTED: 603,
+    Cause.NUMBER_CHANGED: 410,
+    Cause.OUT_OF_ORDER: 502,
+    Cause.INVALID_NUMBER: 484,
+    Cause.NORMAL_UNSPECIFIED: 480,
+    Cause.NO_CHANNEL: 503,
+    Cause.TEMPORARY_FAILURE: 500,
+    Cause.CONGESTION: 503,
+    Cause.NOT_AUTHORISED: 403,
+    Cause.NOT_IMPLEMENTED: 501,
+    Cause.INCOMPATIBLE: 488,
+    Cause.TIMER: 504,
+    Cause.INTERWORKING: 500,
+}
+
+# What a phone's refusal means.
+CAUSE: Mapping[int, Cause] = {
+    400: Cause.TEMPORARY_FAILURE,
+    401: Cause.NOT_AUTHORISED,
+    403: Cause.REJECTED,
+    404: Cause.UNALLOCATED,
+    405: Cause.INTERWORKING,
+    406: Cause.INCOMPATIBLE,
+    407: Cause.NOT_AUTHORISED,
+    408: Cause.NO_RESPONSE,
+    410: Cause.NUMBER_CHANGED,
+    413: Cause.INTERWORKING,
+    415: Cause.INCOMPATIBLE,
+    420: Cause.INTERWORKING,
+    480: Cause.NO_RESPONSE,
+    481: Cause.TEMPORARY_FAILURE,
+    482: Cause.OUT_OF_ORDER,
+    483: Cause.OUT_OF_ORDER,
+    484: Cause.INVALID_NUMBER,
+    486: Cause.BUSY,
+    487: Cause.NORMAL,
+    488: Cause.INCOMPATIBLE,
+    500: Cause.TEMPORARY_FAILURE,
+    501: Cause.NOT_IMPLEMENTED,
+    502: Cause.OUT_OF_ORDER,
+    503: Cause.TEMPORARY_FAILURE,
+    504: Cause.TIMER,
+    600: Cause.BUSY,
+    603: Cause.REJECTED,
+    604: Cause.UNALLOCATED,
+    606: Cause.INCOMPATIBLE,
+}
+
+WORDS: Mapping[Cause, str] = {
+    Cause.UNALLOCATED: "no such number",
+    Cause.NORMAL: "normal clearing",
+    Cause.BUSY: "busy",
+    Cause.NO_RESPONSE: "phone does not respond",
+    Cause.NO_ANSWER: "nobody answered",
+    Cause.ABSENT: "no phone registered",
+    Cause.REJECTED: "refused",
+    Cause.NUMBER_CHANGED: "number changed",
+    Cause.OUT_OF_ORDER: "out of order",
+    Cause.INVALID_NUMBER: "incomplete number",
+    Cause.NORMAL_UNSPECIFIED: "ended",
+    Cause.NO_CHANNEL: "no channel free",
+    Cause.TEMPORARY_FAILURE: "temporary failure",
+    Cause.CONGESTION: "system busy",
+    Cause.NOT_AUTHORISED: "not allowed",
+    Cause.NOT_IMPLEMENTED: "not offered here",
+    Cause.INCOMPATIBLE: "no common codec or encryption",
+    Cause.TIMER: "timed out",
+    Cause.INTERWORKING: "protocol error",
+}
+
+
+def cause_of(status: int) -> Cause:
+    """The cause of a final response; unknown codes fall to their class (RFC 3261 §8.1.3.2)."""
+    if status in CAUSE:
+        return CAUSE[status]
+    if 400 <= status < 500:
+        return Cause.INTERWORKING
+    return Cause.REJECTED if status >= 600 else Cause.TEMPORARY_FAILURE
+
+
+# RFC 3261 §16.7 step 6: the best of a fork's failures: 6xx first, then the lowest class, and within 4xx what tells the caller
+# most: a busy or refusing person before an absent phone.
+_TELLING = (486, 600, 603, 480, 408, 404, 488, 606)
+
+
+def best(statuses: list[int]) -> int:
+    """The one final response of a fork whose branches have all failed. 408 of a dead phone loses against any other answer."""
+
+    def rank(status: int) -> tuple[int, int]:
+        if status >= 600:
+            return (0, status)
+        if status in _TELLING and status != 408:
+            return (1, _TELLING.index(status))
+        return (3, status) if status in (408, 503) else (2, status)
+
+    return min(statuses, key=rank)
