@@ -1,0 +1,78 @@
+"""The call record: what is kept of a call after it has ended. Pure; `diagnosis` adds the sentence, the store keeps it.
+
+One record per call, written whatever way the call ended, also after a restart of the process in mid-call. Times are unix
+seconds; a leg's figures are what the media core counted from this side (received: from that telephone, sent: to it).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from appliance.callcontrol.api import Cause
+
+Outcome = Literal["answered", "busy", "no answer", "cancelled", "refused", "failed"]
+Side = Literal["caller", "callee", "system"]
+
+
+class LegRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One telephone's side. A forked call has a callee leg only for the phone that answered, or one for each that refused."""
+
+    side: Side
+    number: str
+    name: str = ""
+    address: str = ""  # host:port of signalling
+    transport: str = ""
+    signalling_secure: bool = False
+    media_secure: bool = False
+    codec: str = ""
+    user_agent: str = ""
+    status: int = 0  # the phone's final answer to our INVITE, 0: none
+    packets_received: int = 0
+    packets_sent: int = 0
+    lost: int = 0
+    jitter_ms: float = 0.0
+    dropped_source: int = 0
+    dropped_auth: int = 0
+    receives: bool = True  # audio from this phone was to be expected at the end (not on hold)
+
+
+class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    started: float
+    answered: float | None
+    ended: float
+    caller_number: str
+    caller_name: str
+    dialled: str
+    callee_number: str = ""
+    callee_name: str = ""
+    outcome: Outcome
+    cause: int
+    hung_up_by: Side
+    legs: tuple[LegRecord, ...] = ()
+    sentence: str = ""
+    selftest: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """Talking time."""
+        return max(0.0, self.ended - self.answered) if self.answered is not None else 0.0
+
+
+_OUTCOMES: dict[Cause, Outcome] = {
+    Cause.BUSY: "busy",
+    Cause.NO_ANSWER: "no answer",
+    Cause.NO_RESPONSE: "no answer",
+    Cause.REJECTED: "refused",
+    Cause.NOT_AUTHORISED: "refused",
+}
+
+
+def outcome_of(cause: Cause, hung_up_by: Side, *, answered: bool) -> Outcome:
+    if answered:
+        return "answered"
+    if hung_up_by == "caller" and cause == Cause.NORMAL:
+        return "cancelled"
+    return _OUTCOMES.get(cause, "failed")

@@ -1,0 +1,129 @@
+"""What happened in a call, in one plain sentence. Pure: a call record in, words out.
+
+Rules are tried in order, the first that has something to say wins; each names who or what, and what to do when somebody can do
+something. Nothing is guessed: a rule speaks only of what was signalled or counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from appliance.callcontrol.api import Cause, Party
+from appliance.callcontrol.cdr import CallRecord, LegRecord
+from appliance.callcontrol.causes import WORDS
+
+_MUTE_AFTER = 3.0  # seconds of talking after which "no packet at all" is a fault and not haste
+_LOSS = 0.03  # of the packets of one direction: audible
+_JITTER_MS = 60.0  # more than a usual jitter buffer of a desk phone takes
+
+
+def sentence(record: CallRecord) -> str:
+    """One sentence, never empty."""
+    return next(words for rule in _RULES if (words := rule(record)))
+
+
+def _caller(record: CallRecord) -> str:
+    return str(Party(record.caller_number, record.caller_name))
+
+
+def _callee(record: CallRecord) -> str:
+    return str(Party(record.callee_number or record.dialled, record.callee_name))
+
+
+def _who(leg: LegRecord) -> str:
+    return str(Party(leg.number, leg.name))
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    parts = [f"{hours} h"] * bool(hours) + [f"{minutes} min"] * bool(minutes) + [f"{whole % 60} s"]
+    return " ".join(parts[:2])
+
+
+def _unanswered(record: CallRecord) -> str:
+    if record.answered is not None:
+        return ""
+    callee, dialled = _callee(record), record.dialled
+    if record.outcome == "cancelled":
+        return f"{_caller(record)} hung up before {callee} answered."
+    rejections = sorted({leg.status for leg in record.legs if leg.side == "callee" and leg.status >= 300})
+    answers = " and ".join(str(status) for status in rejections)
+    match record.cause:
+        case Cause.UNALLOCATED if not rejections:
+            return f"Nobody has the number {dialled}."
+        case Cause.INVALID_NUMBER if not rejections:
+            return f"{dialled or 'An empty number'} cannot be dialled."
+        case Cause.ABSENT:
+            return f"No phone of {callee} is registered: check that it is switched on, connected and has the right password."
+        case Cause.BUSY:
+            return f"{callee} was busy."
+        case Cause.NO_ANSWER:
+            return f"{callee} did not answer in time."
+        case Cause.NO_RESPONSE if not rejections or 408 in rejections:
+            return f"The phone of {callee} is registered but did not respond: it was probably switched off or lost its network."
+        case Cause.REJECTED:
+            return f"{callee} refused the call."
+        case Cause.INCOMPATIBLE:
+            return _incompatible(record)
+        case Cause.CONGESTION | Cause.NO_CHANNEL:
+            return "The system had no capacity left for another call; try again in a moment."
+        case Cause.TEMPORARY_FAILURE if record.hung_up_by == "system" and not rejections:
+            return "An internal fault ended the call; it has been written to the log as an alarm."
+    said = f" (its phone answered {answers})" if answers else ""
+    return f"The call from {_caller(record)} to {callee} failed: {WORDS.get(Cause(record.cause), 'unknown cause')}{said}."
+
+
+def _incompatible(record: CallRecord) -> str:
+    refused = [leg for leg in record.legs if leg.side == "callee" and leg.status in (415, 488, 606)]
+    if refused:
+        leg = refused[0]
+        return f"The phone of {_who(leg)} refused the offered codecs or encryption (it answered {leg.status}): compare its audio and SRTP settings."
+    return (
+        f"The phone of {_caller(record)} offered no codec or encryption that fits: "
+        "compare its audio settings, and turn SRTP on if the extension requires encryption."
+    )
+
+
+def _audio(record: CallRecord) -> str:
+    """One-way or no audio."""
+    if record.seconds < _MUTE_AFTER:
+        return ""
+    for leg in record.legs:
+        if leg.packets_received or not leg.receives:
+            continue
+        if leg.dropped_auth:
+            return f"Nobody heard {_who(leg)}: audio arrived from the phone but its encryption did not fit the agreed key."
+        if leg.dropped_source:
+            return f"Nobody heard {_who(leg)}: audio arrived only from an address that the phone had not announced; check for a NAT in between."
+        return (
+            f"Nobody heard {_who(leg)}: no audio arrived from the phone at {leg.address or 'an unknown address'}; "
+            "a firewall or the phone's network holds it back."
+        )
+    return ""
+
+
+def _quality(record: CallRecord) -> str:
+    for leg in record.legs:
+        expected = leg.packets_received + leg.lost
+        if expected >= 100 and leg.lost / expected >= _LOSS:
+            return f"The connection of {_who(leg)} was bad: {leg.lost * 100 // expected} % of the audio from the phone was lost on the way."
+        if leg.packets_received >= 100 and leg.jitter_ms >= _JITTER_MS:
+            return f"The connection of {_who(leg)} was uneven: audio from the phone came with {leg.jitter_ms:.0f} ms of jitter."
+    return ""
+
+
+def _ended_by_fault(record: CallRecord) -> str:
+    if record.hung_up_by != "system" or record.cause == Cause.NORMAL:
+        return ""
+    if record.cause in (Cause.TIMER, Cause.NO_RESPONSE):
+        return f"The call ended after {_duration(record.seconds)} because a phone stopped answering: it was probably switched off or lost its network."
+    return f"The call ended after {_duration(record.seconds)} by a fault: {WORDS.get(Cause(record.cause), 'unknown cause')}."
+
+
+def _good(record: CallRecord) -> str:
+    ended = {"caller": _caller(record), "callee": _callee(record), "system": "the system"}[record.hung_up_by]
+    return f"{_caller(record)} and {_callee(record)} were connected for {_duration(record.seconds)}; {ended} hung up."
+
+
+_RULES: Iterable[Callable[[CallRecord], str]] = (_unanswered, _audio, _ended_by_fault, _quality, _good)

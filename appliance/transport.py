@@ -1,0 +1,227 @@
+"""The driver between the flows of the media core, the clock of the event loop and the pure SIP stack.
+
+It keeps the stack's law: one input, drain all output, set the timer, next input. Bytes go out at once; what the stack tells
+(and what the core tells of media and flows) waits in one queue for call control, which takes it in its own task. Nothing here
+knows a call.
+
+Bounds: at most TURN messages are taken from the core per turn of the loop; when WAITING events lie unconsumed the core is not
+polled until they are taken (its ring then fills and it drops datagrams, which SIP repeats; connections are not read). A source
+that is not registered gets a token bucket: more than RATE messages a second from one host are dropped before they are parsed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import media_core
+from appliance.sip import events
+from appliance.sip.stack import FlowFacts, Stack
+
+log = logging.getLogger(__name__)
+
+TURN = 128
+WAITING = 2000
+RATE = 200.0  # messages a second of one unregistered host; a whole office behind one NAT registers with less
+BURST = 1000.0
+SOURCES = 4096  # hosts remembered for that
+UNSENT = 4096  # messages kept while the command ring is full
+RETRY = 0.005
+
+T = TypeVar("T")
+Event = events.Event | media_core.Event
+
+
+class Flows(Protocol):
+    """What of `media_core.MediaEngine` the driver needs."""
+
+    def fileno(self) -> int: ...
+    def poll(self, limit: int = 256) -> list[media_core.Event]: ...
+    def send(self, flow: int, data: bytes) -> None: ...
+    def shut(self, flow: int) -> None: ...
+    def flows(self) -> list[media_core.FlowInfo]: ...
+
+
+def token() -> str:
+    """112 unguessable bits as an RFC 3261 token."""
+    return secrets.token_hex(14)
+
+
+class Transport:
+    def __init__(self, engine: Flows, *, user_agent: str, tokens: Callable[[], str] = token) -> None:
+        self._engine = engine
+        self._loop = asyncio.get_running_loop()
+        self._flows: dict[int, media_core.FlowInfo] = {flow.id: flow for flow in engine.flows()}
+        self.stack = Stack(tokens=tokens, user_agent=user_agent, facts=self._facts)
+        self._events: deque[Event] = deque()
+        self._unsent: deque[events.Send] = deque()
+        self._arrived = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._resend: asyncio.TimerHandle | None = None
+        self._reading = False
+        self._trusted: set[int] = set()
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self.dropped = 0  # messages of sources that were too fast, or that could not be sent
+        self._read()
+
+    # ---- what call control uses
+    def run(self, command: Callable[[Stack, float], T]) -> T:
+        """Give the stack one command: `run(lambda stack, now: stack.hang_up(session, now))`."""
+        result = command(self.stack, self._loop.time())
+        self._drain()
+        return result
+
+    async def next(self) -> Event:
+        """The next thing that happened, oldest first."""
+        while not self._events:
+            self._arrived.clear()
+            await self._arrived.wait()
+        event = self._events.popleft()
+        if not self._reading and len(self._events) < WAITING // 2:
+            self._read()
+        return event
+
+    @property
+    def waiting(self) -> int:
+        """Events not taken yet: how far call control is behind."""
+        return len(self._events)
+
+    def flow(self, flow: int) -> media_core.FlowInfo | None:
+        return self._flows.get(flow)
+
+    def trust(self, flow: int, trusted: bool) -> None:
+        """A registered phone's flow has no message rate limit."""
+        if trusted:
+            self._trusted.add(flow)
+        else:
+            self._trusted.discard(flow)
+
+    def shut(self, flow: int) -> None:
+        try:
+            self._engine.shut(flow)
+        except media_core.StaleHandle:
+            pass
+
+    def close(self) -> None:
+        """Stop reading and the timers. Flows and media stay as they are."""
+        if self._reading:
+            self._loop.remove_reader(self._engine.fileno())
+            self._reading = False
+        for handle in (self._timer, self._resend):
+            if handle is not None:
+                handle.cancel()
+        self._timer = self._resend = None
+
+    # ---- from the core
+    def _read(self) -> None:
+        self._loop.add_reader(self._engine.fileno(), self._readable)
+        self._reading = True
+
+    def _readable(self) -> None:
+        for event in self._engine.poll(TURN):
+            match event:
+                case media_core.FlowReceived(flow, data):
+                    if self._admit(flow):
+                        self.stack.receive(flow, data, self._loop.time())
+                        self._drain()
+                case media_core.FlowOpened(info):
+                    self._flows[info.id] = info
+                case media_core.FlowClosed(flow):
+                    self.stack.closed(flow, self._loop.time())
+                    self._drain()
+                    self._tell(event)
+                    self._flows.pop(flow, None)
+                    self._trusted.discard(flow)
+                case _:
+                    self._tell(event)
+        if len(self._events) >= WAITING and self._reading:
+            self._loop.remove_reader(self._engine.fileno())
+            self._reading = False
+
+    def _admit(self, flow: int) -> bool:
+        """Token bucket per host, refilled at RATE up to BURST."""
+        if flow in self._trusted:
+            return True
+        info = self._flows.get(flow)
+        if info is None:
+            return False
+        host, now = info.remote[0], self._loop.time()
+        level, since = self._buckets.pop(host, (BURST, now))
+        level = min(BURST, level + (now - since) * RATE)
+        if len(self._buckets) >= SOURCES:
+            self._buckets.popitem(last=False)
+        if level < 1:
+            self._buckets[host] = (level, now)
+            self.dropped += 1
+            return False
+        self._buckets[host] = (level - 1, now)
+        return True
+
+    # ---- to and from the stack
+    def _facts(self, flow: int) -> FlowFacts | None:
+        info = self._flows.get(flow)
+        return FlowFacts(info.transport.name, info.local, info.remote) if info is not None else None
+
+    def _drain(self) -> None:
+        while (output := self.stack.next_output()) is not None:
+            if isinstance(output, events.Send):
+                self._send(output)
+            else:
+                self._tell(output)
+        self._set_timer(self.stack.deadline())
+
+    def _tell(self, event: Event) -> None:
+        self._events.append(event)
+        self._arrived.set()
+
+    def _send(self, output: events.Send) -> None:
+        if self._unsent:  # keep the order
+            self._keep(output)
+            return
+        try:
+            self._engine.send(output.flow, output.data)
+        except media_core.StaleHandle:
+            self._stale(output.flow)
+        except media_core.OutOfService:
+            self._keep(output)
+
+    def _keep(self, output: events.Send) -> None:
+        if len(self._unsent) >= UNSENT:
+            self.dropped += 1
+            return
+        self._unsent.append(output)
+        if self._resend is None:
+            self._resend = self._loop.call_later(RETRY, self._send_again)
+
+    def _send_again(self) -> None:
+        self._resend = None
+        waiting, self._unsent = self._unsent, deque()
+        for output in waiting:
+            self._send(output)
+
+    def _stale(self, flow: int) -> None:
+        """The core has closed it; its FlowClosed is on the way. The stack must not wait for an answer on it."""
+        if self._flows.pop(flow, None) is not None:
+            self._loop.call_soon(self._lost, flow)
+
+    def _lost(self, flow: int) -> None:
+        self.stack.closed(flow, self._loop.time())
+        self._drain()
+
+    def _set_timer(self, deadline: float | None) -> None:
+        if self._timer is not None:
+            if self._timer.when() == deadline:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            self._timer = self._loop.call_at(deadline, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self.stack.wake(self._loop.time())
+        self._drain()
