@@ -43,6 +43,8 @@ class Flows(Protocol):
     def poll(self, limit: int = 256) -> list[media_core.Event]: ...
     def send(self, flow: int, data: bytes) -> None: ...
     def shut(self, flow: int) -> None: ...
+    def dial(self, transport: media_core.Transport, host: str, port: int, *, server_name: str = "") -> int: ...
+    def flow(self, flow: int) -> media_core.FlowInfo: ...
     def flows(self) -> list[media_core.FlowInfo]: ...
 
 
@@ -99,6 +101,12 @@ class Transport:
             self._trusted.add(flow)
         else:
             self._trusted.discard(flow)
+
+    def dial_udp(self, host: str, port: int) -> media_core.FlowInfo:
+        """A flow to a UDP address, which may be one that is there already. OutOfService when there is no room."""
+        info = self._engine.flow(self._engine.dial(media_core.Transport.UDP, host, port))
+        self._flows[info.id] = info
+        return info
 
     def shut(self, flow: int) -> None:
         try:

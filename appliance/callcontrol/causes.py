@@ -89,6 +89,8 @@ def cause_of(status: int) -> Cause:
     """The cause of a final response; unknown codes fall to their class (RFC 3261 §8.1.3.2)."""
     if status in CAUSE:
         return CAUSE[status]
+    if 300 <= status < 400:  # the phone forwards by itself; where to is not for a phone to decide (toll fraud by 302)
+        return Cause.NORMAL_UNSPECIFIED
     if 400 <= status < 500:
         return Cause.INTERWORKING
     return Cause.REJECTED if status >= 600 else Cause.TEMPORARY_FAILURE

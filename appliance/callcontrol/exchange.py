@@ -1,0 +1,73 @@
+"""What every call needs and nobody owns alone: the ways to the wire, to the media, to the clock and to the journal.
+
+`finished` and `news` go up: `controller` takes the records of ended calls from the one, the control socket what has changed
+from the other. Both are bounded by the number of calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import media_core
+from appliance import cti
+from appliance.callcontrol.api import Tone
+from appliance.callcontrol.cdr import CallRecord
+from appliance.callcontrol.journal import Journal
+from appliance.callcontrol.registrar import Binding, Registrar
+from appliance.sip.stack import Stack
+from appliance.transport import Transport
+
+T = TypeVar("T")
+
+
+class Media(Protocol):
+    """What of `media_core.MediaEngine` a call needs."""
+
+    def open(self, beside: int | None = None) -> media_core.Leg: ...
+    def describe(self, leg: int, remote: media_core.Remote) -> None: ...
+    def connect(self, a: int, b: int, a_to_b: Mapping[int, int] = ..., b_to_a: Mapping[int, int] = ...) -> None: ...
+    def disconnect(self, leg: int) -> None: ...
+    def play(self, leg: int, tones: Sequence[Tone], payload_type: int) -> None: ...
+    def send_digits(self, leg: int, digits: str) -> None: ...
+    def stats(self, leg: int) -> media_core.LegStats: ...
+    def close(self, leg: int) -> media_core.LegStats: ...
+    def legs(self) -> list[int]: ...
+    def counters(self) -> dict[str, int]: ...
+
+
+@dataclass(slots=True)
+class Exchange:
+    transport: Transport
+    media: Media
+    journal: Journal
+    registrar: Registrar
+    host: str  # address phones are told, in SDP and From
+    unix: Callable[[], float]  # wall clock, for records only
+    tokens: Callable[[], str]
+    secrets: Callable[[int], bytes]  # SDES keys
+    finished: deque[tuple[int | None, CallRecord]] = field(default_factory=deque)  # journal slot, record
+    news: asyncio.Queue[cti.Message] = field(default_factory=asyncio.Queue)
+    alarms: deque[str] = field(default_factory=lambda: deque(maxlen=100))  # bugs that cost a call, in words
+
+    def sip(self, command: Callable[[Stack, float], T]) -> T:
+        return self.transport.run(command)
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def flow_of(self, binding: Binding) -> media_core.FlowInfo | None:
+        """The flow to a phone; a UDP address is dialled again when its flow is gone. None when it cannot be reached."""
+        if not binding.away and (info := self.transport.flow(binding.flow)) is not None:
+            return info
+        if binding.transport != "UDP":
+            return None
+        try:
+            info = self.transport.dial_udp(binding.host, binding.port)
+        except media_core.OutOfService:
+            return None
+        self.registrar.reattach(binding, info.id)
+        return info
