@@ -16,6 +16,8 @@ import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+import msgspec
+
 import media_core
 from appliance import cti
 from appliance.callcontrol import api, cdr, diagnosis
@@ -53,7 +55,7 @@ class Call:
         self.selftest = False
         self.callee: Party | None = None  # whom the caller wanted, before anybody answered
         self.legs: list[PhoneLeg] = [caller]
-        self.refusals: list[PhoneLeg] = []  # branches that have refused, for the record
+        self.refusals: list[cdr.LegRecord] = []  # phones that have refused, for the record
         self.fork: Fork | None = None
         self.bridge: tuple[PhoneLeg, PhoneLeg] | None = None
         self.ended = False
@@ -125,11 +127,13 @@ class Call:
             task.cancel()
         if self.fork is not None:
             self.fork.drop(answered=False)
+            self.refusals = self.fork.refused
         self._clear_caller()
         for leg in self.legs[1:]:
             self._clear_leg(leg)
-        records = tuple(leg.close(self._exchange.media) for leg in [*self.legs, *self.refusals])
-        record = self._record(records)
+        for leg in self.legs:
+            self._exchange.sessions.pop(leg.session, None)
+        record = self._record((*(leg.close(self._exchange.media) for leg in self.legs), *self.refusals))
         if self._slot is not None:
             self._exchange.journal.write(self._slot, CallSlot.of_record(record))
         self._exchange.finished.append((self._slot, record))
@@ -186,7 +190,7 @@ class Call:
             legs=legs,
             selftest=self.selftest,
         )
-        return cdr.with_sentence(record, diagnosis.sentence(record))
+        return msgspec.structs.replace(record, sentence=diagnosis.sentence(record))
 
     # ---- verbs of a script
     def reached(self, step: str) -> None:

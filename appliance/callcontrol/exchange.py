@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import media_core
 from appliance import cti
@@ -20,6 +20,10 @@ from appliance.callcontrol.journal import Journal
 from appliance.callcontrol.registrar import Binding, Registrar
 from appliance.sip.stack import Stack
 from appliance.transport import Transport
+
+if TYPE_CHECKING:
+    from appliance.callcontrol.call import Call
+    from appliance.callcontrol.leg import PhoneLeg
 
 T = TypeVar("T")
 
@@ -49,6 +53,7 @@ class Exchange:
     unix: Callable[[], float]  # wall clock, for records only
     tokens: Callable[[], str]
     secrets: Callable[[int], bytes]  # SDES keys
+    sessions: dict[str, tuple[Call, PhoneLeg]] = field(default_factory=dict)  # who gets the events of a session
     finished: deque[tuple[int | None, CallRecord]] = field(default_factory=deque)  # journal slot, record
     news: asyncio.Queue[cti.Message] = field(default_factory=asyncio.Queue)
     alarms: deque[str] = field(default_factory=lambda: deque(maxlen=100))  # bugs that cost a call, in words
