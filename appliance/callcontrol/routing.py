@@ -30,6 +30,7 @@ class Serve:
 class Refuse:
     cause: Cause
     status: int = 0  # 0: what the cause maps to
+    warning: str = ""
 
 
 Target = Ring | Serve | Refuse

@@ -1,0 +1,379 @@
+"""The way in: every event of the stack and the media core comes here and goes to the call it belongs to, or starts something.
+
+Default deny. A request outside a call reaches routing only as an INVITE of an authenticated line; REGISTER binds the line that
+has the password and no other; OPTIONS says what we can do; everything else is refused by the table METHODS without looking at
+whom it names, so that answers tell nothing about which extensions exist.
+
+An INVITE proves its line by digest, or by its TLS connection if the line has registered over it with digest: nobody else can
+write on that connection.
+
+Overload: new calls are refused (503, Retry-After) before anything is allocated for them, requests in calls never.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+import media_core
+from appliance import cti
+from appliance.callcontrol import cdr
+from appliance.callcontrol.api import Cause, Clear, Party, Script, Service
+from appliance.callcontrol.authentication import Authenticated, Authenticator, HeldBack
+from appliance.callcontrol.call import ALLOW, Call
+from appliance.callcontrol.exchange import Exchange
+from appliance.callcontrol.leg import PhoneLeg
+from appliance.callcontrol.registrar import Binding, may_register
+from appliance.callcontrol.routing import Refuse, Ring, Serve, Target, route
+from appliance.callcontrol.security import SecurityEvent, SecurityLog
+from appliance.model import Extension, Line, Snapshot
+from appliance.sip import events
+from appliance.sip.errors import PeerError, WrongState
+from appliance.sip.message import Request
+
+log = logging.getLogger(__name__)
+
+CALLS = 900  # of 1,024 slots
+BEHIND = 500  # events waiting: new calls are refused
+RETRY_AFTER = ("Retry-After", "10")
+
+# Requests outside a call that we refuse whoever asks, and how (RFC 3261 §8.2.1, §12.2.2; RFC 6665 §4.1.2.2, §4.2.1.1).
+METHODS: Mapping[str, int] = {
+    "SUBSCRIBE": 489,
+    "PUBLISH": 489,
+    "NOTIFY": 481,
+    "INFO": 481,
+    "UPDATE": 481,
+    "PRACK": 481,
+    "BYE": 481,
+    "MESSAGE": 405,
+    "REFER": 405,
+}
+
+
+class Controller:
+    def __init__(
+        self,
+        exchange: Exchange,
+        authenticator: Authenticator,
+        services: Mapping[str, Service],
+        snapshot: Snapshot,
+    ) -> None:
+        self._exchange = exchange
+        self._authenticator = authenticator
+        self._services = services
+        self.snapshot = snapshot
+        self.calls: dict[str, Call] = {}
+        self.security = SecurityLog()
+        self.stored: list[Binding] = []  # changes of the registrar that wait to be kept
+        self.removed: list[Binding] = []
+        self.changed = asyncio.Event()  # something in `stored`, `removed` or `exchange.finished`
+        self.selftest: set[str] = set()  # extension ids whose calls are the self-test's
+        self._proved: dict[int, set[str]] = {}  # TLS flow -> line ids that have registered over it
+        self._expiry: asyncio.TimerHandle | None = None
+        for binding in exchange.registrar:
+            if not binding.away:
+                self._trust(binding)
+        self._set_expiry()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            event = await self._exchange.transport.next()
+            try:
+                self.handle(event)
+            except Exception:  # a bug: it must not stop the exchange; calls guard their own
+                log.exception("fault while handling %s", type(event).__name__)
+                self._exchange.alarms.append(f"An internal fault while handling {type(event).__name__}.")
+
+    def handle(self, event: events.Event | media_core.Event) -> None:
+        match event:
+            case events.Requested():
+                self._requested(event)
+            case events.Invited():
+                self._invited(event)
+            case events.Answered(transaction=transaction, status=status):
+                for call in list(self.calls.values()):
+                    call.probed(transaction, status)
+            case media_core.FlowClosed(flow=flow):
+                self._closed(flow)
+            case media_core.PlayEnded() | media_core.MediaStarted() | media_core.MediaSilent() | media_core.Digit():
+                self._media(event)
+            case media_core.CoreStarted(generation=generation):
+                log.warning("the media core has started again (generation %d); calls go on", generation)
+            case media_core.FlowOpened() | media_core.FlowReceived():
+                pass  # the driver's
+            case _:
+                self._in_session(event)
+
+    # ---- calls
+    def _in_session(self, event: events.Event) -> None:
+        session = getattr(event, "session", "")
+        found = self._exchange.sessions.get(session)
+        if found is None:
+            if isinstance(event, events.Accepted):  # 200 crossed our CANCEL (RFC 3261 §9.1): nobody waits for it
+                self._quietly(lambda stack, now: stack.hang_up(session, now))
+            elif isinstance(event, events.InDialog):
+                transaction = event.transaction
+                self._quietly(lambda stack, now: stack.respond(transaction, 481, now))
+            return
+        call, leg = found
+        try:
+            call.handle(leg, event)
+        except Exception as error:
+            call.fault(error)
+
+    def _media(self, event: media_core.Event) -> None:
+        leg_id = getattr(event, "leg", None)
+        for call in self.calls.values():
+            branches = call.fork.branches if call.fork is not None else []
+            if any(leg.port.id == leg_id for leg in (*call.legs, *branches)):
+                call.media(event)
+                return
+
+    def _invited(self, event: events.Invited) -> None:
+        session, request = event.session, event.request
+        flow = self._exchange.transport.flow(event.flow)
+        if flow is None:
+            self._reject(session, 503)
+            return
+        try:
+            line = self._line_of(request, flow, session)
+            if line is None:
+                return
+            self._admit(session, request, flow, line)
+        except PeerError as error:
+            self._reject(session, error.status, reason=error.reason, headers=list(error.headers))
+        except media_core.OutOfService:
+            self._reject(session, 503, headers=[RETRY_AFTER])
+
+    def _line_of(self, request: Request, flow: media_core.FlowInfo, session: str) -> Line | None:
+        """The authenticated line of an INVITE; None when it has been answered with a challenge."""
+        for line_id in self._proved.get(flow.id, ()):
+            line = self.snapshot.lines.get(line_id)
+            if line is not None and request.from_.uri.user == line.sip_username:
+                return line
+        verdict = self._authenticator.verify(request, flow.remote[0], self.snapshot, self._exchange.now())
+        if isinstance(verdict, Authenticated):
+            return verdict.line
+        if isinstance(verdict, HeldBack):
+            self._held_back(verdict, flow)
+            self._reject(session, 503, headers=[("Retry-After", str(verdict.seconds))])
+            return None
+        if verdict.failed:
+            self._wrong_password(verdict.failed, flow, "call")
+        self._reject(session, verdict.status, headers=list(verdict.headers))
+        return None
+
+    def _admit(self, session: str, request: Request, flow: media_core.FlowInfo, line: Line) -> None:
+        exchange, snapshot = self._exchange, self.snapshot
+        extension = snapshot.extensions[line.extension]
+        if len(self.calls) >= CALLS or exchange.transport.waiting > BEHIND:
+            raise PeerError(503, "Service Unavailable", (RETRY_AFTER,))
+        if request.max_forwards == 0:
+            raise PeerError(483, "Too Many Hops")
+        if request.body and request.content_type != "application/sdp":
+            raise PeerError(415, "Unsupported Media Type", (("Accept", "application/sdp"),))
+        if extension.encrypt == "required" and flow.transport != media_core.Transport.TLS:
+            self._not_encrypted(line, extension, flow)
+            raise PeerError(403, "Encryption Required", tuple(self._encryption_headers(extension)))
+        port = exchange.media.open()
+        try:
+            party = Party(extension.number, extension.name)
+            leg = PhoneLeg(exchange, side="caller", party=party, line=line.id, encrypt=extension.encrypt, flow=flow, port=port)
+            leg.session = session
+            leg.user_agent = request.user_agent[:200]
+            dialled = request.uri.user
+            target = route(dialled, extension, snapshot, {name: row.setting for name, row in self._services.items()})
+            call = self._new_call(leg, dialled, target, extension)
+            try:
+                if request.body:
+                    leg.take_offer(request.body)
+            except PeerError as error:
+                if error.status != 488:
+                    raise
+                target = Refuse(Cause.INCOMPATIBLE, 488, error.reason)
+        except BaseException:
+            exchange.media.close(port.id)
+            raise
+        self.calls[call.id] = call
+        exchange.sessions[session] = (call, leg)
+        call.start(self._script(target))
+        exchange.news.put_nowait(cti.CallsChanged())
+
+    def _new_call(self, leg: PhoneLeg, dialled: str, target: Target, extension: Extension) -> Call:
+        exchange = self._exchange
+        name = target.service if isinstance(target, Serve) else "extension"
+        call = Call(exchange, exchange.tokens()[:16], leg, dialled[:64], name, self.snapshot, started=exchange.unix())
+        call.selftest = extension.id in self.selftest
+        if isinstance(target, Ring):
+            call.callee = Party(target.extension.number, target.extension.name)
+        elif isinstance(target, Serve):
+            call.callee = Party(dialled, self._services[target.service].title)
+        return call
+
+    def _script(self, target: Target) -> Script:
+        match target:
+            case Ring(extension=extension):
+                return extension_script(extension)
+            case Serve(service=service):
+                return self._services[service].script
+        return refusal_script(target)
+
+    # ---- registrations and the other requests
+    def _requested(self, event: events.Requested) -> None:
+        flow = self._exchange.transport.flow(event.flow)
+        if flow is None:
+            return
+        request, transaction = event.request, event.transaction
+        try:
+            if request.method == "REGISTER":
+                self._register(transaction, request, flow)
+            elif request.method == "OPTIONS":
+                self._respond(transaction, 200, [("Allow", ", ".join(ALLOW)), ("Accept", "application/sdp"), ("Accept-Encoding", "identity")])
+            else:
+                status = METHODS.get(request.method, 501)
+                self._respond(transaction, status, [("Allow", ", ".join(ALLOW))] if status in (405, 501) else [])
+        except PeerError as error:
+            self._respond(transaction, error.status, list(error.headers), error.reason)
+
+    def _register(self, transaction: str, request: Request, flow: media_core.FlowInfo) -> None:
+        now = self._exchange.now()
+        if unknown := [option for option in request.require if option != "outbound"]:
+            raise PeerError(420, "Bad Extension", (("Unsupported", ", ".join(unknown)),))
+        verdict = self._authenticator.verify(request, flow.remote[0], self.snapshot, now)
+        if isinstance(verdict, HeldBack):
+            self._held_back(verdict, flow)
+            self._respond(transaction, 503, [("Retry-After", str(verdict.seconds))])
+            return
+        if not isinstance(verdict, Authenticated):
+            if verdict.failed:
+                self._wrong_password(verdict.failed, flow, "registration")
+            self._respond(transaction, verdict.status, list(verdict.headers))
+            return
+        line = verdict.line
+        extension = self.snapshot.extensions[line.extension]
+        if not may_register(request, line, extension.number):
+            self._security("spoofed identity", flow, line.sip_username, f"{line.sip_username} tried to register as {request.to.uri.user[:64]}.")
+            raise PeerError(403, "Forbidden")
+        if extension.encrypt == "required" and flow.transport != media_core.Transport.TLS:
+            self._not_encrypted(line, extension, flow)
+            self._respond(transaction, 403, self._encryption_headers(extension), "Encryption Required")
+            return
+        result = self._exchange.registrar.register(request, line, flow, now)
+        self._respond(transaction, 200, result.headers)
+        for binding in result.stored:
+            self._trust(binding)
+        for old, _ in result.moved:
+            for call in list(self.calls.values()):
+                call.moved(line.id, old, flow)
+        if result.stored or result.removed:
+            self._keep(result.stored, result.removed)
+
+    def _trust(self, binding: Binding) -> None:
+        self._exchange.transport.trust(binding.flow, True)
+        if binding.secure:
+            self._proved.setdefault(binding.flow, set()).add(binding.line)
+
+    def _keep(self, stored: list[Binding], removed: list[Binding]) -> None:
+        self.removed += removed
+        self.stored += stored
+        self.changed.set()
+        self._set_expiry()
+        self._exchange.news.put_nowait(cti.RegistrationsChanged())
+
+    def _set_expiry(self) -> None:
+        deadline = self._exchange.registrar.deadline()
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._expiry = None
+        if deadline is not None:
+            self._expiry = asyncio.get_running_loop().call_at(deadline + 0.1, self._expire)
+
+    def _expire(self) -> None:
+        gone = self._exchange.registrar.expire(self._exchange.now())
+        for binding in gone:
+            if not self._exchange.registrar.on_flow(binding.flow):
+                self._exchange.transport.trust(binding.flow, False)
+            self._proved.get(binding.flow, set()).discard(binding.line)
+        self._keep([], gone)
+
+    def _closed(self, flow: int) -> None:
+        self._proved.pop(flow, None)
+        away = self._exchange.registrar.closed(flow)
+        if away:
+            self._keep([b for line in {each.line for each in away} for b in self._exchange.registrar.bindings(line)], [])
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """A new configuration. Calls in progress keep the one they began with."""
+        gone = self._exchange.registrar.reconcile(self.snapshot, snapshot)
+        self.snapshot = snapshot
+        for lines in self._proved.values():
+            lines -= {binding.line for binding in gone}
+        if gone:
+            self._keep([], gone)
+
+    # ---- what is noticed
+    def _security(self, kind: str, flow: media_core.FlowInfo, account: str, message: str) -> None:
+        event = SecurityEvent(self._exchange.unix(), kind, flow.remote[0], account[:64], message)
+        if self.security.add(event):
+            log.warning("security: %s (%s from %s)", message, kind, flow.remote[0])
+
+    def _wrong_password(self, account: str, flow: media_core.FlowInfo, what: str) -> None:
+        self._security("wrong password", flow, account, f"Wrong SIP username or password for {account!r} ({what}).")
+
+    def _held_back(self, verdict: HeldBack, flow: media_core.FlowInfo) -> None:
+        self._security("throttled", flow, verdict.account, f"Too many wrong passwords for {verdict.account!r}: held back for {verdict.seconds} s.")
+
+    def _not_encrypted(self, line: Line, extension: Extension, flow: media_core.FlowInfo) -> None:
+        name = media_core.Transport(flow.transport).name
+        self._security(
+            "not encrypted",
+            flow,
+            line.sip_username,
+            f"The phone of extension {extension.number} came over {name}, but the extension requires encryption: set the phone to TLS.",
+        )
+
+    def _encryption_headers(self, extension: Extension) -> list[tuple[str, str]]:
+        text = f"Extension {extension.number} requires encryption: use TLS"
+        return [("Warning", f'399 {self._exchange.host} "{text}"'), ("Reason", f'SIP;cause=403;text="{text}"')]
+
+    # ---- answers
+    def _respond(self, transaction: str, status: int, headers: list[tuple[str, str]], reason: str = "") -> None:
+        self._quietly(lambda stack, now: stack.respond(transaction, status, now, reason=reason, headers=headers))
+
+    def _reject(self, session: str, status: int, *, reason: str = "", headers: list[tuple[str, str]] | None = None) -> None:
+        self._quietly(lambda stack, now: stack.reject(session, status, now, reason=reason, headers=headers or []))
+
+    def _quietly(self, command) -> None:  # type: ignore[no-untyped-def]
+        """The other side may have given up in the meantime."""
+        try:
+            self._exchange.sip(command)
+        except WrongState:
+            log.debug("an answer came too late")
+
+    def ended(self) -> list[tuple[int | None, cdr.CallRecord]]:
+        """Records of calls that have ended since last asked."""
+        found = list(self._exchange.finished)
+        self._exchange.finished.clear()
+        for _, record in found:
+            self.calls.pop(record.id, None)
+        return found
+
+
+def extension_script(extension: Extension) -> Script:
+    async def script(call) -> None:  # type: ignore[no-untyped-def]
+        if call.step != "talking":
+            leg = await call.ring(extension)
+            await call.answer_with(leg)
+        await call.talk()
+
+    return script
+
+
+def refusal_script(target: Refuse) -> Script:
+    async def script(call) -> None:  # type: ignore[no-untyped-def]
+        raise Clear(target.cause, status=target.status, warning=target.warning)
+
+    return script
