@@ -13,7 +13,7 @@ import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Union
+from typing import Any, Union
 
 import msgspec
 
@@ -49,6 +49,15 @@ class Subscribe(Message): ...
 
 class SelftestBegin(Message):
     """Make two temporary extensions that live until this connection closes (nothing is stored)."""
+
+
+class GetRecord(Message):
+    """The record of an ended call; "": the newest of the self-test. Record, or Failed while there is none."""
+
+    call: str = ""
+
+
+class GetSecurityEvents(Message): ...
 
 
 # ---- requests to the supervisor ------------------------------------------------------------------------------------
@@ -128,6 +137,24 @@ class SelftestReady(Message):
     host: str
     tls_port: int
     ca_file: str
+
+
+class Record(Message):
+    record: dict[str, Any]  # the fields of records.CallRow
+
+
+class SecurityEventView(Message):
+    time: float  # unix, of the last one
+    kind: str  # wrong password, throttled, not encrypted, spoofed identity
+    source: str  # host
+    account: str
+    message: str
+    count: int
+
+
+class SecurityEvents(Message):
+    events: list[SecurityEventView]  # oldest first
+    faults: list[str]  # internal faults that have cost a call, in words
 
 
 class ProcessView(Message):

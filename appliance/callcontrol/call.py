@@ -41,7 +41,8 @@ ACK_WAIT = 35.0  # the stack gives up a 2xx without ACK after 64*T1
 
 class Call:
     def __init__(
-        self, exchange: Exchange, id: str, caller: PhoneLeg, dialled: str, script_name: str, snapshot: Snapshot, *, started: float
+        self, exchange: Exchange, id: str, caller: PhoneLeg, dialled: str, script_name: str, snapshot: Snapshot, *, started: float,
+        slot: int | None = None,
     ) -> None:
         self._exchange = exchange
         self.id = id
@@ -71,10 +72,13 @@ class Call:
         self._detached = False
         self._probes: dict[str, PhoneLeg] = {}
         self._aligning: set[PhoneLeg] = set()
-        self._slot = exchange.journal.claim()
+        self._slot = exchange.journal.claim() if slot is None else slot
 
     # ---- life
     def start(self, script: Script) -> None:
+        self._exchange.calls[self.id] = self
+        for leg in self.legs:
+            self._exchange.sessions[leg.session] = (self, leg)
         self._task = asyncio.get_running_loop().create_task(self._run(script), name=f"call {self.id}")
 
     def detach(self) -> list[asyncio.Task[None]]:
@@ -92,6 +96,10 @@ class Call:
         self._side, self._cause, self._status, self._warning = side, cause, status, warning
         self._left.set()
         self._task.cancel()
+
+    def clear(self) -> None:
+        """An administrator or the self-test ends the call."""
+        self.end("system", Cause.NORMAL)
 
     def fault(self, error: BaseException) -> None:
         """A bug of ours: it ends this call and is shown, nothing else."""
@@ -136,7 +144,9 @@ class Call:
         record = self._record((*(leg.close(self._exchange.media) for leg in self.legs), *self.refusals))
         if self._slot is not None:
             self._exchange.journal.write(self._slot, CallSlot.of_record(record))
+        self._exchange.calls.pop(self.id, None)
         self._exchange.finished.append((self._slot, record))
+        self._exchange.changed.set()
         self._tell(cti.CallsChanged())
         log.info("call %s: %s", self.id, record.sentence)
 

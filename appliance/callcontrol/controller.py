@@ -18,7 +18,6 @@ from collections.abc import Mapping
 
 import media_core
 from appliance import cti
-from appliance.callcontrol import cdr
 from appliance.callcontrol.api import Cause, Clear, Party, Script, Service
 from appliance.callcontrol.authentication import Authenticated, Authenticator, HeldBack
 from appliance.callcontrol.call import ALLOW, Call
@@ -64,11 +63,9 @@ class Controller:
         self._authenticator = authenticator
         self._services = services
         self.snapshot = snapshot
-        self.calls: dict[str, Call] = {}
         self.security = SecurityLog()
         self.stored: list[Binding] = []  # changes of the registrar that wait to be kept
         self.removed: list[Binding] = []
-        self.changed = asyncio.Event()  # something in `stored`, `removed` or `exchange.finished`
         self.selftest: set[str] = set()  # extension ids whose calls are the self-test's
         self._proved: dict[int, set[str]] = {}  # TLS flow -> line ids that have registered over it
         self._expiry: asyncio.TimerHandle | None = None
@@ -94,7 +91,7 @@ class Controller:
             case events.Invited():
                 self._invited(event)
             case events.Answered(transaction=transaction, status=status):
-                for call in list(self.calls.values()):
+                for call in list(self._exchange.calls.values()):
                     call.probed(transaction, status)
             case media_core.FlowClosed(flow=flow):
                 self._closed(flow)
@@ -121,12 +118,13 @@ class Controller:
         call, leg = found
         try:
             call.handle(leg, event)
+            call.save()
         except Exception as error:
             call.fault(error)
 
     def _media(self, event: media_core.Event) -> None:
         leg_id = getattr(event, "leg", None)
-        for call in self.calls.values():
+        for call in self._exchange.calls.values():
             branches = call.fork.branches if call.fork is not None else []
             if any(leg.port.id == leg_id for leg in (*call.legs, *branches)):
                 call.media(event)
@@ -169,7 +167,7 @@ class Controller:
     def _admit(self, session: str, request: Request, flow: media_core.FlowInfo, line: Line) -> None:
         exchange, snapshot = self._exchange, self.snapshot
         extension = snapshot.extensions[line.extension]
-        if len(self.calls) >= CALLS or exchange.transport.waiting > BEHIND:
+        if len(self._exchange.calls) >= CALLS or exchange.transport.waiting > BEHIND:
             raise PeerError(503, "Service Unavailable", (RETRY_AFTER,))
         if request.max_forwards == 0:
             raise PeerError(483, "Too Many Hops")
@@ -197,8 +195,6 @@ class Controller:
         except BaseException:
             exchange.media.close(port.id)
             raise
-        self.calls[call.id] = call
-        exchange.sessions[session] = (call, leg)
         call.start(self._script(target))
         exchange.news.put_nowait(cti.CallsChanged())
 
@@ -266,7 +262,7 @@ class Controller:
         for binding in result.stored:
             self._trust(binding)
         for old, _ in result.moved:
-            for call in list(self.calls.values()):
+            for call in list(self._exchange.calls.values()):
                 call.moved(line.id, old, flow)
         if result.stored or result.removed:
             self._keep(result.stored, result.removed)
@@ -279,7 +275,7 @@ class Controller:
     def _keep(self, stored: list[Binding], removed: list[Binding]) -> None:
         self.removed += removed
         self.stored += stored
-        self.changed.set()
+        self._exchange.changed.set()
         self._set_expiry()
         self._exchange.news.put_nowait(cti.RegistrationsChanged())
 
@@ -352,14 +348,6 @@ class Controller:
             self._exchange.sip(command)
         except WrongState:
             log.debug("an answer came too late")
-
-    def ended(self) -> list[tuple[int | None, cdr.CallRecord]]:
-        """Records of calls that have ended since last asked."""
-        found = list(self._exchange.finished)
-        self._exchange.finished.clear()
-        for _, record in found:
-            self.calls.pop(record.id, None)
-        return found
 
 
 def extension_script(extension: Extension) -> Script:

@@ -54,7 +54,9 @@ class Exchange:
     tokens: Callable[[], str]
     secrets: Callable[[int], bytes]  # SDES keys
     sessions: dict[str, tuple[Call, PhoneLeg]] = field(default_factory=dict)  # who gets the events of a session
+    calls: dict[str, Call] = field(default_factory=dict)  # call id -> call, until it has ended
     finished: deque[tuple[int | None, CallRecord]] = field(default_factory=deque)  # journal slot, record
+    changed: asyncio.Event = field(default_factory=asyncio.Event)  # something waits to be written to disk
     news: asyncio.Queue[cti.Message] = field(default_factory=asyncio.Queue)
     alarms: deque[str] = field(default_factory=lambda: deque(maxlen=100))  # bugs that cost a call, in words
 

@@ -1,0 +1,339 @@
+"""The process `calls`: puts SIP, call control and services together on the shared memory of the supervisor, and serves the
+control socket.
+
+Everything that must outlive it lies elsewhere: media and connections in `core`, calls in the journal memory, registrations and
+records in calls.db. So its end, planned or not, is silent: SIGTERM leaves calls as they stand, the next process goes on.
+The database is touched by one thread of its own: a slow disk delays records, not calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import secrets
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import media_core
+from appliance import __version__, cti
+from appliance.boot import Boot, read_boot
+from appliance.callcontrol.authentication import Authenticator
+from appliance.callcontrol.cdr import CallRecord
+from appliance.callcontrol.controller import Controller
+from appliance.callcontrol.exchange import Exchange
+from appliance.callcontrol.journal import Journal
+from appliance.callcontrol.recovery import recover
+from appliance.callcontrol.registrar import EXPIRES_MAX, Binding, Registrar
+from appliance.model import Extension, Line, Snapshot
+from appliance.records import CallRecords
+from appliance.services import SERVICES
+from appliance.store import Store
+from appliance.transport import Transport, token
+
+log = logging.getLogger("appliance.calls")
+
+TELL_AFTER = 0.2  # changes within this time are told once
+
+
+class Archive:
+    """calls.db behind a thread. Its methods wait for the disk, the event loop does not."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="archive")
+        self._records: CallRecords | None = None
+
+    async def run(self, work: Any) -> Any:
+        """`work(records)` in the archive's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._call, work)
+
+    def _call(self, work: Any) -> Any:
+        if self._records is None:
+            self._records = CallRecords(self._data)
+        return work(self._records)
+
+    async def close(self) -> None:
+        await self.run(lambda records: records.close())
+        self._thread.shutdown()
+
+
+def to_row(binding: Binding, now: float, unix: float) -> dict[str, Any]:
+    """Stored with unix times: the monotonic clock starts anew with the machine."""
+    return asdict(binding) | {"since": unix - (now - binding.since), "expires": unix + (binding.expires - now)}
+
+
+def from_row(row: dict[str, Any], now: float, unix: float) -> Binding:
+    left = min(max(0.0, row["expires"] - unix), EXPIRES_MAX)  # a wall clock that was wrong ends nothing early or never
+    return Binding(**(row | {"since": now - max(0.0, unix - row["since"]), "expires": now + left}))
+
+
+def reattach(rows: list[dict[str, Any]], flows: list[media_core.FlowInfo], now: float, unix: float) -> list[Binding]:
+    """The stored bindings, on the flows that are still there; the others are away."""
+    by_id = {flow.id: flow for flow in flows}
+    found = []
+    for row in rows:
+        binding = from_row(row, now, unix)
+        flow = by_id.get(binding.flow)
+        same = flow is not None and flow.transport.name == binding.transport and flow.remote == (binding.host, binding.port)
+        found.append(replace(binding, away=not same))
+    return found
+
+
+class CallsProcess:
+    def __init__(self, boot: Boot) -> None:
+        self._boot = boot
+        self._data = Path(boot.data)
+        self._store = Store(self._data)
+        self._archive = Archive(self._data)
+        self._journal = Journal(boot.fds["journal"])
+        self._selftests: dict[int, list[tuple[Extension, Line]]] = {}
+        self._base = self._store.load()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        boot = self._boot
+        loop = asyncio.get_running_loop()
+        engine = media_core.MediaEngine(boot.fds["memory"], boot.fds["core_wake"], boot.fds["calls_wake"])
+        self._engine = engine
+        rows = await self._archive.run(lambda records: records.registrations())
+        registrar = Registrar(reattach(rows, engine.flows(), loop.time(), time.time()))
+        self._exchange = Exchange(
+            transport=Transport(engine, user_agent=f"Switchroom/{__version__}"),
+            media=engine,
+            journal=self._journal,
+            registrar=registrar,
+            host=boot.host,
+            unix=time.time,
+            tokens=token,
+            secrets=secrets.token_bytes,
+        )
+        self._controller = Controller(self._exchange, Authenticator(secrets.token_bytes(32), token), SERVICES, self._base)
+        resumed = recover(self._exchange, SERVICES, self._base)
+        await self._archive.run(lambda records: records.remove_selftest())
+        self._server = cti.Server(str(Path(boot.run) / "calls.sock"), self._handle)
+        await self._server.start()
+        self._tasks = [loop.create_task(work, name=name) for name, work in (
+            ("events", self._controller.run()), ("archive", self._keep()), ("news", self._publish()),
+        )]  # fmt: skip
+        log.info("calls ready: revision %d, %d registrations, %d calls go on", self._base.revision, len(registrar), resumed)
+
+    async def stop(self) -> None:
+        """Calls stay up in the core and in their slots."""
+        self._exchange.transport.close()
+        calls = [task for call in self._exchange.calls.values() for task in call.detach()]
+        for task in [*self._tasks, *calls]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *calls, return_exceptions=True)
+        await self._server.close()
+        await self._keep_once()
+        await self._archive.close()
+        self._store.close()
+        self._journal.close()
+
+    # ---- to disk
+    async def _keep(self) -> None:
+        while True:
+            await self._exchange.changed.wait()
+            self._exchange.changed.clear()
+            await self._keep_once()
+
+    async def _keep_once(self) -> None:
+        controller, exchange = self._controller, self._exchange
+        stored, controller.stored = controller.stored, []
+        removed, controller.removed = controller.removed, []
+        finished = list(exchange.finished)
+        exchange.finished.clear()
+        now, unix = exchange.now(), exchange.unix()
+        rows = [(binding.key, to_row(binding, now, unix)) for binding in stored]
+
+        def write(records: CallRecords) -> None:
+            for binding in removed:
+                records.remove_registration(*binding.key)
+            for (line, contact), row in rows:
+                records.save_registration(line, contact, row)
+            for _, record in finished:
+                records.write(as_row(record))
+
+        if removed or rows or finished:
+            try:
+                await self._archive.run(write)
+            except Exception as error:  # a full disk must not end calls; the slots keep the records
+                log.exception("call records could not be written")
+                exchange.alarms.append(f"Call records could not be written: {type(error).__name__}.")
+                asyncio.get_running_loop().call_later(5, self._again, stored, removed, finished)
+                return
+        for slot, record in finished:
+            if slot is not None:
+                exchange.journal.free(slot)
+            exchange.news.put_nowait(cti.CallEnded(record.id))
+
+    def _again(self, stored: list[Binding], removed: list[Binding], finished: list[tuple[int | None, CallRecord]]) -> None:
+        live = set(self._exchange.registrar)
+        self._controller.stored = [binding for binding in stored if binding in live] + self._controller.stored
+        self._controller.removed = [binding for binding in removed if binding not in live] + self._controller.removed
+        self._exchange.finished.extendleft(reversed(finished))
+        self._exchange.changed.set()
+
+    # ---- to the control socket
+    async def _publish(self) -> None:
+        while True:
+            news = [await self._exchange.news.get()]
+            await asyncio.sleep(TELL_AFTER)
+            while not self._exchange.news.empty():
+                news.append(self._exchange.news.get_nowait())
+            told: list[cti.Message] = []
+            for message in news:
+                if message not in told:
+                    told.append(message)
+                    self._server.publish(message)
+
+    async def _handle(self, request: cti.Message, connection: cti.Connection) -> cti.Message:
+        match request:
+            case cti.GetCalls():
+                return cti.Calls([call.view() for call in self._exchange.calls.values()])
+            case cti.GetRegistrations():
+                return cti.Registrations(list(self._registrations()))
+            case cti.GetCounters():
+                return cti.Counters(self._counters())
+            case cti.HangUp(call=id):
+                return self._hang_up(id)
+            case cti.Applied():
+                self._apply(self._store.load())
+                return cti.Ok()
+            case cti.SelftestBegin():
+                return self._selftest_begin(connection)
+            case cti.GetRecord(call=id):
+                return await self._record(id)
+            case cti.GetSecurityEvents():
+                events = [cti.SecurityEventView(**asdict(event)) for event in self._controller.security]
+                return cti.SecurityEvents(events, list(self._exchange.alarms))
+        return cti.Failed(f"calls does not know {type(request).__name__}.")
+
+    def _registrations(self) -> Any:
+        snapshot, now, unix = self._controller.snapshot, self._exchange.now(), self._exchange.unix()
+        for binding in self._exchange.registrar:
+            line = snapshot.lines.get(binding.line)
+            extension = snapshot.extensions.get(line.extension) if line is not None else None
+            if line is None or extension is None or binding.away:
+                continue
+            yield cti.RegistrationView(
+                number=extension.number,
+                name=extension.name,
+                line=line.id,
+                sip_username=line.sip_username,
+                address=f"{binding.host}:{binding.port}",
+                transport=binding.transport,
+                secure=binding.secure,
+                user_agent=binding.user_agent,
+                since=unix - (now - binding.since),
+                expires=unix + (binding.expires - now),
+            )
+
+    def _counters(self) -> dict[str, int]:
+        media = self._engine.counters()
+        return {
+            **self._exchange.transport.stack.counters(),
+            **media,
+            "registrations": sum(not binding.away for binding in self._exchange.registrar),
+            "registrations_away": sum(binding.away for binding in self._exchange.registrar),
+            "calls": len(self._exchange.calls),
+            "slots": len(self._journal),
+            "faults": len(self._exchange.alarms),
+            "messages_dropped": self._exchange.transport.dropped,
+        }
+
+    def _hang_up(self, id: str) -> cti.Message:
+        call = self._exchange.calls.get(id)
+        if call is None:
+            return cti.Failed("This call has ended already.")
+        call.clear()
+        return cti.Ok()
+
+    async def _record(self, id: str) -> cti.Message:
+        def find(records: CallRecords) -> Any:
+            if id:
+                return records.find(id)
+            return next((row for row in records.search(selftest=True) if row.selftest), None)
+
+        row = await self._archive.run(find)
+        return cti.Record(asdict(row)) if row is not None else cti.Failed("There is no such call record (yet).")
+
+    # ---- configuration
+    def _apply(self, snapshot: Snapshot) -> None:
+        self._base = snapshot
+        for pairs in self._selftests.values():
+            for extension, line in pairs:
+                snapshot = snapshot.with_record("extension", extension).with_record("line", line)
+        self._controller.apply(snapshot)
+
+    def _selftest_begin(self, connection: cti.Connection) -> cti.Message:
+        """Two extensions with numbers nobody has, that exist only in this process's snapshot."""
+        taken = set(self._controller.snapshot.dial_plan)
+        free = (number for _ in range(10_000) if (number := f"{random.randrange(10**8, 10**9)}") not in taken)
+        pairs = []
+        for name in ("Self-test A", "Self-test B"):
+            number = next(free)
+            extension = Extension(id=f"selftest-{number}", number=number, name=name, encrypt="required", ring_seconds=15)
+            line = Line(
+                id=f"selftest-line-{number}", extension=extension.id, sip_username=f"selftest-{number}", sip_password=token()
+            )
+            pairs.append((extension, line))
+        self._selftests[id(connection)] = pairs
+        self._controller.selftest |= {extension.id for extension, _ in pairs}
+        connection.on_close(lambda: self._selftest_end(id(connection)))
+        self._apply(self._base)
+        return cti.SelftestReady(
+            phones=[cti.TestPhone(extension.number, line.sip_username, line.sip_password) for extension, line in pairs],
+            realm=self._base.settings.realm,
+            host=self._boot.host,
+            tls_port=self._boot.sips_port,
+            ca_file=str(self._data / "keys/authority.pem"),
+        )
+
+    def _selftest_end(self, connection: int) -> None:
+        pairs = self._selftests.pop(connection, [])
+        for call in list(self._exchange.calls.values()):
+            if call.selftest:
+                call.clear()
+        self._controller.selftest -= {extension.id for extension, _ in pairs}
+        self._apply(self._base)
+        self._tasks.append(asyncio.get_running_loop().create_task(self._forget_selftest(), name="selftest"))
+
+    async def _forget_selftest(self) -> None:
+        await asyncio.sleep(1)  # calls that were cleared just now write their records first
+        if not self._selftests:
+            await self._archive.run(lambda records: records.remove_selftest())
+
+
+def as_row(record: CallRecord) -> dict[str, Any]:
+    return msgspec.structs.asdict(record) | {"legs": [msgspec.structs.asdict(leg) for leg in record.legs]}
+
+
+async def _serve(boot: Boot) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    process = CallsProcess(boot)
+    await process.start()
+    await stop.wait()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.8):  # the supervisor gives a second
+            await process.stop()
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(name)s: %(message)s")
+    asyncio.run(_serve(read_boot()))
+
+
+if __name__ == "__main__":
+    main()
