@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from appliance.callcontrol.cdr import CallRecord, LegRecord
+from appliance.callcontrol.cdr import CallRecord, LegRecord, Side
 from appliance.model import Encrypt
 
 if TYPE_CHECKING:
@@ -20,14 +20,15 @@ VERSION = 1
 
 
 class LegSlot(msgspec.Struct, frozen=True, array_like=True):
-    side: str
+    side: Side
     number: str
     name: str
     line: str
     encrypt: Encrypt
-    session: bytes  # Stack.dump
+    id: str  # of the session
+    session: bytes  # Stack.dump, b"": it is over
     flow: int
-    transport: str
+    transport: int
     local: tuple[str, int]
     remote: tuple[str, int]
     cipher: str
@@ -37,7 +38,7 @@ class LegSlot(msgspec.Struct, frozen=True, array_like=True):
     user_agent: str
     wants_send: bool
     wants_receive: bool
-    negotiated: bytes  # LegMedia.dump
+    negotiated: bytes  # Negotiation.dump
 
 
 class CallSlot(msgspec.Struct, frozen=True, array_like=True):

@@ -1,0 +1,296 @@
+"""One telephone's side of a call: its session, its media leg, and what was negotiated between them.
+
+`wants_send` and `wants_receive` are what the phone itself asked for by its last offer (a phone that holds does not want to
+receive); what the other leg is offered follows from them, see `direction_for`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import media_core
+import msgspec
+
+from appliance import cti
+from appliance.callcontrol.api import Party
+from appliance.callcontrol.cdr import LegRecord, Side
+from appliance.callcontrol.exchange import Exchange, Media
+from appliance.callcontrol.negotiation import CODECS, OWN, Negotiation, flags
+from appliance.callcontrol.slot import LegSlot
+from appliance.model import Encrypt
+from appliance.sip import events
+from appliance.sip.errors import WrongState
+from appliance.sip.sdp import Format
+from appliance.sip.uri import NameAddr, Uri, join_host
+
+
+class PhoneLeg:
+    def __init__(
+        self,
+        exchange: Exchange,
+        *,
+        side: Side,
+        party: Party,
+        line: str,
+        encrypt: Encrypt,
+        flow: media_core.FlowInfo,
+        port: media_core.Leg,
+    ) -> None:
+        self.side = side
+        self.party = party
+        self.line = line
+        self.encrypt = encrypt
+        self.flow = flow
+        self.port = port
+        self.session = ""
+        self.target = ""  # Request-URI of the phone we ring
+        self.user_agent = ""
+        self.answered = False
+        self.over = False
+        self.status = 0  # the phone's final refusal
+        self.missed = 0  # requests it has not answered
+        self.wants_send = True
+        self.wants_receive = True
+        self.waits_for_answer = False  # our 2xx carried an offer
+        self._early_answer = b""
+        self._closed = False
+        self._offer_result: asyncio.Future[events.OfferAnswered] | None = None
+        self.media = Negotiation(
+            host=exchange.host,
+            port=port.port,
+            signalling=flow.remote[0],
+            encrypt=encrypt,
+            tls=self.signalling_secure,
+            session_id=int.from_bytes(exchange.secrets(4), "big"),
+            random=exchange.secrets,
+        )
+
+    @property
+    def signalling_secure(self) -> bool:
+        return self.flow.transport == media_core.Transport.TLS
+
+    @property
+    def address(self) -> str:
+        return join_host(*self.flow.remote)
+
+    # ---- offer and answer
+    @property
+    def has_offer(self) -> bool:
+        return self.media.has_offer
+
+    @property
+    def has_answer(self) -> bool:
+        return self.media.agreed
+
+    @property
+    def local_direction(self) -> str:
+        return self.media.local_direction
+
+    def formats(self) -> tuple[Format, ...]:
+        return self.media.formats()
+
+    def offered_formats(self) -> Sequence[Format]:
+        """What the phone has offered; our own list for a late offer."""
+        return self.media.offered_formats() or self.media.formats() or CODECS
+
+    def take_offer(self, body: bytes) -> None:
+        self.media.take_offer(body)
+
+    def take_answer(self, body: bytes) -> None:
+        self.media.take_answer(body)
+
+    def forget_offer(self) -> None:
+        self.media.forget()
+        self.waits_for_answer = False
+
+    def offer_body(self, formats: Sequence[Format], direction: str) -> bytes:
+        return self.media.offer(formats, direction)
+
+    def without_encryption(self) -> bool:
+        return self.media.without_encryption()
+
+    def answer_body(self, other: PhoneLeg | None) -> bytes:
+        """Our answer to the waiting offer, or for a late offer our offer. The caller's early answer is the final one, too."""
+        if self._early_answer and not self.has_offer:
+            return self._early_answer
+        codecs: Sequence[Format] = OWN if other is None or other is self else other.formats()
+        if not self.has_offer:
+            self.waits_for_answer = True
+            return self.media.offer(codecs, "sendrecv")
+        body = self.media.answer(codecs, self.direction_for(other, answering=True))
+        if not self.answered:
+            self._early_answer = body
+        self._follow(self.media.remote_direction)
+        return body
+
+    def follow_answer(self) -> None:
+        """An answer to an offer that the phone had asked for says what it wants."""
+        self.waits_for_answer = False
+        self._follow(self.media.remote_direction)
+
+    def _follow(self, direction: str) -> None:
+        self.wants_send = direction in ("sendrecv", "sendonly")
+        self.wants_receive = direction in ("sendrecv", "recvonly")
+
+    def direction_for(self, other: PhoneLeg | None, *, answering: bool = False) -> str:
+        """Our direction towards this phone: we send what the other wants to send, if this one wants to receive it."""
+        if other is None or other is self:
+            return "sendrecv" if answering else flags(self.wants_receive, self.wants_send)
+        if answering:  # what this phone wants is in its offer
+            return flags(other.wants_send, other.wants_receive)
+        return flags(other.wants_send and self.wants_receive, other.wants_receive and self.wants_send)
+
+    def expect_answer(self) -> asyncio.Future[events.OfferAnswered]:
+        self._offer_result = asyncio.get_running_loop().create_future()
+        return self._offer_result
+
+    def offer_answered(self, event: events.OfferAnswered) -> None:
+        if self._offer_result is not None and not self._offer_result.done():
+            self._offer_result.set_result(event)
+
+    # ---- media
+    def remote(self) -> media_core.Remote:
+        return self.media.remote()
+
+    def common(self, other: PhoneLeg) -> bool:
+        return _common(self.formats(), other.formats())
+
+    def offered_common(self, other: PhoneLeg) -> bool:
+        return _common(self.offered_formats(), other.formats())
+
+    def payload_map(self, other: PhoneLeg) -> dict[int, int]:
+        """Payload types as this phone sends them → as the other phone wants them."""
+        pairs = ((self.media.local_type(each), each.payload_type) for each in other.formats())
+        return {ours: theirs for ours, theirs in pairs if ours is not None}
+
+    def tone_payload_type(self) -> int | None:
+        """A G.711 that the phone receives, for tones."""
+        return next((each.payload_type for each in self.formats() if each.name in ("PCMA", "PCMU") and each.payload_type in (0, 8)), None)
+
+    @property
+    def codec(self) -> str:
+        return next((each.name for each in self.formats() if not each.is_event), "") if self.media.agreed else ""
+
+    # ---- headers
+    def identity(self, host: str) -> tuple[str, list[tuple[str, str]]]:
+        """From and the asserted identity towards the other side: the line's extension, never what the phone claims."""
+        address = str(NameAddr(Uri("sip", self.party.number, host), self.party.name))
+        return address, [("P-Asserted-Identity", address)]
+
+    @staticmethod
+    def connected_line(host: str, callee: Party | None) -> list[tuple[str, str]]:
+        """Whom the caller has reached."""
+        if callee is None:
+            return []
+        return [("P-Asserted-Identity", str(NameAddr(Uri("sip", callee.number, host), callee.name)))]
+
+    # ---- what is shown and kept
+    def close(self, media: Media) -> LegRecord:
+        """Free the media leg; what it has counted."""
+        stats = media.close(self.port.id)
+        received, sent = stats.received, stats.sent
+        return LegRecord(
+            side=self.side,
+            number=self.party.number,
+            name=self.party.name,
+            address=self.address,
+            transport=media_core.Transport(self.flow.transport).name,
+            signalling_secure=self.signalling_secure,
+            media_secure=self.media.secure,
+            codec=self.codec,
+            user_agent=self.user_agent,
+            status=self.status,
+            packets_received=received.packets,
+            packets_sent=sent.packets,
+            lost=received.lost,
+            jitter_ms=round(received.jitter_ms, 2),
+            dropped_source=received.dropped_source,
+            dropped_auth=received.dropped_auth,
+            receives=self.answered and self.wants_send,
+        )
+
+    def view(self, other: PhoneLeg | None, media: Media) -> cti.LegView:
+        try:
+            stats = media.stats(self.port.id)
+        except media_core.StaleHandle:
+            stats = None
+        return cti.LegView(
+            number=self.party.number,
+            name=self.party.name,
+            address=self.address,
+            transport=media_core.Transport(self.flow.transport).name,
+            signalling_secure=self.signalling_secure,
+            media_secure=self.media.secure,
+            codec=self.codec,
+            state=self._state(other),
+            packets_received=stats.received.packets if stats else 0,
+            packets_sent=stats.sent.packets if stats else 0,
+            lost=stats.received.lost if stats else 0,
+            jitter_ms=round(stats.received.jitter_ms, 2) if stats else 0.0,
+        )
+
+    def _state(self, other: PhoneLeg | None) -> str:
+        """ringing; talking; held: has put the other on hold; on-hold: waits."""
+        if not self.answered:
+            return "ringing"
+        if not self.wants_receive:
+            return "held"
+        return "on-hold" if other is not None and not other.wants_receive else "talking"
+
+    def slot(self, sip: Callable[[Callable[[Any, float], bytes]], bytes]) -> LegSlot:
+        try:
+            session = sip(lambda stack, now: stack.dump(self.session)) if self.session and not self.over else b""
+        except WrongState:
+            session = b""
+        return LegSlot(
+            side=self.side,
+            number=self.party.number,
+            name=self.party.name,
+            line=self.line,
+            encrypt=self.encrypt,
+            id=self.session,
+            session=session,
+            flow=self.flow.id,
+            transport=int(self.flow.transport),
+            local=self.flow.local,
+            remote=self.flow.remote,
+            cipher=self.flow.cipher,
+            leg=self.port.id,
+            port=self.port.port,
+            answered=self.answered,
+            user_agent=self.user_agent,
+            wants_send=self.wants_send,
+            wants_receive=self.wants_receive,
+            negotiated=msgspec.msgpack.encode(self.media.dump()),
+        )
+
+    @classmethod
+    def restored(cls, exchange: Exchange, slot: LegSlot) -> PhoneLeg:
+        """As `slot` has it; a session that was over by then stays over."""
+        transport = media_core.Transport(slot.transport)
+        flow = media_core.FlowInfo(slot.flow, transport, slot.local, slot.remote, slot.cipher)
+        leg = cls(
+            exchange,
+            side=slot.side,
+            party=Party(slot.number, slot.name),
+            line=slot.line,
+            encrypt=slot.encrypt,
+            flow=flow,
+            port=media_core.Leg(slot.leg, slot.port),
+        )
+        leg.answered = slot.answered
+        leg.user_agent = slot.user_agent
+        leg.wants_send, leg.wants_receive = slot.wants_send, slot.wants_receive
+        leg.media.restore(msgspec.msgpack.decode(slot.negotiated, type=tuple[int, int, bytes, bytes, int, dict[str, bytes]]))
+        leg.session = slot.id
+        if slot.session:
+            leg.session = exchange.sip(lambda stack, now: stack.restore(slot.session, now))
+        else:
+            leg.over = True
+        return leg
+
+
+def _common(one: Sequence[Format], other: Sequence[Format]) -> bool:
+    return any(each.same_codec(theirs) for each in one for theirs in other if not each.is_event)

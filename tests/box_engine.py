@@ -1,0 +1,167 @@
+"""The media core's stand-in for tests of call control: commands are recorded, the engine's rules are checked, flows lead into the
+simulated network. What it cannot show (packets) is shown end to end with the real one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import media_core
+from media_core import Direction, FlowInfo, LegStats, Remote, Transport
+
+
+@dataclass
+class FakeLeg:
+    id: int
+    port: int
+    remote: Remote | None = None
+    peer: int | None = None
+    payload_map: dict[int, int] = field(default_factory=dict)
+    played: list[tuple[float, float, int]] = field(default_factory=list)
+    digits: str = ""
+    packets: int = 0  # set by a test
+    last_seen_ms: int = -1
+
+    def stats(self) -> LegStats:
+        received = Direction(self.packets, self.packets * 172, 0, 0, 0, 1.5, self.last_seen_ms, 0, 0, 0, 0)
+        sent = Direction(self.packets, self.packets * 172, 0, 0, 0, 0.0, 0, 0, 0, 0, 0)
+        secure = self.remote is not None and self.remote.crypto_in is not None
+        return LegStats(received, sent, True, secure, ("", 0))
+
+
+class FakeEngine:
+    """Lives longer than the process it serves, like the shared memory."""
+
+    def __init__(self, send: Callable[[FlowInfo, bytes], None]) -> None:
+        self._send = send
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK)
+        self._events: deque[media_core.Event] = deque()
+        self._next = 1
+        self.media: dict[int, FakeLeg] = {}
+        self.open_flows: dict[int, FlowInfo] = {}
+        self.capacity = 100
+        self.history: list[tuple[str, int]] = []
+
+    # ---- towards `calls`
+    def fileno(self) -> int:
+        return self._wake
+
+    def tell(self, event: media_core.Event) -> None:
+        self._events.append(event)
+        os.eventfd_write(self._wake, 1)
+
+    def poll(self, limit: int = 256) -> list[media_core.Event]:
+        found = [self._events.popleft() for _ in range(min(limit, len(self._events)))]
+        if not self._events:
+            try:
+                os.eventfd_read(self._wake)
+            except BlockingIOError:
+                pass
+        return found
+
+    def dispose(self) -> None:
+        os.close(self._wake)
+
+    # ---- media
+    def _id(self) -> int:
+        self._next += 1
+        return self._next | 7 << 32
+
+    def _leg(self, leg: int) -> FakeLeg:
+        if leg not in self.media:
+            raise media_core.StaleHandle(f"leg {leg}")
+        return self.media[leg]
+
+    def open(self, beside: int | None = None) -> media_core.Leg:
+        if beside is not None:
+            self._leg(beside)
+        if len(self.media) >= self.capacity:
+            raise media_core.OutOfService("no free leg")
+        id = self._id()
+        self.media[id] = FakeLeg(id, 20000 + 2 * self._next)
+        self.history.append(("open", id))
+        return media_core.Leg(id, self.media[id].port)
+
+    def describe(self, leg: int, remote: Remote) -> None:
+        assert remote.port > 0 or not (remote.send or remote.receive), "a far end without a port"
+        assert (remote.crypto_in is None) == (remote.crypto_out is None), "SRTP goes both ways or not at all"
+        if remote.crypto_in is not None and remote.crypto_out is not None:
+            assert remote.crypto_in.suite == remote.crypto_out.suite
+            assert remote.crypto_in.key != remote.crypto_out.key, "a key for two directions"
+        self._leg(leg).remote = remote
+        self.history.append(("describe", leg))
+
+    def connect(self, a: int, b: int, a_to_b: Mapping[int, int] = {}, b_to_a: Mapping[int, int] = {}) -> None:
+        one, other = self._leg(a), self._leg(b)
+        one.peer, other.peer = b, a
+        one.payload_map, other.payload_map = dict(a_to_b), dict(b_to_a)
+        self.history.append(("connect", a))
+
+    def disconnect(self, leg: int) -> None:
+        one = self._leg(leg)
+        if one.peer is not None and one.peer in self.media:
+            self.media[one.peer].peer = None
+        one.peer = None
+
+    def play(self, leg: int, tones: Sequence[tuple[float, float, int]], payload_type: int) -> None:
+        assert payload_type in (0, 8)
+        self._leg(leg).played += tones
+        seconds = sum(tone[2] for tone in tones) / 1000
+        asyncio.get_running_loop().call_later(seconds, self.tell, media_core.PlayEnded(leg))
+
+    def send_digits(self, leg: int, digits: str) -> None:
+        self._leg(leg).digits += digits
+
+    def stats(self, leg: int) -> LegStats:
+        return self._leg(leg).stats()
+
+    def close(self, leg: int) -> LegStats:
+        self.history.append(("close", leg))
+        found = self.media.pop(leg, None) or FakeLeg(leg, 0)
+        if found.peer is not None and found.peer in self.media:
+            self.media[found.peer].peer = None
+        return found.stats()
+
+    def legs(self) -> list[int]:
+        return list(self.media)
+
+    # ---- flows
+    def open_flow(self, transport: Transport, local: tuple[str, int], remote: tuple[str, int]) -> FlowInfo:
+        cipher = "TLSv1.3 TLS_AES_128_GCM_SHA256" if transport == Transport.TLS else ""
+        info = FlowInfo(self._id(), transport, local, remote, cipher)
+        self.open_flows[info.id] = info
+        self.tell(media_core.FlowOpened(info))
+        return info
+
+    def close_flow(self, flow: int) -> None:
+        if self.open_flows.pop(flow, None) is not None:
+            self.tell(media_core.FlowClosed(flow, "closed by the phone"))
+
+    def dial(self, transport: Transport, host: str, port: int, *, server_name: str = "") -> int:
+        for info in self.open_flows.values():
+            if (info.transport, info.remote) == (transport, (host, port)):
+                return info.id
+        return self.open_flow(transport, ("192.0.2.1", 5060), (host, port)).id
+
+    def send(self, flow: int, data: bytes) -> None:
+        info = self.open_flows.get(flow)
+        if info is None:
+            raise media_core.StaleHandle(f"flow {flow}")
+        self._send(info, data)
+
+    def shut(self, flow: int) -> None:
+        self.close_flow(flow)
+
+    def flow(self, flow: int) -> FlowInfo:
+        if flow not in self.open_flows:
+            raise media_core.StaleHandle(f"flow {flow}")
+        return self.open_flows[flow]
+
+    def flows(self) -> list[FlowInfo]:
+        return list(self.open_flows.values())
+
+    def counters(self) -> dict[str, int]:
+        return {"legs": len(self.media), "flows": len(self.open_flows)}
