@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 import media_core
-from appliance import __version__, cti
+from appliance import cti
 from appliance.boot import Boot, read_boot
 from appliance.callcontrol.authentication import Authenticator
 from appliance.callcontrol.cdr import CallRecord
@@ -106,7 +106,7 @@ class CallsProcess:
         rows = await self._archive.run(lambda records: records.registrations())
         registrar = Registrar(reattach(rows, engine.flows(), loop.time(), time.time()))
         self._exchange = Exchange(
-            transport=Transport(engine, user_agent=f"Switchroom/{__version__}"),
+            transport=Transport(engine, user_agent="Switchroom"),
             media=engine,
             journal=self._journal,
             registrar=registrar,

@@ -1,0 +1,199 @@
+"""A PBX in a box: the whole of call control on a virtual clock, simulated phones and a simulated network.
+
+    async with Box(Office(101, 102)) as box:
+        a, b = await box.phone("101"), await box.phone("102", transport="TLS")
+        call = await a.call("102")
+
+Phones are built on the same Stack, used as user agents. Leaving the block asserts that nothing is left: no call, slot, media leg,
+session, transaction or task, on either side. `box.kill()` and `box.start()` are a kill -9 of `calls` and its successor: the engine,
+the journal and the stored registrations are what outlives it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import media_core
+from appliance.calls import reattach, to_row
+from appliance.callcontrol.authentication import Authenticator
+from appliance.callcontrol.cdr import CallRecord
+from appliance.callcontrol.controller import Controller
+from appliance.callcontrol.exchange import Exchange
+from appliance.callcontrol.journal import Journal
+from appliance.callcontrol.recovery import recover
+from appliance.callcontrol.registrar import Registrar
+from appliance.model import Encrypt, Extension, Line, Settings, Snapshot
+from appliance.services import SERVICES
+from appliance.transport import Transport
+from media_core import FlowInfo
+from tests.box_engine import FakeEngine
+from tests.box_phone import Phone
+
+HOST = "192.0.2.1"
+PORTS = {"UDP": 5060, "TCP": 5060, "TLS": 5061}
+
+
+def office(*numbers: str, encrypt: Encrypt = "preferred", ring_seconds: int = 60, lines: int = 1) -> Snapshot:
+    """Extensions with these numbers; SIP user names are the number, then number-2, …; the password is secret-<user name>."""
+    extensions = {f"e{n}": Extension(id=f"e{n}", number=n, name=f"Phone {n}", encrypt=encrypt, ring_seconds=ring_seconds) for n in numbers}
+    names = [(n, n if i == 1 else f"{n}-{i}") for n in numbers for i in range(1, lines + 1)]
+    records = {f"l{name}": Line(id=f"l{name}", extension=f"e{n}", sip_username=name, sip_password=f"secret-{name}") for n, name in names}
+    return Snapshot(1, {"extension": extensions, "line": records, "settings": {"settings": Settings(id="settings")}})
+
+
+class Network:
+    """Delay for all, loss for UDP. Addresses are made up per phone."""
+
+    def __init__(self, loss: float, seed: int) -> None:
+        self.loss = loss
+        self.delay = 0.01
+        self._random = random.Random(seed)
+        self.trace: list[tuple[float, str, str]] = []
+
+    def carry(self, transport: str, deliver: Any, *arguments: Any) -> None:
+        if transport == "UDP" and self._random.random() < self.loss:
+            return
+        asyncio.get_running_loop().call_later(self.delay, deliver, *arguments)
+
+
+class Box:
+    def __init__(self, snapshot: Snapshot, *, loss: float = 0.0, seed: int = 1, services: Mapping[str, Any] = SERVICES) -> None:
+        self.snapshot = snapshot
+        self.network = Network(loss, seed)
+        self.engine = FakeEngine(self._to_phone)
+        self.phones: dict[tuple[str, int], Phone] = {}
+        self.rows: dict[tuple[str, str], dict[str, Any]] = {}
+        self.records: list[CallRecord] = []
+        self._services = services
+        self._fd = os.memfd_create("journal")
+        self._numbers = itertools.count(1)
+        self._seed = seed
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Box:
+        self.start()
+        return self
+
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            if kind is None:
+                await self._check_nothing_left()
+        finally:
+            for phone in self.phones.values():
+                phone.stop()
+            self.kill()
+            await asyncio.sleep(0)
+            self.engine.dispose()
+            os.close(self._fd)
+
+    # ---- the process
+    def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        tokens = self.tokens(f"box{next(self._numbers)}")
+        rows = list(self.rows.values())
+        self.journal = Journal(self._fd, slots=64)
+        self.exchange = Exchange(
+            transport=Transport(self.engine, user_agent="Switchroom/test", tokens=lambda: next(tokens)),
+            media=self.engine,
+            journal=self.journal,
+            registrar=Registrar(reattach(rows, self.engine.flows(), loop.time(), self.unix())),
+            host=HOST,
+            unix=self.unix,
+            tokens=lambda: next(tokens),
+            secrets=random.Random(self._seed).randbytes,
+        )
+        self.controller = Controller(self.exchange, Authenticator(b"key", lambda: next(tokens)), self._services, self.snapshot)
+        self.resumed = recover(self.exchange, self._services, self.snapshot)
+        self._tasks = [loop.create_task(self.controller.run()), loop.create_task(self._archive())]
+
+    def kill(self) -> None:
+        """Everything in the process is gone at once; nothing is said to anybody."""
+        self.exchange.transport.close()
+        for call in list(self.exchange.calls.values()):
+            self._tasks += call.detach()
+        for task in self._tasks:
+            task.cancel()
+        self.journal.close()
+
+    def unix(self) -> float:
+        return 1_700_000_000.0 + asyncio.get_running_loop().time()
+
+    async def _archive(self) -> None:
+        while True:
+            await self.exchange.changed.wait()
+            self.exchange.changed.clear()
+            controller, loop = self.controller, asyncio.get_running_loop()
+            for binding in controller.removed:
+                self.rows.pop(binding.key, None)
+            for binding in controller.stored:
+                self.rows[binding.key] = to_row(binding, loop.time(), self.unix())
+            controller.stored, controller.removed = [], []
+            while self.exchange.finished:
+                slot, record = self.exchange.finished.popleft()
+                self.records.append(record)
+                if slot is not None:
+                    self.journal.free(slot)
+
+    def apply(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.controller.apply(snapshot)
+
+    @staticmethod
+    def tokens(name: str) -> Iterator[str]:
+        return (f"{name}x{number:08x}" for number in itertools.count(1))
+
+    # ---- the network
+    def _to_phone(self, info: FlowInfo, data: bytes) -> None:
+        phone = self.phones.get(info.remote)
+        if phone is not None:
+            self.network.carry(info.transport.name, phone.receive, info.id, data)
+
+    def from_phone(self, info: FlowInfo, data: bytes) -> None:
+        def deliver() -> None:
+            if info.id in self.engine.open_flows:
+                self.engine.tell(media_core.FlowReceived(info.id, data))
+
+        self.network.carry(info.transport.name, deliver)
+
+    def connect(self, phone: Phone, transport: str) -> FlowInfo:
+        number = next(self._numbers)
+        remote = (phone.host, 30000 + number)
+        self.phones[remote] = phone
+        return self.engine.open_flow(media_core.Transport[transport], (HOST, PORTS[transport]), remote)
+
+    # ---- for tests
+    async def phone(self, user: str, *, transport: str = "UDP", register: bool = True, **how: Any) -> Phone:
+        phone = Phone(self, user, f"198.51.100.{next(self._numbers)}", transport, **how)
+        if register:
+            assert await phone.register() == 200
+        return phone
+
+    async def seconds(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    @property
+    def calls(self) -> list[Any]:
+        return list(self.exchange.calls.values())
+
+    def leg_of(self, phone: Phone) -> Any:
+        """The engine's leg that faces this phone's media."""
+        found = [leg for leg in self.engine.media.values() if leg.remote is not None and leg.remote.port == phone.rtp_port and leg.remote.address == phone.host]
+        assert len(found) == 1, found
+        return found[0]
+
+    async def _check_nothing_left(self) -> None:
+        await asyncio.sleep(70)  # 64*T1 and the longest wait after it
+        assert not self.exchange.calls, "calls left"
+        assert not self.engine.media, f"media legs left: {self.engine.media}"
+        assert not self.exchange.sessions, "sessions left in the index"
+        assert len(self.journal) == 0, "slots left"
+        for name, stack in [("pbx", self.exchange.transport.stack), *((p.user, p.stack) for p in set(self.phones.values()))]:
+            counters = stack.counters()
+            left = {key: counters[key] for key in ("sessions", "dialogs", "transactions") if counters[key]}
+            assert not left, f"{name}: {left}"
+        assert not self.exchange.alarms, list(self.exchange.alarms)
