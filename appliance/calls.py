@@ -82,7 +82,11 @@ def reattach(rows: list[dict[str, Any]], flows: list[media_core.FlowInfo], now: 
     for row in rows:
         binding = from_row(row, now, unix)
         flow = by_id.get(binding.flow)
-        same = flow is not None and flow.transport.name == binding.transport and flow.remote == (binding.host, binding.port)
+        same = (
+            flow is not None
+            and flow.transport.name == binding.transport
+            and flow.remote == (binding.host, binding.port)
+        )
         found.append(replace(binding, away=not same))
     return found
 
@@ -115,7 +119,9 @@ class CallsProcess:
             tokens=token,
             secrets=secrets.token_bytes,
         )
-        self._controller = Controller(self._exchange, Authenticator(secrets.token_bytes(32), token), SERVICES, self._base)
+        self._controller = Controller(
+            self._exchange, Authenticator(secrets.token_bytes(32), token), SERVICES, self._base
+        )
         resumed = recover(self._exchange, SERVICES, self._base)
         await self._archive.run(lambda records: records.remove_selftest())
         self._server = cti.Server(str(Path(boot.run) / "calls.sock"), self._handle)
@@ -123,7 +129,9 @@ class CallsProcess:
         self._tasks = [loop.create_task(work, name=name) for name, work in (
             ("events", self._controller.run()), ("archive", self._keep()), ("news", self._publish()),
         )]  # fmt: skip
-        log.info("calls ready: revision %d, %d registrations, %d calls go on", self._base.revision, len(registrar), resumed)
+        log.info(
+            "calls ready: revision %d, %d registrations, %d calls go on", self._base.revision, len(registrar), resumed
+        )
 
     async def stop(self) -> None:
         """Calls stay up in the core and in their slots."""
@@ -175,7 +183,9 @@ class CallsProcess:
                 exchange.journal.free(slot)
             exchange.news.put_nowait(cti.CallEnded(record.id))
 
-    def _again(self, stored: list[Binding], removed: list[Binding], finished: list[tuple[int | None, CallRecord]]) -> None:
+    def _again(
+        self, stored: list[Binding], removed: list[Binding], finished: list[tuple[int | None, CallRecord]]
+    ) -> None:
         live = set(self._exchange.registrar)
         self._controller.stored = [binding for binding in stored if binding in live] + self._controller.stored
         self._controller.removed = [binding for binding in removed if binding not in live] + self._controller.removed
@@ -281,9 +291,14 @@ class CallsProcess:
         pairs = []
         for name in ("Self-test A", "Self-test B"):
             number = next(free)
-            extension = Extension(id=f"selftest-{number}", number=number, name=name, encrypt="required", ring_seconds=15)
+            extension = Extension(
+                id=f"selftest-{number}", number=number, name=name, encrypt="required", ring_seconds=15
+            )
             line = Line(
-                id=f"selftest-line-{number}", extension=extension.id, sip_username=f"selftest-{number}", sip_password=token()
+                id=f"selftest-line-{number}",
+                extension=extension.id,
+                sip_username=f"selftest-{number}",
+                sip_password=token(),
             )
             pairs.append((extension, line))
         self._selftests[id(connection)] = pairs

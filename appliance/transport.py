@@ -12,6 +12,7 @@ that is not registered gets a token bucket: more than RATE messages a second fro
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections import OrderedDict, deque
@@ -109,10 +110,8 @@ class Transport:
         return info
 
     def shut(self, flow: int) -> None:
-        try:
+        with contextlib.suppress(media_core.StaleHandle):
             self._engine.shut(flow)
-        except media_core.StaleHandle:
-            pass
 
     def close(self) -> None:
         """Stop reading and the timers. Flows and media stay as they are."""

@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import media_core
-from appliance.calls import reattach, to_row
 from appliance.callcontrol.authentication import Authenticator
 from appliance.callcontrol.cdr import CallRecord
 from appliance.callcontrol.controller import Controller
@@ -27,6 +26,7 @@ from appliance.callcontrol.exchange import Exchange
 from appliance.callcontrol.journal import Journal
 from appliance.callcontrol.recovery import recover
 from appliance.callcontrol.registrar import Registrar
+from appliance.calls import reattach, to_row
 from appliance.model import Encrypt, Extension, Line, Settings, Snapshot
 from appliance.services import SERVICES
 from appliance.transport import Transport
@@ -40,9 +40,15 @@ PORTS = {"UDP": 5060, "TCP": 5060, "TLS": 5061}
 
 def office(*numbers: str, encrypt: Encrypt = "preferred", ring_seconds: int = 60, lines: int = 1) -> Snapshot:
     """Extensions with these numbers; SIP user names are the number, then number-2, …; the password is secret-<user name>."""
-    extensions = {f"e{n}": Extension(id=f"e{n}", number=n, name=f"Phone {n}", encrypt=encrypt, ring_seconds=ring_seconds) for n in numbers}
+    extensions = {
+        f"e{n}": Extension(id=f"e{n}", number=n, name=f"Phone {n}", encrypt=encrypt, ring_seconds=ring_seconds)
+        for n in numbers
+    }
     names = [(n, n if i == 1 else f"{n}-{i}") for n in numbers for i in range(1, lines + 1)]
-    records = {f"l{name}": Line(id=f"l{name}", extension=f"e{n}", sip_username=name, sip_password=f"secret-{name}") for n, name in names}
+    records = {
+        f"l{name}": Line(id=f"l{name}", extension=f"e{n}", sip_username=name, sip_password=f"secret-{name}")
+        for n, name in names
+    }
     return Snapshot(1, {"extension": extensions, "line": records, "settings": {"settings": Settings(id="settings")}})
 
 
@@ -62,7 +68,9 @@ class Network:
 
 
 class Box:
-    def __init__(self, snapshot: Snapshot, *, loss: float = 0.0, seed: int = 1, services: Mapping[str, Any] = SERVICES) -> None:
+    def __init__(
+        self, snapshot: Snapshot, *, loss: float = 0.0, seed: int = 1, services: Mapping[str, Any] = SERVICES
+    ) -> None:
         self.snapshot = snapshot
         self.network = Network(loss, seed)
         self.engine = FakeEngine(self._to_phone)
@@ -107,7 +115,9 @@ class Box:
             tokens=lambda: next(tokens),
             secrets=random.Random(self._seed).randbytes,
         )
-        self.controller = Controller(self.exchange, Authenticator(b"key", lambda: next(tokens)), self._services, self.snapshot)
+        self.controller = Controller(
+            self.exchange, Authenticator(b"key", lambda: next(tokens)), self._services, self.snapshot
+        )
         self.resumed = recover(self.exchange, self._services, self.snapshot)
         self._tasks = [loop.create_task(self.controller.run()), loop.create_task(self._archive())]
 
@@ -182,7 +192,11 @@ class Box:
 
     def leg_of(self, phone: Phone) -> Any:
         """The engine's leg that faces this phone's media."""
-        found = [leg for leg in self.engine.media.values() if leg.remote is not None and leg.remote.port == phone.rtp_port and leg.remote.address == phone.host]
+        found = [
+            leg
+            for leg in self.engine.media.values()
+            if leg.remote is not None and leg.remote.port == phone.rtp_port and leg.remote.address == phone.host
+        ]
         assert len(found) == 1, found
         return found[0]
 
@@ -192,7 +206,10 @@ class Box:
         assert not self.engine.media, f"media legs left: {self.engine.media}"
         assert not self.exchange.sessions, "sessions left in the index"
         assert len(self.journal) == 0, "slots left"
-        for name, stack in [("pbx", self.exchange.transport.stack), *((p.user, p.stack) for p in set(self.phones.values()))]:
+        for name, stack in [
+            ("pbx", self.exchange.transport.stack),
+            *((p.user, p.stack) for p in set(self.phones.values())),
+        ]:
             counters = stack.counters()
             left = {key: counters[key] for key in ("sessions", "dialogs", "transactions") if counters[key]}
             assert not left, f"{name}: {left}"

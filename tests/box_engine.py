@@ -4,6 +4,7 @@ simulated network. What it cannot show (packets) is shown end to end with the re
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -56,10 +57,8 @@ class FakeEngine:
     def poll(self, limit: int = 256) -> list[media_core.Event]:
         found = [self._events.popleft() for _ in range(min(limit, len(self._events)))]
         if not self._events:
-            try:
+            with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._wake)
-            except BlockingIOError:
-                pass
         return found
 
     def dispose(self) -> None:

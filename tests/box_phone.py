@@ -115,7 +115,17 @@ class Phone:
                 self.stack.rebind(call.session, self.flow.id, self.now)
 
     # ---- requests
-    async def request(self, method: str, target: str, *, to: str = "", headers: Sequence[tuple[str, str]] = (), body: bytes = b"", content_type: str = "", session: str | None = None) -> Response:
+    async def request(
+        self,
+        method: str,
+        target: str,
+        *,
+        to: str = "",
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+        content_type: str = "",
+        session: str | None = None,
+    ) -> Response:
         identity = f"<sip:{self.user}@192.0.2.1>"
         transaction = self.stack.request(
             method, self.now, flow=None if session else self.flow.id, target=target, from_="" if session else identity, to=to or f"<{target}>",
@@ -126,12 +136,28 @@ class Phone:
         self.drain()
         return await future
 
-    async def register(self, *, expires: int = 600, contacts: Sequence[str] | None = None, headers: Sequence[tuple[str, str]] = (), to_user: str = "") -> int:
+    async def register(
+        self,
+        *,
+        expires: int = 600,
+        contacts: Sequence[str] | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        to_user: str = "",
+    ) -> int:
         """REGISTER with digest; the final status."""
         return (await self.registered(expires=expires, contacts=contacts, headers=headers, to_user=to_user)).status
 
-    async def registered(self, *, expires: int = 600, contacts: Sequence[str] | None = None, headers: Sequence[tuple[str, str]] = (), to_user: str = "") -> Response:
-        self.contact = f"<sip:{self.user}@{self.flow.remote[0]}:{self.flow.remote[1]};transport={self.transport.lower()}>"
+    async def registered(
+        self,
+        *,
+        expires: int = 600,
+        contacts: Sequence[str] | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        to_user: str = "",
+    ) -> Response:
+        self.contact = (
+            f"<sip:{self.user}@{self.flow.remote[0]}:{self.flow.remote[1]};transport={self.transport.lower()}>"
+        )
         if self.instance:
             self.contact += f';+sip.instance="{self.instance}";reg-id=1'
         fields = [("Contact", each) for each in ([self.contact] if contacts is None else contacts)]
@@ -143,25 +169,48 @@ class Phone:
         to = f"<sip:{to_user or self.user}@192.0.2.1>"
         response = await self.request("REGISTER", "sip:192.0.2.1", to=to, headers=more())
         if response.status == 401:
-            response = await self.request("REGISTER", "sip:192.0.2.1", to=to, headers=[*more(), self.credentials(response, "REGISTER", "sip:192.0.2.1")])
+            response = await self.request(
+                "REGISTER",
+                "sip:192.0.2.1",
+                to=to,
+                headers=[*more(), self.credentials(response, "REGISTER", "sip:192.0.2.1")],
+            )
         return response
 
     def credentials(self, response: Response, method: str, uri: str, nc: int = 1) -> tuple[str, str]:
         proxy = response.status == 407
         challenge = digest.strongest(response.get_all("Proxy-Authenticate" if proxy else "WWW-Authenticate"))
         assert challenge is not None
-        found = digest.answer(challenge, method=method, uri=uri, username=self.user, password=self.password, cnonce=next(self._tokens), nc=nc)
+        found = digest.answer(
+            challenge,
+            method=method,
+            uri=uri,
+            username=self.user,
+            password=self.password,
+            cnonce=next(self._tokens),
+            nc=nc,
+        )
         return "Proxy-Authorization" if proxy else "Authorization", str(found)
 
     # ---- calls
-    async def call(self, number: str, *, late: bool = False, headers: Sequence[tuple[str, str]] = (), from_: str = "") -> PhoneCall:
+    async def call(
+        self, number: str, *, late: bool = False, headers: Sequence[tuple[str, str]] = (), from_: str = ""
+    ) -> PhoneCall:
         """INVITE, answering one challenge; returns when there is a final answer or after `ringing` with wait=False."""
         call = self.dial(number, late=late, headers=headers, from_=from_)
         await call.final
         return call
 
-    def dial(self, number: str, *, late: bool = False, headers: Sequence[tuple[str, str]] = (), from_: str = "") -> PhoneCall:
-        call = PhoneCall(self, number, late=late, from_=from_ or f'"Somebody Else" <sip:{self.user}@192.0.2.1>', headers=list(headers))
+    def dial(
+        self, number: str, *, late: bool = False, headers: Sequence[tuple[str, str]] = (), from_: str = ""
+    ) -> PhoneCall:
+        call = PhoneCall(
+            self,
+            number,
+            late=late,
+            from_=from_ or f'"Somebody Else" <sip:{self.user}@192.0.2.1>',
+            headers=list(headers),
+        )
         call.invite([])
         return call
 
@@ -189,7 +238,9 @@ class Phone:
 
 
 class PhoneCall:
-    def __init__(self, phone: Phone, number: str, *, late: bool, from_: str = "", headers: list[tuple[str, str]] | None = None) -> None:
+    def __init__(
+        self, phone: Phone, number: str, *, late: bool, from_: str = "", headers: list[tuple[str, str]] | None = None
+    ) -> None:
         self.phone = phone
         self.number = number
         self.late = late
@@ -213,19 +264,33 @@ class PhoneCall:
         self._keys: dict[str, CryptoLine] = {}
 
     # ---- SDP
-    def describe(self, direction: str = "sendrecv", *, codecs: Sequence[Format] | None = None, crypto: tuple[CryptoLine, ...] | None = None, protocol: str = "") -> bytes:
+    def describe(
+        self,
+        direction: str = "sendrecv",
+        *,
+        codecs: Sequence[Format] | None = None,
+        crypto: tuple[CryptoLine, ...] | None = None,
+        protocol: str = "",
+    ) -> bytes:
         phone = self.phone
         self._version += 1
         if crypto is None:
             crypto = (self.key("AES_CM_128_HMAC_SHA1_80"),) if phone.srtp != "off" else ()
         protocol = protocol or ("RTP/SAVP" if phone.srtp == "offer" else "RTP/AVP")
-        media = Media("audio", phone.rtp_port, protocol, tuple(codecs or phone.codecs), (), phone.host, direction, crypto=crypto)
+        media = Media(
+            "audio", phone.rtp_port, protocol, tuple(codecs or phone.codecs), (), phone.host, direction, crypto=crypto
+        )
         self.local = Session(("-", 1, self._version, phone.host), "-", phone.host, (media,)).to_bytes()
         return self.local
 
     def key(self, suite: str, seed: int = 1) -> CryptoLine:
         size, salt = sdp.SUITES[suite]
-        return CryptoLine(1, suite, bytes([seed, self._version % 256]) + self.phone.host.encode().ljust(size, b"k")[: size - 2], b"s" * salt)
+        return CryptoLine(
+            1,
+            suite,
+            bytes([seed, self._version % 256]) + self.phone.host.encode().ljust(size, b"k")[: size - 2],
+            b"s" * salt,
+        )
 
     def respond_to(self, offer: bytes) -> bytes | None:
         """An answer, None when this phone cannot (488)."""
@@ -233,7 +298,7 @@ class PhoneCall:
         self.remote = theirs
         media = theirs.media[0]
         common = [each for each in media.formats if any(each.same_codec(ours) for ours in self.phone.codecs)]
-        if media.protocol == "RTP/SAVP" and self.phone.srtp == "off" or not common:
+        if (media.protocol == "RTP/SAVP" and self.phone.srtp == "off") or not common:
             return None
         crypto: tuple[CryptoLine, ...] = ()
         if media.crypto and self.phone.srtp != "off":
@@ -248,7 +313,13 @@ class PhoneCall:
         target = f"sip:{self.number}@192.0.2.1"
         offer = b"" if self.late else self.describe()
         self.session = phone.stack.invite(
-            phone.flow.id, target, phone.now, from_=self._from, to=f"<{target}>", offer=offer, headers=[*self._headers, *credentials]
+            phone.flow.id,
+            target,
+            phone.now,
+            from_=self._from,
+            to=f"<{target}>",
+            offer=offer,
+            headers=[*self._headers, *credentials],
         )
         phone.calls[self.session] = self
         phone.drain()
@@ -319,7 +390,9 @@ class PhoneCall:
                 self.final.set_result(200)
             case events.Rejected(status=407, response=response) if not self._tried and response is not None:
                 self._tried = True
-                asyncio.get_running_loop().call_soon(self.invite, [phone.credentials(response, "INVITE", f"sip:{self.number}@192.0.2.1")])
+                asyncio.get_running_loop().call_soon(
+                    self.invite, [phone.credentials(response, "INVITE", f"sip:{self.number}@192.0.2.1")]
+                )
             case events.Rejected(status=status, response=response):
                 self.ended = True
                 self.rejection = response

@@ -103,12 +103,23 @@ class Authenticator:
         return None
 
     def _challenge(
-        self, request: Request, realm: str, source: str, now: float, *, proxy: bool, stale: bool = False, failed: str = ""
+        self,
+        request: Request,
+        realm: str,
+        source: str,
+        now: float,
+        *,
+        proxy: bool,
+        stale: bool = False,
+        failed: str = "",
     ) -> Challenged:
         known = any(device.search(request.user_agent) for device in SHA256_DEVICES)
         algorithms = ("SHA-256", "MD5") if known else ("MD5",)
         name = "Proxy-Authenticate" if proxy else "WWW-Authenticate"
-        headers = tuple((name, digest.challenge(realm, self._nonce(source, now), algorithm, stale=stale)) for algorithm in algorithms)
+        headers = tuple(
+            (name, digest.challenge(realm, self._nonce(source, now), algorithm, stale=stale))
+            for algorithm in algorithms
+        )
         return Challenged(407 if proxy else 401, headers, failed)
 
     def _dummy(self, username: str) -> str:

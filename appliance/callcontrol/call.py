@@ -41,7 +41,15 @@ ACK_WAIT = 35.0  # the stack gives up a 2xx without ACK after 64*T1
 
 class Call:
     def __init__(
-        self, exchange: Exchange, id: str, caller: PhoneLeg, dialled: str, script_name: str, snapshot: Snapshot, *, started: float,
+        self,
+        exchange: Exchange,
+        id: str,
+        caller: PhoneLeg,
+        dialled: str,
+        script_name: str,
+        snapshot: Snapshot,
+        *,
+        started: float,
         slot: int | None = None,
     ) -> None:
         self._exchange = exchange
@@ -256,10 +264,9 @@ class Call:
         """Answer the caller with what the phone that answered can do, and connect both."""
         if not self.caller.answered:
             await self._answer_caller(leg)
-        if not self.caller.common(leg):
-            # the early answer of another phone has bound the caller to codecs that this one did not choose
-            if not await self._reoffer(leg, self.caller.formats()):
-                raise Clear(Cause.INCOMPATIBLE)
+        # the early answer of another phone may have bound the caller to codecs that this one did not choose
+        if not self.caller.common(leg) and not await self._reoffer(leg, self.caller.formats()):
+            raise Clear(Cause.INCOMPATIBLE)
         self.connect(self.caller, leg)
         self.reached("talking")
 
@@ -298,7 +305,7 @@ class Call:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Work beside the script that ends with the call."""
-        task = asyncio.get_running_loop().create_task(self._guard(work), name=f"call {self.id} {work.__name__}")
+        task = asyncio.get_running_loop().create_task(self._guard(work), name=f"call {self.id} beside")
         self._work.add(task)
         task.add_done_callback(self._work.discard)
 
@@ -494,13 +501,17 @@ class Call:
             if leg.over or not leg.answered:
                 continue
             stats = self._exchange.media.stats(leg.port.id)
-            leg.silent = not 0 <= stats.received.last_seen_ms < SILENT_MS
-            if leg.silent and leg not in self._probes.values():
-                try:
-                    transaction = self._exchange.sip(lambda stack, now, leg=leg: stack.request("OPTIONS", now, session=leg.session))
-                except WrongState:
-                    continue
-                self._probes[transaction] = leg
+            silent = not 0 <= stats.received.last_seen_ms < SILENT_MS
+            if silent and leg not in self._probes.values():
+                self._probe(leg)
+        self.save()
+
+    def _probe(self, leg: PhoneLeg) -> None:
+        try:
+            transaction = self._exchange.sip(lambda stack, now: stack.request("OPTIONS", now, session=leg.session))
+        except WrongState:
+            return
+        self._probes[transaction] = leg
 
     def probed(self, transaction: str, status: int) -> None:
         leg = self._probes.pop(transaction, None)

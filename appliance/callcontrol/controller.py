@@ -179,7 +179,9 @@ class Controller:
         port = exchange.media.open()
         try:
             party = Party(extension.number, extension.name)
-            leg = PhoneLeg(exchange, side="caller", party=party, line=line.id, encrypt=extension.encrypt, flow=flow, port=port)
+            leg = PhoneLeg(
+                exchange, side="caller", party=party, line=line.id, encrypt=extension.encrypt, flow=flow, port=port
+            )
             leg.session = session
             leg.user_agent = request.user_agent[:200]
             dialled = request.uri.user
@@ -227,7 +229,11 @@ class Controller:
             if request.method == "REGISTER":
                 self._register(transaction, request, flow)
             elif request.method == "OPTIONS":
-                self._respond(transaction, 200, [("Allow", ", ".join(ALLOW)), ("Accept", "application/sdp"), ("Accept-Encoding", "identity")])
+                self._respond(
+                    transaction,
+                    200,
+                    [("Allow", ", ".join(ALLOW)), ("Accept", "application/sdp"), ("Accept-Encoding", "identity")],
+                )
             else:
                 status = METHODS.get(request.method, 501)
                 self._respond(transaction, status, [("Allow", ", ".join(ALLOW))] if status in (405, 501) else [])
@@ -251,7 +257,12 @@ class Controller:
         line = verdict.line
         extension = self.snapshot.extensions[line.extension]
         if not may_register(request, line, extension.number):
-            self._security("spoofed identity", flow, line.sip_username, f"{line.sip_username} tried to register as {request.to.uri.user[:64]}.")
+            self._security(
+                "spoofed identity",
+                flow,
+                line.sip_username,
+                f"{line.sip_username} tried to register as {request.to.uri.user[:64]}.",
+            )
             raise PeerError(403, "Forbidden")
         if extension.encrypt == "required" and flow.transport != media_core.Transport.TLS:
             self._not_encrypted(line, extension, flow)
@@ -299,7 +310,9 @@ class Controller:
         self._proved.pop(flow, None)
         away = self._exchange.registrar.closed(flow)
         if away:
-            self._keep([b for line in {each.line for each in away} for b in self._exchange.registrar.bindings(line)], [])
+            self._keep(
+                [b for line in {each.line for each in away} for b in self._exchange.registrar.bindings(line)], []
+            )
 
     def apply(self, snapshot: Snapshot) -> None:
         """A new configuration. Calls in progress keep the one they began with."""
@@ -320,7 +333,12 @@ class Controller:
         self._security("wrong password", flow, account, f"Wrong SIP username or password for {account!r} ({what}).")
 
     def _held_back(self, verdict: HeldBack, flow: media_core.FlowInfo) -> None:
-        self._security("throttled", flow, verdict.account, f"Too many wrong passwords for {verdict.account!r}: held back for {verdict.seconds} s.")
+        self._security(
+            "throttled",
+            flow,
+            verdict.account,
+            f"Too many wrong passwords for {verdict.account!r}: held back for {verdict.seconds} s.",
+        )
 
     def _not_encrypted(self, line: Line, extension: Extension, flow: media_core.FlowInfo) -> None:
         name = media_core.Transport(flow.transport).name
@@ -339,7 +357,9 @@ class Controller:
     def _respond(self, transaction: str, status: int, headers: list[tuple[str, str]], reason: str = "") -> None:
         self._quietly(lambda stack, now: stack.respond(transaction, status, now, reason=reason, headers=headers))
 
-    def _reject(self, session: str, status: int, *, reason: str = "", headers: list[tuple[str, str]] | None = None) -> None:
+    def _reject(
+        self, session: str, status: int, *, reason: str = "", headers: list[tuple[str, str]] | None = None
+    ) -> None:
         self._quietly(lambda stack, now: stack.reject(session, status, now, reason=reason, headers=headers or []))
 
     def _quietly(self, command) -> None:  # type: ignore[no-untyped-def]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from appliance.callcontrol.api import Cause, Party
-from appliance.callcontrol.cdr import CallRecord, LegRecord
 from appliance.callcontrol.causes import WORDS
+from appliance.callcontrol.cdr import CallRecord, LegRecord
 
 _MUTE_AFTER = 3.0  # seconds of talking after which "no packet at all" is a fault and not haste
 _LOSS = 0.03  # of the packets of one direction: audible
@@ -71,7 +71,9 @@ def _unanswered(record: CallRecord) -> str:
         case Cause.TEMPORARY_FAILURE if record.hung_up_by == "system" and not rejections:
             return "An internal fault ended the call; it has been written to the log as an alarm."
     said = f" (its phone answered {answers})" if answers else ""
-    return f"The call from {_caller(record)} to {callee} failed: {WORDS.get(Cause(record.cause), 'unknown cause')}{said}."
+    return (
+        f"The call from {_caller(record)} to {callee} failed: {WORDS.get(Cause(record.cause), 'unknown cause')}{said}."
+    )
 
 
 def _incompatible(record: CallRecord) -> str:
@@ -93,7 +95,9 @@ def _audio(record: CallRecord) -> str:
         if leg.packets_received or not leg.receives:
             continue
         if leg.dropped_auth:
-            return f"Nobody heard {_who(leg)}: audio arrived from the phone but its encryption did not fit the agreed key."
+            return (
+                f"Nobody heard {_who(leg)}: audio arrived from the phone but its encryption did not fit the agreed key."
+            )
         if leg.dropped_source:
             return f"Nobody heard {_who(leg)}: audio arrived only from an address that the phone had not announced; check for a NAT in between."
         return (

@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import media_core
 import msgspec
 
+import media_core
 from appliance import cti
 from appliance.callcontrol.api import Party
 from appliance.callcontrol.cdr import LegRecord, Side
@@ -167,7 +167,14 @@ class PhoneLeg:
 
     def tone_payload_type(self) -> int | None:
         """A G.711 that the phone receives, for tones."""
-        return next((each.payload_type for each in self.formats() if each.name in ("PCMA", "PCMU") and each.payload_type in (0, 8)), None)
+        return next(
+            (
+                each.payload_type
+                for each in self.formats()
+                if each.name in ("PCMA", "PCMU") and each.payload_type in (0, 8)
+            ),
+            None,
+        )
 
     @property
     def codec(self) -> str:
@@ -283,7 +290,9 @@ class PhoneLeg:
         leg.answered = slot.answered
         leg.user_agent = slot.user_agent
         leg.wants_send, leg.wants_receive = slot.wants_send, slot.wants_receive
-        leg.media.restore(msgspec.msgpack.decode(slot.negotiated, type=tuple[int, int, bytes, bytes, int, dict[str, bytes]]))
+        leg.media.restore(
+            msgspec.msgpack.decode(slot.negotiated, type=tuple[int, int, bytes, bytes, int, dict[str, bytes]])
+        )
         leg.session = slot.id
         if slot.session:
             leg.session = exchange.sip(lambda stack, now: stack.restore(slot.session, now))

@@ -47,7 +47,15 @@ class _Chosen:
 
 class Negotiation:
     def __init__(
-        self, *, host: str, port: int, signalling: str, encrypt: Encrypt, tls: bool, session_id: int, random: Callable[[int], bytes]
+        self,
+        *,
+        host: str,
+        port: int,
+        signalling: str,
+        encrypt: Encrypt,
+        tls: bool,
+        session_id: int,
+        random: Callable[[int], bytes],
     ) -> None:
         self._host = host
         self._port = port
@@ -125,13 +133,17 @@ class Negotiation:
         secure = self.secure if self.agreed else self._offer_secure
         crypto: list[CryptoLine] = []
         if secure:
-            current = self._chosen.crypto.suite if self._chosen is not None and self._chosen.crypto is not None else None
+            current = (
+                self._chosen.crypto.suite if self._chosen is not None and self._chosen.crypto is not None else None
+            )
             suites = (current,) if current is not None else SUITES
             crypto = [self._key(suite, tag) for tag, suite in enumerate(suites, 1)]
         protocol = "RTP/SAVP" if secure else "RTP/AVP"
         if self.agreed and self._chosen is not None:
             protocol = self._chosen.media.protocol
-        media = Media("audio", self._port, protocol, _numbered(formats), (), self._host, direction, crypto=tuple(crypto))
+        media = Media(
+            "audio", self._port, protocol, _numbered(formats), (), self._host, direction, crypto=tuple(crypto)
+        )
         self._offered = self._session(self._with_declined(media))
         return self._offered.to_bytes()
 
@@ -205,7 +217,7 @@ class Negotiation:
         formats = tuple(each for each in chosen.media.formats if any(each.same_codec(other) for other in wanted))
         if not any(not each.is_event for each in formats):
             raise PeerError(488, "No common codec")
-        crypto = ()
+        crypto: tuple[CryptoLine, ...] = ()
         if chosen.crypto is not None:
             crypto = (self._key(chosen.crypto.suite, chosen.crypto.tag),)
         theirs = _direction(chosen.media)
@@ -224,7 +236,11 @@ class Negotiation:
 
     # ---- survival
     def dump(self) -> tuple[int, int, bytes, bytes, int, dict[str, bytes]]:
-        remote = Session(media=tuple(Media("audio", 0, "RTP/AVP") for _ in range(self._index)) + (self._chosen.media,)) if self._chosen else None
+        remote = (
+            Session(media=tuple(Media("audio", 0, "RTP/AVP") for _ in range(self._index)) + (self._chosen.media,))
+            if self._chosen
+            else None
+        )
         keys = {suite: str(line).encode() for suite, line in self._keys.items()}
         return (
             self._id, self._version, self._local.to_bytes() if self._local else b"", remote.to_bytes() if remote else b"",
@@ -233,7 +249,9 @@ class Negotiation:
 
     def restore(self, dumped: tuple[int, int, bytes, bytes, int, dict[str, bytes]]) -> None:
         self._id, self._version, local, remote, tag, keys = dumped
-        self._keys = {suite: line for suite, text in keys.items() if (line := CryptoLine.parse(text.decode())) is not None}
+        self._keys = {
+            suite: line for suite, text in keys.items() if (line := CryptoLine.parse(text.decode())) is not None
+        }
         if local and remote:
             self._local = sdp.parse(local)
             media = sdp.parse(remote).media

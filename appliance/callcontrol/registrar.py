@@ -148,7 +148,10 @@ class Registrar:
             if (
                 line is None
                 or extension is None
-                or (before is not None and (before.sip_password, before.sip_username) != (line.sip_password, line.sip_username))
+                or (
+                    before is not None
+                    and (before.sip_password, before.sip_username) != (line.sip_password, line.sip_username)
+                )
                 or (extension.encrypt == "required" and not binding.secure)
             ):
                 gone.append(binding)

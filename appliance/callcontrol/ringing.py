@@ -102,7 +102,13 @@ class Fork:
             return  # ring as many as there are ports for
         party = Party(self._extension.number, self._extension.name)
         leg = PhoneLeg(
-            exchange, side="callee", party=party, line=binding.line, encrypt=self._extension.encrypt, flow=flow, port=port
+            exchange,
+            side="callee",
+            party=party,
+            line=binding.line,
+            encrypt=self._extension.encrypt,
+            flow=flow,
+            port=port,
         )
         leg.user_agent = binding.user_agent
         leg.target = binding.contact
@@ -115,7 +121,9 @@ class Fork:
         from_, headers = caller.identity(exchange.host)
         to = f"<sip:{leg.party.number}@{exchange.host}>"
         leg.session = exchange.sip(
-            lambda stack, now: stack.invite(leg.flow.id, leg.target, now, from_=from_, to=to, offer=offer, headers=headers)
+            lambda stack, now: stack.invite(
+                leg.flow.id, leg.target, now, from_=from_, to=to, offer=offer, headers=headers
+            )
         )
         exchange.sessions[leg.session] = (self._call, leg)
 
@@ -158,7 +166,9 @@ class Fork:
         caller = self._call.caller
         headers = caller.connected_line(self._exchange.host, self._call.callee)
         try:
-            self._exchange.sip(lambda stack, now: stack.ring(caller.session, now, status=status, headers=headers, body=body))
+            self._exchange.sip(
+                lambda stack, now: stack.ring(caller.session, now, status=status, headers=headers, body=body)
+            )
         except WrongState:
             log.debug("call %s: caller is gone", self._call.id)
 
@@ -189,4 +199,4 @@ class Fork:
         self.refused.append(leg.close(self._exchange.media))
         if not self.branches or status in FOR_ALL:
             final = best([record.status for record in self.refused])
-            raise Clear(cause_of(final), status=final if 400 <= final and final not in (401, 407, 481, 408) else 0)
+            raise Clear(cause_of(final), status=final if final >= 400 and final not in (401, 407, 481, 408) else 0)

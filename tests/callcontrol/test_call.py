@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from appliance.sip import events
 from tests.box import Box, office
 from tests.clock import run
 
