@@ -16,7 +16,7 @@ from pathlib import Path
 
 import uvloop
 
-from appliance import certificates, cti
+from appliance import certificates, cti, entitlement
 from appliance.admin import Admin
 from appliance.boot import Boot, read_boot
 from appliance.countries import COUNTRIES
@@ -60,7 +60,8 @@ class ControlSockets:
 def make_desk(boot: Boot, box: ControlSockets) -> Desk:
     data, run = Path(boot.data), Path(boot.run)
     return Desk(
-        admin=Admin(Store(data), box.applied),
+        admin=Admin(Store(data), box.applied, lambda: entitlement.read_limits(data)),
+        box_id=entitlement.box_id(data),
         box=box,
         history=CallRecords(data),
         sessions=Sessions(run / "web-sessions.db"),

@@ -47,6 +47,7 @@ class Desk:
     now: Callable[[], float]
     certificate: Callable[[], certificates.Facts | None]
     countries: Mapping[str, str]  # ISO code -> name
+    box_id: str  # what a licence is issued for
     throttle: Throttle = field(default_factory=Throttle)
     pending_setups: dict[str, PendingSetup] = field(default_factory=dict)  # by session key; at most 8
 

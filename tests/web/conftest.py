@@ -1,3 +1,5 @@
+"""Fixtures of the page tests: a desk, the pages on it, and visitors with and without a login."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

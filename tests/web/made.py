@@ -86,6 +86,7 @@ def make_desk(folder: Path, now: Callable[[], float], box: FakeBox) -> Desk:
     return Desk(
         admin=admin,
         box=box,
+        box_id="AAAA-BBBB-CCCC-DDDD",
         history=CallRecords(folder),
         sessions=Sessions(run / "web-sessions.db"),
         boot=Boot(data=str(folder), run=str(run)),

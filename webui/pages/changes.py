@@ -55,6 +55,8 @@ def tell(row: JournalRow, snapshot: Snapshot) -> Told:
             row.revision,
         )
     name = _name(row.kind, body, snapshot)
+    if row.before is None and row.kind == "settings":
+        return Told(row.at, row.who, "completed", "the setup", (), row.revision)
     if row.before is None:
         return Told(row.at, row.who, "added", name, (), row.revision)
     if row.after is None:

@@ -13,4 +13,4 @@ pages = Blueprint("licence", __name__)
 
 @route(pages, "/licence", role="read-only")
 def listing() -> ResponseReturnValue:
-    return render_template("licence.html", usage=desk().admin.licence_usage())
+    return render_template("licence.html", usage=desk().admin.licence_usage(), box_id=desk().box_id)

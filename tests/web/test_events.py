@@ -1,0 +1,122 @@
+"""The event stream: who may listen, what is told, what is bounded, how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, MutableMapping
+from typing import Any
+
+import pytest
+
+from appliance import cti
+from tests.web.made import Clock
+from webui.desk import Desk, Service
+from webui.events import PER_SESSION, Hub, serve_events
+from webui.sessions import COOKIE, IDLE, Stored
+
+
+class Stream:
+    """A browser that holds the stream open."""
+
+    def __init__(self, desk: Desk, hub: Hub, cookie: str, method: str = "GET") -> None:
+        self.status = 0
+        self.sent: asyncio.Queue[bytes] = asyncio.Queue()
+        self.gone = asyncio.Event()
+        scope = {"method": method, "headers": [(b"cookie", f"a=b; {COOKIE}={cookie}".encode())]}
+        self.task = asyncio.create_task(serve_events(desk, hub, scope, self._receive, self._send))
+
+    async def _receive(self) -> MutableMapping[str, Any]:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        else:
+            self.sent.put_nowait(message["body"])
+
+    async def next(self) -> bytes:
+        return await asyncio.wait_for(self.sent.get(), 5)
+
+
+async def silent(service: Service) -> AsyncIterator[cti.Message]:
+    await asyncio.Event().wait()
+    yield cti.CallsChanged()
+
+
+@pytest.fixture
+def cookie(desk: Desk) -> str:
+    user = next(user.id for user in desk.admin.snapshot.users.values() if user.username == "ben")
+    desk.sessions.save("cookie", Stored(user, desk.now(), desk.now(), {}))
+    return "cookie"
+
+
+async def test_an_event_names_what_changed_and_several_melt_into_one(desk: Desk, cookie: str) -> None:
+    hub = Hub(silent)
+    stream = Stream(desk, hub, cookie)
+    assert b"retry" in await stream.next()
+    for name in ("calls", "status", "calls"):
+        hub.publish(name)
+    assert await stream.next() == b"event: calls\ndata:\n\nevent: status\ndata:\n\n"
+    stream.gone.set()
+    await stream.task
+    assert stream.sent.empty()
+    assert not hub._listeners
+
+
+@pytest.mark.parametrize("who", ["", "forged"])
+async def test_a_stranger_hears_nothing(desk: Desk, who: str) -> None:
+    stream = Stream(desk, Hub(silent), who)
+    await stream.task
+    assert stream.status == 403
+
+
+async def test_only_get(desk: Desk, cookie: str) -> None:
+    stream = Stream(desk, Hub(silent), cookie, "POST")
+    await stream.task
+    assert stream.status == 405
+
+
+async def test_the_stream_ends_with_its_session(desk: Desk, cookie: str, clock: Clock) -> None:
+    hub = Hub(silent)
+    stream = Stream(desk, hub, cookie)
+    await stream.next()
+    clock.now += IDLE + 1
+    hub.publish("calls")
+    assert b"calls" in await stream.next()
+    await asyncio.wait_for(stream.task, 5)
+    assert await stream.next() == b""
+
+
+async def test_one_session_has_a_bounded_number_of_streams(desk: Desk, cookie: str) -> None:
+    hub = Hub(silent)
+    streams = [Stream(desk, hub, cookie) for _ in range(PER_SESSION)]
+    for stream in streams:
+        await stream.next()
+    refused = Stream(desk, hub, cookie)
+    await refused.task
+    assert refused.status == 503
+    await hub.stop()
+    await asyncio.wait_for(asyncio.gather(*(stream.task for stream in streams)), 5)
+
+
+async def test_the_hub_comes_back_when_a_process_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webui.events.RETRY", 0.0)
+    starts = {"calls": 0, "supervisor": 0}
+
+    async def flaky(service: Service) -> AsyncIterator[cti.Message]:
+        starts[service] += 1
+        if starts[service] < 3:
+            raise cti.Unavailable("away")
+        yield cti.RegistrationsChanged()
+        await asyncio.Event().wait()
+
+    hub = Hub(flaky)
+    listener = hub.join("one")
+    assert listener is not None
+    hub.start()
+    while "registrations" not in listener.changed:
+        listener.wake.clear()
+        await asyncio.wait_for(listener.wake.wait(), 5)
+    assert {"calls", "status"} <= listener.changed  # what went away meanwhile is looked at again
+    await hub.stop()
