@@ -142,12 +142,12 @@ async def serve_events(desk: Desk, hub: Hub, scope: Scope, receive: Receive, sen
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"retry: 2000\n\n", "more_body": True})
         until = asyncio.get_running_loop().time() + LONGEST
-        while (
-            not gone.done() and not hub.closing and asyncio.get_running_loop().time() < until and _allowed(desk, cookie)
-        ):
-            await send({"type": "http.response.body", "body": await _next(listener), "more_body": True})
-        if not gone.done():
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        while not hub.closing and asyncio.get_running_loop().time() < until and _allowed(desk, cookie):
+            told = await _next(listener)
+            if gone.done():
+                return
+            await send({"type": "http.response.body", "body": told, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
     except (OSError, AssertionError):
         pass  # the browser went away; over QUIC, writing to a stream that was reset is an assertion
     finally:
