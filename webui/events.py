@@ -128,13 +128,16 @@ async def _refuse(send: Send, status: int) -> None:
 async def serve_events(desk: Desk, hub: Hub, scope: Scope, receive: Receive, send: Send) -> None:
     """One stream, from request to its end."""
     if scope["method"] != "GET":
-        return await _refuse(send, 405)
+        await _refuse(send, 405)
+        return
     cookie = _cookie(scope)
     if not _allowed(desk, cookie):
-        return await _refuse(send, 403)
+        await _refuse(send, 403)
+        return
     listener = hub.join(key_of(cookie))
     if listener is None or hub.closing:
-        return await _refuse(send, 503)
+        await _refuse(send, 503)
+        return
     gone = asyncio.create_task(_disconnected(receive, listener))
     try:
         headers = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]

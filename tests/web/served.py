@@ -51,14 +51,27 @@ async def no_events(service: Service) -> AsyncIterator[cti.Message]:
     yield cti.CallsChanged()
 
 
+def sockets() -> tuple[socket.socket, socket.socket]:
+    """A listening TCP socket and a UDP socket on the same free port."""
+    for _ in range(50):
+        tcp, udp = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
+        tcp.bind(("127.0.0.1", 0))
+        try:
+            udp.bind(tcp.getsockname())
+        except OSError:  # somebody has it for UDP
+            tcp.close()
+            udp.close()
+            continue
+        tcp.listen()  # so that nobody is turned away until the server is up
+        return tcp, udp
+    raise AssertionError("no free port")
+
+
 @contextmanager
 def served(pages: WSGIApplication, desk: Desk) -> Iterator[Served]:
     """Serve until the block ends; the thread has ended then."""
-    tcp, udp = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
-    tcp.bind(("127.0.0.1", 0))
-    tcp.listen()  # so that nobody is turned away until the server is up
+    tcp, udp = sockets()
     port = tcp.getsockname()[1]
-    udp.bind(("127.0.0.1", port))
     files = certificates.ensure(Path(desk.boot.data))
     hub = Hub(no_events)
     loop = asyncio.new_event_loop()

@@ -17,7 +17,7 @@ from flask import Flask, Response, request
 
 from appliance.boot import Boot
 from tests.web.made import Clock, FakeBox, make_desk
-from tests.web.served import Served, fetch, served
+from tests.web.served import Served, fetch, served, sockets
 from webui.app import create_app
 
 VERSIONS = ("1.1", "2", "3")
@@ -96,10 +96,9 @@ async def test_events_need_a_session(site: Served, version: str) -> None:
 
 
 def test_the_process_starts_from_its_boot_record_and_ends_at_once(tmp_path: Path) -> None:
-    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-        tcp.bind(("127.0.0.1", 0))
+    tcp, udp = sockets()
+    with tcp, udp:
         port = tcp.getsockname()[1]
-        udp.bind(("127.0.0.1", port))
         (tmp_path / "run").mkdir()
         boot = Boot(
             data=str(tmp_path),
