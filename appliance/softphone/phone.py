@@ -1,0 +1,497 @@
+"""A small phone on the product's own SIP stack: registers, calls, is called, holds, plays a tone and listens for one.
+
+It is what the self-test and the end-to-end tests telephone with, so it sees the box as any phone does: through its sockets.
+One Softphone is one SIP account on one flow (UDP, TCP or TLS); a PhoneCall is one call of it with its own RTP socket. Audio
+is G.711; what it sends is one tone, what it hears is kept for the last second and judged by the Goertzel algorithm.
+
+Nothing here waits for ever: every wait has a limit and ends in PhoneError with a sentence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from appliance.sip import digest, events
+from appliance.sip.errors import PeerError, WrongState
+from appliance.sip.message import Request, Response
+from appliance.sip.offer_answer import EVENT, Encrypt, LegMedia
+from appliance.sip.sdp import Format
+from appliance.sip.stack import FlowFacts, Stack
+from appliance.softphone.sound import LOUD_ENOUGH, RATE, Audio, share_of
+
+T = TypeVar("T")
+
+LARGEST = 65535
+FORMATS = (Format(8, "PCMA", RATE), Format(0, "PCMU", RATE), EVENT)
+FLOW = 1  # a phone has one
+
+
+class PhoneError(Exception):
+    """What the phone wanted did not come about, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    host: str
+    port: int
+    transport: Literal["UDP", "TCP", "TLS"]
+    number: str
+    username: str
+    password: str
+    ca_file: str = ""  # TLS: the authority to trust
+    encrypt: Encrypt = "preferred"
+    address: str = "127.0.0.1"  # where media is wanted
+
+
+class PhoneCall:
+    """One call. `ended` is set with `reason` when it is over, whoever ended it."""
+
+    def __init__(self, phone: Softphone, leg: LegMedia, audio: Audio) -> None:
+        self._phone = phone
+        self.leg = leg
+        self.audio = audio
+        self.session = ""
+        self.ringing = asyncio.Event()
+        self.answered = asyncio.Event()
+        self.begun = asyncio.Event()  # the far end has said something to our INVITE
+        self.challenge: Response | None = None  # it wants credentials first
+        self.ended = asyncio.Event()
+        self.authorised = False  # credentials were given
+        self.status = 0
+        self.reason = ""
+        self.offers: list[str] = []  # directions the far end has asked for since the call was answered
+        self._offer_done: asyncio.Future[int] | None = None
+        self.invite: Request | None = None
+
+    # ---- what a person does
+    async def wait(self, event: asyncio.Event, seconds: float, wanted: str) -> None:
+        """Until `event`, or PhoneError when the call ends before it or time is up."""
+        over = asyncio.ensure_future(self.ended.wait())
+        there = asyncio.ensure_future(event.wait())
+        try:
+            await asyncio.wait((over, there), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            over.cancel()
+            there.cancel()
+        if not event.is_set():
+            why = (
+                f"the call ended with {self.status} {self.reason}"
+                if self.ended.is_set()
+                else f"nothing in {seconds:g} s"
+            )
+            raise PhoneError(f"{wanted}: {why}.")
+
+    def answer(self, direction: str = "sendrecv") -> None:
+        body = self.leg.make_answer(FORMATS, direction)
+        self._phone.run(lambda stack, now: stack.accept(self.session, body, now))
+        self.audio.apply(self.leg)
+
+    async def hold(self, seconds: float = 8.0) -> None:
+        await self._offer("sendonly", seconds)
+        self.audio.target = None  # a person who holds says nothing
+
+    async def resume(self, seconds: float = 8.0) -> None:
+        await self._offer("sendrecv", seconds)
+
+    async def _offer(self, direction: str, seconds: float) -> None:
+        body = self.leg.make_offer(FORMATS, direction)
+        self._offer_done = asyncio.get_running_loop().create_future()
+        try:
+            self._phone.run(lambda stack, now: stack.offer(self.session, body, now))
+            async with asyncio.timeout(seconds):
+                status = await self._offer_done
+        except WrongState as error:
+            raise PhoneError(f"The change could not be offered: {error}.") from None
+        except TimeoutError:
+            raise PhoneError(f"The change was not answered in {seconds:g} s.") from None
+        finally:
+            self._offer_done = None
+        if status != 200:
+            raise PhoneError(f"The change was refused with {status}.")
+
+    async def hears(self, frequency: float, seconds: float) -> bool:
+        """Whether that tone comes in within `seconds`; what was heard before does not count."""
+        self.audio.heard.clear()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while loop.time() < until:
+            samples = list(self.audio.heard)[-RATE // 4 :]
+            if len(samples) >= RATE // 4 and share_of(frequency, samples) > LOUD_ENOUGH:
+                return True
+            await asyncio.sleep(0.05)
+        return False
+
+    async def hears_nothing(self, seconds: float, within: float) -> bool:
+        """Whether no sound comes for `seconds`, beginning some time in the next `within`."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + within
+        while loop.time() < until:
+            before = self.audio.packets
+            await asyncio.sleep(seconds)
+            if self.audio.packets == before:
+                return True
+        return False
+
+    def hang_up(self) -> None:
+        self._phone.run(lambda stack, now: stack.hang_up(self.session, now))
+        self.over(0, "hung up here")
+
+    # ---- what the stack tells
+    def take_answer(self, body: bytes) -> None:
+        self.leg.take_answer(body)
+        self.audio.apply(self.leg)
+
+    def take_offer(self, request: Request) -> None:
+        def reject(status: int) -> None:
+            self._phone.run(lambda stack, now: stack.reject(self.session, status, now))
+
+        if not request.body:
+            body = self.leg.make_offer(FORMATS)
+        else:
+            try:
+                self.leg.take_offer(request.body)
+                body = self.leg.make_answer(FORMATS)
+            except (PeerError, WrongState):
+                reject(488)
+                return
+            self.audio.apply(self.leg)
+            self.offers.append(self.leg.remote_direction)
+        self._phone.run(lambda stack, now: stack.accept(self.session, body, now))
+
+    def offer_answered(self, event: events.OfferAnswered) -> None:
+        if event.status == 200 and event.response is not None:
+            self.take_answer(event.response.body)
+        else:
+            self.leg.forget()
+        if self._offer_done is not None and not self._offer_done.done():
+            self._offer_done.set_result(event.status)
+
+    def over(self, status: int, reason: str) -> None:
+        if not self.ended.is_set():
+            self.status, self.reason = status, reason
+            self.ended.set()
+            self.begun.set()
+            self.audio.close()
+            if self._offer_done is not None and not self._offer_done.done():
+                self._offer_done.set_result(status or 487)
+
+
+class Softphone:
+    """One account. Use as an asynchronous context manager: it registers at its beginning and unregisters at its end."""
+
+    def __init__(self, account: Account, *, frequency: float = 440.0, user_agent: str = "Switchroom softphone") -> None:
+        self.account = account
+        self.frequency = frequency
+        self._facts: FlowFacts | None = None
+        self._stack = Stack(tokens=lambda: secrets.token_hex(14), user_agent=user_agent, facts=lambda _: self._facts)
+        self._timer: asyncio.TimerHandle | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._write: Callable[[bytes], None] = lambda data: None
+        self._close: Callable[[], None] = lambda: None
+        self._waiting: dict[str, asyncio.Future[events.Answered]] = {}
+        self._calls: dict[str, PhoneCall] = {}
+        self._incoming: asyncio.Queue[PhoneCall] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._call_id = secrets.token_hex(14)
+        self._register_seq = 0
+        self._registered = False
+        self.cipher = ""  # of the TLS connection
+
+    # ---- the wire
+    async def connect(self, seconds: float = 8.0) -> None:
+        account = self.account
+        try:
+            async with asyncio.timeout(seconds):
+                await (self._connect_udp() if account.transport == "UDP" else self._connect_stream())
+        except ssl.SSLCertVerificationError as error:
+            raise PhoneError(f"The certificate of {account.host} is not accepted: {error.verify_message}.") from None
+        except (OSError, TimeoutError) as error:
+            words = getattr(error, "strerror", None) or "no answer"
+            raise PhoneError(
+                f"{account.transport} port {account.port} of {account.host} cannot be reached: {words}."
+            ) from None
+
+    async def _connect_udp(self) -> None:
+        phone = self
+
+        class Datagrams(asyncio.DatagramProtocol):
+            def datagram_received(self, data: bytes, addr: Any) -> None:
+                phone._receive(data)
+
+        remote = (self.account.host, self.account.port)
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Datagrams, remote_addr=remote)
+        self._facts = FlowFacts("UDP", transport.get_extra_info("sockname")[:2], remote)
+        self._write, self._close = transport.sendto, transport.close
+
+    async def _connect_stream(self) -> None:
+        account = self.account
+        context = None
+        if account.transport == "TLS":
+            context = ssl.create_default_context(cafile=account.ca_file or None)
+        reader, writer = await asyncio.open_connection(
+            account.host, account.port, ssl=context, server_hostname=account.host if context else None
+        )
+        cipher = writer.get_extra_info("cipher")
+        self.cipher = f"{cipher[1]} {cipher[0]}" if cipher else ""
+        self._facts = FlowFacts(account.transport, writer.get_extra_info("sockname")[:2], (account.host, account.port))
+        self._write, self._close = writer.write, writer.close
+        self._reader = asyncio.get_running_loop().create_task(self._read(reader))
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        """Messages of a stream, cut by Content-Length."""
+        with contextlib.suppress(asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
+            while True:
+                head = await reader.readuntil(b"\r\n")
+                if head == b"\r\n":
+                    continue  # keepalive
+                head += await reader.readuntil(b"\r\n\r\n")
+                length = 0
+                for line in head.split(b"\r\n"):
+                    name, _, value = line.partition(b":")
+                    if name.strip().lower() in (b"content-length", b"l") and value.strip().isdigit():
+                        length = min(int(value), LARGEST)
+                self._receive(head + await reader.readexactly(length))
+        self._facts = None
+        self._stack.closed(FLOW, asyncio.get_running_loop().time())
+        self._drain()
+
+    def _receive(self, data: bytes) -> None:
+        self._stack.receive(FLOW, data, asyncio.get_running_loop().time())
+        self._drain()
+
+    def run(self, command: Callable[[Stack, float], T]) -> T:
+        result = command(self._stack, asyncio.get_running_loop().time())
+        self._drain()
+        return result
+
+    def _drain(self) -> None:
+        while (output := self._stack.next_output()) is not None:
+            if isinstance(output, events.Send):
+                self._write(output.data)
+            else:
+                asyncio.get_running_loop().call_soon(self._tell, output)
+        if self._timer is not None:
+            self._timer.cancel()
+        deadline = self._stack.deadline()
+        self._timer = None
+        if deadline is not None:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._wake)
+
+    def _wake(self) -> None:
+        self._stack.wake(asyncio.get_running_loop().time())
+        self._drain()
+
+    # ---- what the stack tells
+    def _tell(self, event: events.Event) -> None:
+        match event:
+            case events.Answered(transaction=transaction):
+                if (future := self._waiting.pop(transaction, None)) is not None and not future.done():
+                    future.set_result(event)
+            case events.Invited():
+                self._spawn(self._invited(event))
+            case events.Requested(transaction=transaction) | events.InDialog(transaction=transaction):
+                with contextlib.suppress(WrongState):
+                    self.run(lambda stack, now: stack.respond(transaction, 200, now))
+            case _:
+                call = self._calls.get(event.session)
+                if call is not None:
+                    self._tell_call(call, event)
+
+    def _tell_call(self, call: PhoneCall, event: Any) -> None:
+        match event:
+            case events.Progress(response=response):
+                call.begun.set()
+                call.ringing.set()
+                if response.body:
+                    call.take_answer(response.body)
+            case events.Accepted(response=response):
+                self._accepted(call, response)
+            case events.Rejected(status=401 | 407, response=response) if response is not None and not call.authorised:
+                call.authorised, call.challenge = True, response
+                call.begun.set()
+            case events.Rejected(status=status, reason=reason):
+                call.over(status, reason)
+            case events.Cancelled(reason=reason):
+                call.over(487, reason or "cancelled")
+            case events.Ended(reason=reason):
+                call.over(0, reason or "hung up there")
+            case events.Confirmed():
+                call.answered.set()
+            case events.Offered(request=request):
+                call.take_offer(request)
+            case events.OfferAnswered():
+                call.offer_answered(event)
+
+    def _accepted(self, call: PhoneCall, response: Response) -> None:
+        try:
+            call.take_answer(response.body)
+        except PeerError as error:
+            call.hang_up()
+            call.reason = error.reason
+            return
+        call.begun.set()
+        call.answered.set()
+
+    async def _invited(self, event: events.Invited) -> None:
+        call = await self._new_call()
+        call.session, call.invite = event.session, event.request
+        self._calls[event.session] = call
+        try:
+            call.leg.take_offer(event.request.body)
+            self.run(lambda stack, now: stack.ring(event.session, now))
+        except PeerError as error:
+            status, reason = error.status, error.reason
+            self.run(lambda stack, now: stack.reject(event.session, status, now, reason=reason))
+            call.over(status, reason)
+            return
+        except WrongState:
+            call.over(487, "cancelled")
+            return
+        self._incoming.put_nowait(call)
+
+    async def _new_call(self) -> PhoneCall:
+        audio = Audio(self.frequency)
+        port = await audio.open(self.account.address)
+        leg = LegMedia(
+            self.account.address,
+            port,
+            session_id=secrets.randbelow(1 << 31),
+            keys=secrets.token_bytes,
+            encrypt=self.account.encrypt,
+            signalling_secure=self.account.transport == "TLS",
+        )
+        return PhoneCall(self, leg, audio)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ---- what a person does
+    @property
+    def address(self) -> str:
+        return f"sip:{self.account.username}@{self.account.host}"
+
+    async def register(self, expires: int = 120, seconds: float = 8.0) -> None:
+        """REGISTER, with credentials when asked; PhoneError otherwise. `expires` 0 takes it back."""
+        extra: list[tuple[str, str]] = []
+        for _ in range(3):
+            event = await self._send_register(expires, extra, seconds)
+            if event.status in (401, 407) and event.response is not None and not extra:
+                extra = [self._credentials(event.response, "REGISTER", f"sip:{self.account.host}")]
+                continue
+            if event.status != 200:
+                reason = event.response.reason if event.response is not None else "no answer"
+                warning = (event.response.get("Warning") or "") if event.response is not None else ""
+                raise PhoneError(f"Registration was refused: {event.status} {reason} {warning}".strip() + ".")
+            self._registered = expires > 0
+            return
+
+    async def _send_register(self, expires: int, extra: list[tuple[str, str]], seconds: float) -> events.Answered:
+        self._register_seq += 1
+        facts = self._facts
+        if facts is None:
+            raise PhoneError("The connection to the box is gone.")
+        contact = f"<sip:{self.account.username}@{facts.local[0]}:{facts.local[1]};transport={facts.transport.lower()}>"
+        headers = [("Call-ID", self._call_id), ("CSeq", f"{self._register_seq} REGISTER"), ("Contact", contact)]
+        headers += [("Expires", str(expires)), *extra]
+        transaction = self.run(
+            lambda stack, now: stack.request(
+                "REGISTER", now, flow=FLOW, target=f"sip:{self.account.host}", from_=f"<{self.address}>",
+                to=f"<{self.address}>", headers=headers,
+            )
+        )  # fmt: skip
+        return await self._answer(transaction, seconds)
+
+    async def _answer(self, transaction: str, seconds: float) -> events.Answered:
+        future: asyncio.Future[events.Answered] = asyncio.get_running_loop().create_future()
+        self._waiting[transaction] = future
+        try:
+            async with asyncio.timeout(seconds):
+                return await future
+        except TimeoutError:
+            raise PhoneError(f"The box did not answer within {seconds:g} s.") from None
+        finally:
+            self._waiting.pop(transaction, None)
+
+    def _credentials(self, response: Response, method: str, uri: str) -> tuple[str, str]:
+        proxy = response.status == 407
+        challenge = digest.strongest(response.get_all("Proxy-Authenticate" if proxy else "WWW-Authenticate"))
+        if challenge is None:
+            raise PhoneError("The box asks for a login of an unknown kind.")
+        answer = digest.answer(
+            challenge, method=method, uri=uri, username=self.account.username, password=self.account.password,
+            cnonce=secrets.token_hex(8),
+        )  # fmt: skip
+        return ("Proxy-Authorization" if proxy else "Authorization"), str(answer)
+
+    async def call(self, number: str, seconds: float = 10.0) -> PhoneCall:
+        """Dial; returns when it rings, early media comes or it is answered."""
+        call = await self._new_call()
+        target = f"sip:{number}@{self.account.host}"
+        offer = call.leg.make_offer(FORMATS)
+        headers: list[tuple[str, str]] = []
+        for _ in range(2):
+            call.session = self._invite(target, offer, headers)
+            self._calls[call.session] = call
+            try:
+                async with asyncio.timeout(seconds):
+                    await call.begun.wait()
+            except TimeoutError:
+                call.hang_up()
+                raise PhoneError(f"The box did not answer the call within {seconds:g} s.") from None
+            if call.challenge is None:
+                break
+            headers = [self._credentials(call.challenge, "INVITE", target)]
+            call.challenge = None
+            call.begun.clear()
+        if call.ended.is_set():
+            raise PhoneError(f"The call was refused: {call.status} {call.reason}.")
+        return call
+
+    def _invite(self, target: str, offer: bytes, headers: list[tuple[str, str]]) -> str:
+        return self.run(
+            lambda stack, now: stack.invite(
+                FLOW, target, now, from_=f"<{self.address}>", to=f"<{target}>", offer=offer, headers=headers
+            )
+        )
+
+    async def incoming(self, seconds: float = 10.0) -> PhoneCall:
+        """The next call that comes in; it rings until `answer` or `hang_up`."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._incoming.get()
+        except TimeoutError:
+            raise PhoneError(f"No call came in within {seconds:g} s.") from None
+
+    async def close(self) -> None:
+        """Hang up what there is, take the registration back, let go of the sockets. Never raises."""
+        for call in self._calls.values():
+            if not call.ended.is_set():
+                call.hang_up()
+        if self._registered and self._facts is not None:
+            with contextlib.suppress(PhoneError):
+                await self.register(0, 3.0)
+        for task in (*self._tasks, *([self._reader] if self._reader else [])):
+            task.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._close()
+
+    async def __aenter__(self) -> Softphone:
+        await self.connect()
+        try:
+            await self.register()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
