@@ -62,7 +62,8 @@ LAYERS = {
     ),
     # 5: what builds and connects
     "appliance.calls": row("appliance media_core", "uvloop msgspec", "composition root of the process calls"),
-    "appliance.selftest": row("appliance.sip appliance.cti appliance.boot media_core", "cryptography pylibsrtp msgspec", "a phone: uses the box from outside"),
+    "appliance.softphone": row("appliance.sip media_core", "", "a phone: sees the box through its sockets"),
+    "appliance.selftest": row("appliance.softphone appliance.cti", "msgspec", "uses the box from outside"),
     "appliance.resources": row("appliance media_core", "", "makes what outlives the processes"),
     "appliance.supervisor": row("appliance media_core", "", "composition root of the whole"),
     "appliance.__main__": row("appliance", "click msgspec cryptography", "command line"),
