@@ -10,20 +10,25 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
-
 import media_core
 from appliance import cti
 from appliance.callcontrol.api import Party
 from appliance.callcontrol.cdr import LegRecord, Side
 from appliance.callcontrol.exchange import Exchange, Media
-from appliance.callcontrol.negotiation import CODECS, OWN, Negotiation, flags
 from appliance.callcontrol.slot import LegSlot
 from appliance.model import Encrypt
 from appliance.sip import events
 from appliance.sip.errors import WrongState
-from appliance.sip.sdp import Format
+from appliance.sip.offer_answer import EVENT, STANDARD, Agreed, LegMedia, common, payload_map
+from appliance.sip.sdp import CryptoLine, Format
 from appliance.sip.uri import NameAddr, Uri, join_host
+
+# what a service of our own can send and understand
+OWN = (Format(8, "PCMA", 8000), Format(0, "PCMU", 8000), EVENT)
+
+
+def flags(sends: bool, receives: bool) -> str:
+    return ("sendrecv" if receives else "sendonly") if sends else ("recvonly" if receives else "inactive")
 
 
 class PhoneLeg:
@@ -57,14 +62,15 @@ class PhoneLeg:
         self._early_answer = b""
         self._closed = False
         self._offer_result: asyncio.Future[events.OfferAnswered] | None = None
-        self.media = Negotiation(
-            host=exchange.host,
-            port=port.port,
-            signalling=flow.remote[0],
-            encrypt=encrypt,
-            tls=self.signalling_secure,
+        self.local_direction = "sendrecv"  # what we have told the phone last
+        self._offered_direction = "sendrecv"
+        self.media = LegMedia(
+            exchange.host,
+            port.port,
             session_id=int.from_bytes(exchange.secrets(4), "big"),
-            random=exchange.secrets,
+            keys=exchange.secrets,
+            encrypt=encrypt,
+            signalling_secure=self.signalling_secure,
         )
 
     @property
@@ -77,39 +83,50 @@ class PhoneLeg:
 
     # ---- offer and answer
     @property
-    def has_offer(self) -> bool:
-        return self.media.has_offer
-
-    @property
-    def has_answer(self) -> bool:
+    def agreed(self) -> Agreed:
+        """Only when something is."""
+        assert self.media.agreed is not None
         return self.media.agreed
 
     @property
-    def local_direction(self) -> str:
-        return self.media.local_direction
+    def has_offer(self) -> bool:
+        """An offer of the phone waits for our answer."""
+        return self.media.state == "received"
+
+    @property
+    def has_answer(self) -> bool:
+        return self.media.agreed is not None
 
     def formats(self) -> tuple[Format, ...]:
-        return self.media.formats()
+        """The agreed codecs under the payload types the phone wants; its preference first."""
+        return self.media.agreed.send if self.media.agreed is not None else ()
 
     def offered_formats(self) -> Sequence[Format]:
-        """What the phone has offered; our own list for a late offer."""
-        return self.media.offered_formats() or self.media.formats() or CODECS
+        """What the phone can take; our own list when it has not said (late offer)."""
+        return self.media.offered_formats or STANDARD
 
     def take_offer(self, body: bytes) -> None:
         self.media.take_offer(body)
 
     def take_answer(self, body: bytes) -> None:
         self.media.take_answer(body)
+        self.local_direction = self._offered_direction
 
     def forget_offer(self) -> None:
         self.media.forget()
         self.waits_for_answer = False
 
     def offer_body(self, formats: Sequence[Format], direction: str) -> bytes:
-        return self.media.offer(formats, direction)
+        self._offered_direction = direction
+        return self.media.make_offer(formats, direction)
 
     def without_encryption(self) -> bool:
-        return self.media.without_encryption()
+        """After a refusal: offer plain RTP next time. False when that is not allowed or changes nothing."""
+        if self.media.encrypt != "preferred" or not self.signalling_secure:
+            return False
+        self.media.encrypt = "off"
+        self.media.forget()
+        return True
 
     def answer_body(self, other: PhoneLeg | None) -> bytes:
         """Our answer to the waiting offer, or for a late offer our offer. The caller's early answer is the final one, too."""
@@ -118,8 +135,9 @@ class PhoneLeg:
         codecs: Sequence[Format] = OWN if other is None or other is self else other.formats()
         if not self.has_offer:
             self.waits_for_answer = True
-            return self.media.offer(codecs, "sendrecv")
-        body = self.media.answer(codecs, self.direction_for(other, answering=True))
+            return self.offer_body(codecs, "sendrecv")
+        body = self.media.make_answer(codecs, self.direction_for(other, answering=True))
+        self.local_direction = self.agreed.direction
         if not self.answered:
             self._early_answer = body
         self._follow(self.media.remote_direction)
@@ -152,18 +170,29 @@ class PhoneLeg:
 
     # ---- media
     def remote(self) -> media_core.Remote:
-        return self.media.remote()
+        """What was agreed, for the media core."""
+        agreed = self.agreed
+        return media_core.Remote(
+            address=self.flow.remote[0] if agreed.held_by_address else agreed.address,
+            port=agreed.port,
+            rtcp_port=agreed.rtcp_port,
+            signalling=self.flow.remote[0],
+            send=agreed.may_send,
+            receive=agreed.may_receive,
+            telephone_event=agreed.telephone_event,
+            crypto_in=_crypto(agreed.crypto_in) if agreed.secure else None,
+            crypto_out=_crypto(agreed.crypto_out) if agreed.secure else None,
+        )
 
     def common(self, other: PhoneLeg) -> bool:
-        return _common(self.formats(), other.formats())
+        return bool(common(self.formats(), other.formats()))
 
     def offered_common(self, other: PhoneLeg) -> bool:
-        return _common(self.offered_formats(), other.formats())
+        return bool(common(self.offered_formats(), other.formats()))
 
     def payload_map(self, other: PhoneLeg) -> dict[int, int]:
         """Payload types as this phone sends them → as the other phone wants them."""
-        pairs = ((self.media.local_type(each), each.payload_type) for each in other.formats())
-        return {ours: theirs for ours, theirs in pairs if ours is not None}
+        return payload_map(self.agreed, other.agreed)
 
     def tone_payload_type(self) -> int | None:
         """A G.711 that the phone receives, for tones."""
@@ -177,8 +206,12 @@ class PhoneLeg:
         )
 
     @property
+    def secure(self) -> bool:
+        return self.media.agreed is not None and self.media.agreed.secure
+
+    @property
     def codec(self) -> str:
-        return next((each.name for each in self.formats() if not each.is_event), "") if self.media.agreed else ""
+        return next((each.name for each in self.formats() if not each.is_event), "")
 
     # ---- headers
     def identity(self, host: str) -> tuple[str, list[tuple[str, str]]]:
@@ -205,7 +238,7 @@ class PhoneLeg:
             address=self.address,
             transport=media_core.Transport(self.flow.transport).name,
             signalling_secure=self.signalling_secure,
-            media_secure=self.media.secure,
+            media_secure=self.secure,
             codec=self.codec,
             user_agent=self.user_agent,
             status=self.status,
@@ -229,7 +262,7 @@ class PhoneLeg:
             address=self.address,
             transport=media_core.Transport(self.flow.transport).name,
             signalling_secure=self.signalling_secure,
-            media_secure=self.media.secure,
+            media_secure=self.secure,
             codec=self.codec,
             state=self._state(other),
             packets_received=stats.received.packets if stats else 0,
@@ -270,7 +303,8 @@ class PhoneLeg:
             user_agent=self.user_agent,
             wants_send=self.wants_send,
             wants_receive=self.wants_receive,
-            negotiated=msgspec.msgpack.encode(self.media.dump()),
+            local_direction=self.local_direction,
+            negotiated=self.media.dump(),
         )
 
     @classmethod
@@ -290,9 +324,8 @@ class PhoneLeg:
         leg.answered = slot.answered
         leg.user_agent = slot.user_agent
         leg.wants_send, leg.wants_receive = slot.wants_send, slot.wants_receive
-        leg.media.restore(
-            msgspec.msgpack.decode(slot.negotiated, type=tuple[int, int, bytes, bytes, int, dict[str, bytes]])
-        )
+        leg.local_direction = slot.local_direction
+        leg.media = LegMedia.restore(slot.negotiated, exchange.secrets)
         leg.session = slot.id
         if slot.session:
             leg.session = exchange.sip(lambda stack, now: stack.restore(slot.session, now))
@@ -301,5 +334,5 @@ class PhoneLeg:
         return leg
 
 
-def _common(one: Sequence[Format], other: Sequence[Format]) -> bool:
-    return any(each.same_codec(theirs) for each in one for theirs in other if not each.is_event)
+def _crypto(line: CryptoLine | None) -> media_core.Crypto | None:
+    return media_core.Crypto(line.suite, line.key, line.salt) if line is not None else None

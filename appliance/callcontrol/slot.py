@@ -38,7 +38,8 @@ class LegSlot(msgspec.Struct, frozen=True, array_like=True):
     user_agent: str
     wants_send: bool
     wants_receive: bool
-    negotiated: bytes  # Negotiation.dump
+    local_direction: str
+    negotiated: bytes  # LegMedia.dump
 
 
 class CallSlot(msgspec.Struct, frozen=True, array_like=True):
