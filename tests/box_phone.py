@@ -70,6 +70,8 @@ class Phone:
         return FlowFacts(self.transport, self.flow.remote, self.flow.local)
 
     def receive(self, flow: int, data: bytes) -> None:
+        if self.transport == "UDP" and flow in self.box.engine.open_flows:
+            self.flow = self.box.engine.open_flows[flow]  # a datagram is a datagram
         if self.on and flow == self.flow.id:
             self.stack.receive(flow, data, self.now)
             self.drain()
@@ -224,8 +226,8 @@ class Phone:
                 call = PhoneCall(self, "", late=not request.body)
                 call.session, call.request = session, request
                 self.calls[session] = call
-                self.incoming.put_nowait(call)
-                call.invited()
+                if call.invited():
+                    self.incoming.put_nowait(call)
             case events.Requested(transaction=transaction):
                 self.stack.respond(transaction, 200, self.now)
             case events.InDialog(transaction=transaction, request=request):
@@ -325,21 +327,25 @@ class PhoneCall:
         phone.drain()
 
     # ---- callee
-    def invited(self) -> None:
+    def invited(self) -> bool:
+        """Ring, or refuse at once (False)."""
         phone = self.phone
         assert self.request is not None
         if isinstance(phone.answer, int):
             phone.stack.reject(self.session, phone.answer, phone.now)
-            return
+            self.ended = True
+            return False
         if self.request.body and self.respond_to(self.request.body) is None:
             phone.stack.reject(self.session, 488, phone.now)
-            return
+            self.ended = True
+            return False
         if phone.early:
             phone.stack.ring(self.session, phone.now, status=183, body=self.local)
         else:
             phone.stack.ring(self.session, phone.now)
         if phone.answer == "auto":
             asyncio.get_running_loop().call_later(1.0, self._auto)
+        return True
 
     def _auto(self) -> None:
         if not self.ended:

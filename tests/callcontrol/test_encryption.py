@@ -1,0 +1,160 @@
+"""Encryption per extension: required, preferred, off; SDES only under TLS."""
+
+from __future__ import annotations
+
+import pytest
+
+from appliance.model import Encrypt
+from tests.box import Box, office
+from tests.clock import run
+
+
+@pytest.mark.parametrize("encrypt", ["required", "preferred"])
+def test_srtp_on_both_legs(encrypt: Encrypt) -> None:
+    async def scene() -> None:
+        async with Box(office("101", "102", encrypt=encrypt)) as box:
+            a = await box.phone("101", transport="TLS", srtp="offer")
+            b = await box.phone("102", transport="TLS", srtp="optional")
+            call = await a.call("102")
+            assert call.final.result() == 200
+            await box.seconds(2)
+            one, other = box.leg_of(a).remote, box.leg_of(b).remote
+            keys = {key.key for remote in (one, other) for key in (remote.crypto_in, remote.crypto_out)}
+            assert len(keys) == 4, "each leg and direction has its own key"
+            (view,) = (each.view() for each in box.calls)
+            assert view.caller.media_secure
+            assert view.callees[0].media_secure
+            call.hang_up()
+            await box.seconds(1)
+            assert all(leg.media_secure and leg.signalling_secure for leg in box.records[0].legs)
+
+    run(scene())
+
+
+def test_required_refuses_a_registration_without_tls_and_says_so() -> None:
+    async def scene() -> None:
+        async with Box(office("101", encrypt="required")) as box:
+            phone = await box.phone("101", transport="UDP", register=False)
+            response = await phone.registered()
+            assert response.status == 403
+            assert "requires encryption" in (response.get("Warning") or "")
+            assert "requires encryption" in (response.get("Reason") or "")
+            (event,) = box.controller.security
+            assert (event.kind, event.account) == ("not encrypted", "101")
+            phone.password = "wrong"
+            assert await phone.register() == 401, "the policy is told only to who has the password"
+
+    run(scene())
+
+
+def test_required_refuses_plain_rtp_under_tls() -> None:
+    async def scene() -> None:
+        async with Box(office("101", "102", encrypt="required")) as box:
+            a = await box.phone("101", transport="TLS", srtp="off")
+            await box.phone("102", transport="TLS", srtp="offer")
+            call = await a.call("102")
+            assert call.final.result() == 488
+            assert call.rejection is not None
+            assert "requires encryption" in (call.rejection.get("Warning") or "")
+            assert "SRTP" in box.records[0].sentence
+
+    run(scene())
+
+
+def test_required_callee_without_srtp_is_not_called_in_clear() -> None:
+    async def scene() -> None:
+        async with Box(office("101", "102", encrypt="required")) as box:
+            a = await box.phone("101", transport="TLS", srtp="offer")
+            b = await box.phone("102", transport="TLS", srtp="off")
+            call = await a.call("102")
+            assert call.final.result() == 488
+            assert len([event for event in b.log if type(event).__name__ == "Invited"]) == 1
+
+    run(scene())
+
+
+@pytest.mark.parametrize("transport", ["UDP", "TCP", "TLS"])
+def test_preferred_falls_back(transport: str) -> None:
+    """SRTP caller, plain callee: each leg by itself."""
+
+    async def scene() -> None:
+        async with Box(office("101", "102")) as box:
+            a = await box.phone("101", transport="TLS", srtp="offer")
+            b = await box.phone("102", transport=transport, srtp="off")
+            call = await a.call("102")
+            assert call.final.result() == 200
+            await box.seconds(2)
+            assert box.leg_of(a).remote.crypto_in is not None
+            assert box.leg_of(b).remote.crypto_in is None
+            call.hang_up()
+
+    run(scene())
+
+
+def test_keys_in_clear_signalling_are_refused() -> None:
+    async def scene() -> None:
+        async with Box(office("101", "102")) as box:
+            a = await box.phone("101", transport="TCP", srtp="offer")
+            b = await box.phone("102", transport="UDP", srtp="optional")
+            assert (await a.call("102")).final.result() == 488
+            call = await b.call("101")  # keys on RTP/AVP: answered without
+            assert call.final.result() == 200
+            await box.seconds(1)
+            assert all(leg.remote is not None and leg.remote.crypto_in is None for leg in box.engine.media.values())
+            call.hang_up()
+
+    run(scene())
+
+
+def test_off_never_encrypts() -> None:
+    async def scene() -> None:
+        async with Box(office("101", "102", encrypt="off")) as box:
+            a = await box.phone("101", transport="TLS", srtp="optional")
+            b = await box.phone("102", transport="TLS", srtp="optional")
+            call = await a.call("102")
+            assert call.final.result() == 200
+            await box.seconds(2)
+            assert box.leg_of(a).remote.crypto_in is None
+            assert box.leg_of(b).remote.crypto_in is None
+            call.hang_up()
+
+    run(scene())
+
+
+def test_re_keying_touches_one_leg_only() -> None:
+    async def scene() -> None:
+        async with Box(office("101", "102", encrypt="required")) as box:
+            a = await box.phone("101", transport="TLS", srtp="offer")
+            b = await box.phone("102", transport="TLS", srtp="offer")
+            call = await a.call("102")
+            there = await b.incoming.get()
+            await box.seconds(1)
+            before, other = box.leg_of(a).remote, box.leg_of(b).remote
+            assert await call.offer("sendrecv", crypto=(call.key("AES_CM_128_HMAC_SHA1_80", seed=99),)) == 200
+            await box.seconds(3)
+            assert box.leg_of(a).remote.crypto_in != before.crypto_in
+            assert box.leg_of(b).remote == other
+            assert there.offers == []
+            call.hang_up()
+
+    run(scene())
+
+
+def test_hold_keeps_the_keys() -> None:
+    async def scene() -> None:
+        async with Box(office("101", "102", encrypt="required")) as box:
+            a = await box.phone("101", transport="TLS", srtp="offer")
+            b = await box.phone("102", transport="TLS", srtp="offer")
+            call = await a.call("102")
+            await box.seconds(1)
+            ours = [box.leg_of(phone).remote.crypto_out for phone in (a, b)]
+            same = tuple(call.remote.media[0].crypto) if call.remote else ()
+            assert same
+            key = call.key("AES_CM_128_HMAC_SHA1_80", seed=1)
+            for direction in ("sendonly", "sendrecv"):
+                assert await call.offer(direction, crypto=(key,)) == 200
+                await box.seconds(3)
+            assert box.leg_of(b).remote.crypto_out == ours[1]
+            call.hang_up()
+
+    run(scene())

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from appliance.services import SERVICES, echo
+from tests.box import Box, office
+from tests.box_phone import G722
+from tests.clock import run
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("late", [False, True])
+def test_prompt_and_echo(encrypted: bool, late: bool) -> None:
+    async def scene() -> None:
+        async with Box(office("101")) as box:
+            phone = await box.phone(
+                "101", transport="TLS" if encrypted else "UDP", srtp="offer" if encrypted else "off"
+            )
+            call = await phone.call("*60", late=late)
+            assert call.final.result() == 200
+            await box.seconds(3)
+            leg = box.leg_of(phone)
+            assert leg.played == list(echo.PROMPT)
+            assert leg.peer == leg.id
+            assert (leg.remote.crypto_in is not None) == encrypted
+            assert await call.offer("sendonly") == 200
+            assert not box.leg_of(phone).remote.send
+            call.hang_up()
+            await box.seconds(1)
+            (record,) = box.records
+            assert (record.outcome, record.callee_name) == ("answered", "Echo test")
+
+    run(scene())
+
+
+def test_a_phone_without_g711_is_told_so() -> None:
+    async def scene() -> None:
+        async with Box(office("101")) as box:
+            phone = await box.phone("101", codecs=(G722,))
+            assert (await phone.call("*60")).final.result() == 488
+
+    run(scene())
+
+
+def test_the_table_has_the_settings_field() -> None:
+    from appliance.model import Settings
+
+    for name, service in SERVICES.items():
+        assert name == service.name
+        assert service.setting in Settings.model_fields
