@@ -35,7 +35,9 @@ LAYERS = {
     # 1: pure
     "appliance.sip": row("media_core.sip_scan", "", "sans-IO SIP: bytes and time in, bytes and events out"),
     "appliance.countries": row("", "", "facts of countries"),
-    "appliance.model": row("appliance.countries", "pydantic annotated_types", "records and snapshot: no clock, no database"),
+    "appliance.model": row(
+        "appliance.countries", "pydantic annotated_types", "records and snapshot: no clock, no database"
+    ),
     "appliance.version": row("", "", "one number"),
     # 2
     "appliance.boot": row("", "msgspec", "what a process is told at its start"),
@@ -43,7 +45,9 @@ LAYERS = {
     "appliance.alarms": row("appliance.cti", "", "pure checks over facts; an alarm is a message of the control socket"),
     "appliance.transport": row("appliance.sip media_core", "", "the driver between flows, clock and stack"),
     "appliance.certificates": row("", "cryptography", "keys and certificates"),
-    "appliance.store": row("appliance.model", "sqlite_utils cryptography", "the only one that writes the configuration"),
+    "appliance.store": row(
+        "appliance.model", "sqlite_utils cryptography", "the only one that writes the configuration"
+    ),
     "appliance.records": row("appliance.store", "sqlite_utils msgspec", "call records and registrations"),
     "appliance.licensing": row("appliance.model", "cryptography", "pure: file, box and date in, limits out"),
     "appliance.listeners": row("", "", "binds sockets"),
@@ -52,13 +56,21 @@ LAYERS = {
     "appliance.logfile": row("", "", "where the log goes"),
     # 3
     "appliance.callcontrol": row(
-        "appliance.sip appliance.model appliance.cti appliance.records media_core", "", "calls over the stack and the media engine"
+        "appliance.sip appliance.model appliance.cti appliance.records appliance.transport media_core",
+        "msgspec",
+        "calls over the stack and the media engine; call slots and records are msgspec structs",
     ),
     # 4
-    "appliance.services": row("appliance.callcontrol.api appliance.model", "", "one file per service; sees call control by its api only"),
-    "appliance.admin": row("appliance.model appliance.store appliance.licensing", "argon2", "the only use-cases that change anything"),
+    "appliance.services": row(
+        "appliance.callcontrol.api appliance.model", "", "one file per service; sees call control by its api only"
+    ),
+    "appliance.admin": row(
+        "appliance.model appliance.store appliance.licensing", "argon2", "the only use-cases that change anything"
+    ),
     "appliance.entitlement": row(
-        "appliance.admin appliance.cti appliance.licensing appliance.store", "cryptography", "opens the use-cases with the licence of the box"
+        "appliance.admin appliance.cti appliance.licensing appliance.store",
+        "cryptography",
+        "opens the use-cases with the licence of the box",
     ),
     # 5: what builds and connects
     "appliance.calls": row("appliance media_core", "uvloop msgspec", "composition root of the process calls"),
@@ -74,14 +86,19 @@ LAYERS = {
         "flask flask_wtf werkzeug jinja2 markupsafe hypercorn a2wsgi uvloop annotated_types cryptography segno msgspec",
         "pages over the use-cases, the control socket and the call records; no telephone inside",
     ),
-    "benchmarks": row("media_core appliance", "pylibsrtp", "measures everything"),
+    "benchmarks": row("media_core appliance", "pylibsrtp pytest_benchmark", "measures everything"),
 }
 CIMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+c?import|c?import[ \t]+([\w.]+))", re.MULTILINE)
 CYTHON = frozenset({"libc", "posix", "cpython", "cython"})
 
 
 def sources() -> list[Path]:
-    return sorted(file for package in PACKAGES for kind in ("*.py", "*.pyx", "*.pxd", "*.pyi") for file in (ROOT / package).rglob(kind))
+    return sorted(
+        file
+        for package in PACKAGES
+        for kind in ("*.py", "*.pyx", "*.pxd", "*.pyi")
+        for file in (ROOT / package).rglob(kind)
+    )
 
 
 def module_of(file: Path) -> str:
@@ -142,7 +159,12 @@ def test_every_row_is_used() -> None:
 
 @pytest.mark.parametrize(
     ("name", "home"),
-    [("appliance.callcontrol.call", "appliance.sip"), ("appliance.model", "media_core"), ("flask", "appliance.admin"), ("appliance.supervisor", "webui")],
+    [
+        ("appliance.callcontrol.call", "appliance.sip"),
+        ("appliance.model", "media_core"),
+        ("flask", "appliance.admin"),
+        ("appliance.supervisor", "webui"),
+    ],
 )
 def test_the_check_finds_what_is_forbidden(name: str, home: str) -> None:
     assert not allowed(name, home)
