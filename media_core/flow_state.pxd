@@ -3,7 +3,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from media_core.flow_table cimport Endpoint, FlowArea, FlowBody, FlowCounters, FlowEntry, FLOW_LISTENERS
 from media_core.framing cimport Frame
-from media_core.ring cimport Ring
+from media_core.ring cimport RING_MAX, Ring
 from media_core.tls cimport SSL, SSL_CTX
 
 cdef enum:
@@ -11,6 +11,7 @@ cdef enum:
     SCRATCH = 65536             # bytes of a read, and of a datagram
     BATCH = 16                  # datagrams received at once
     REASON = 120
+    RESERVE = 2 * (RING_MAX + 32)   # free bytes of the event ring below which nothing is read
     TAG_LISTENER = 0x80000000   # epoll data below TAG: a flow's index, its generation above
     TAG_WAKE = 0xFFFFFFFE
     TAG_STOP = 0xFFFFFFFF
@@ -132,3 +133,4 @@ cdef void entry_opened(Loop *loop, uint32_t index, const char *text) noexcept no
 cdef void entry_closed(Loop *loop, uint32_t index, const char *reason) noexcept nogil
 cdef void pay_owed(Loop *loop) noexcept nogil
 cdef void enqueue(Loop *loop, uint32_t index) noexcept nogil
+cdef void forget_source(Loop *loop, uint32_t index) noexcept nogil

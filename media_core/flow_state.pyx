@@ -145,3 +145,14 @@ cdef void enqueue(Loop *loop, uint32_t index) noexcept nogil:
         loop.conn[index].queued = 1
         loop.run[(loop.run_first + loop.run_count) % loop.area.count] = index
         loop.run_count += 1
+
+
+cdef void forget_source(Loop *loop, uint32_t index) noexcept nogil:
+    """An accepted stream goes out of the books of its source host."""
+    cdef uint64_t hash = hash_place(loop.seed, 0, &flow_at(loop.area, index).body.remote, False)
+    cdef uint32_t *link = &loop.source[hash & loop.mask]
+    while link[0] != NONE:
+        if link[0] == index:
+            link[0] = loop.conn[index].source_next
+            return
+        link = &loop.conn[link[0]].source_next

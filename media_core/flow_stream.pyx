@@ -1,4 +1,4 @@
-"""TCP and TLS connections: accept, dial, handshake, read, frame, write, close.
+"""TCP and TLS connections once there is a socket (flow_connect): handshake, read, frame, write, close.
 
 Sockets are watched edge-triggered once; Conn.readable and .writable remember what the kernel still has, and the run queue holds
 the streams that have something to do, so a stream can be left alone (event ring full) and taken up again without a system call.
@@ -9,193 +9,37 @@ for a message under way, silence, bytes the peer does not read and how long it d
 (TCP_USER_TIMEOUT, keepalive probes).
 """
 
-from libc.errno cimport EAGAIN, ECONNABORTED, EINPROGRESS, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
-from libc.stdint cimport uint8_t, uint16_t, uint64_t
-from libc.stdio cimport snprintf
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy, memmove, memset, strerror
+from libc.string cimport memcpy, memmove, strerror
 from posix.unistd cimport close
 
 from media_core.flow_state cimport (
-    NONE, PHASE_CONNECTING, PHASE_DRAINING, PHASE_HANDSHAKE, PHASE_NONE, PHASE_UP, REASON, SCRATCH, TLS, Conn, emit, enqueue,
-    entry_closed, entry_fill, entry_opened, full, hash_place, same_place,
+    PHASE_CONNECTING, PHASE_DRAINING, PHASE_HANDSHAKE, PHASE_NONE, PHASE_UP, REASON, RESERVE, SCRATCH, Conn, FlowLimits, emit,
+    enqueue, entry_closed, entry_opened, forget_source, full,
 )
-from media_core.flow_table cimport FLOW_OPENING, FLOW_RECEIVED, FlowBody, FlowEntry, flow_at
+from media_core.flow_table cimport FLOW_RECEIVED, FlowBody, flow_at
 from media_core.framing cimport FRAME_MESSAGE, FRAME_MORE, FRAME_PING, frame_next, frame_reason
 from media_core.ring cimport RING_MAX
 from media_core.tls cimport (
-    TLS_CLOSED, TLS_FAILED, TLS_READ, TLS_WRITE, tls_close, tls_describe, tls_handshake, tls_open, tls_read, tls_reason, tls_write,
+    TLS_FAILED, TLS_READ, TLS_WRITE, tls_close, tls_describe, tls_handshake, tls_read, tls_reason, tls_write,
 )
 
 cdef extern from "sys/socket.h" nogil:
     struct sockaddr:
         pass
-    int accept4(int fd, sockaddr *address, uint32_t *length, int flags)
-    int socket(int family, int kind, int protocol)
-    int connect(int fd, const sockaddr *address, uint32_t length)
     int getsockname(int fd, sockaddr *address, uint32_t *length)
     int getsockopt(int fd, int level, int name, void *value, uint32_t *length)
-    int setsockopt(int fd, int level, int name, const void *value, uint32_t length)
     ssize_t recv(int fd, void *place, size_t room, int flags)
     ssize_t send(int fd, const void *bytes, size_t count, int flags)
-    const int SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC, SOL_SOCKET, SO_ERROR, SO_KEEPALIVE, MSG_NOSIGNAL
-
-cdef extern from "netinet/in.h" nogil:
-    const int IPPROTO_TCP
-
-cdef extern from "netinet/tcp.h" nogil:
-    const int TCP_NODELAY, TCP_USER_TIMEOUT, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT
-
-cdef extern from "sys/epoll.h" nogil:
-    ctypedef union epoll_data:
-        uint64_t u64
-    struct epoll_event:
-        uint32_t events
-        epoll_data data
-    int epoll_ctl(int epoll, int what, int fd, epoll_event *event)
-    const uint32_t EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLET
-    const int EPOLL_CTL_ADD
+    const int SOL_SOCKET, SO_ERROR, MSG_NOSIGNAL
 
 cdef enum:
-    ACCEPTS = 64                    # connections taken in one turn
-    READS = 8                       # reads of one stream in one turn
-    RESERVE = 2 * (RING_MAX + 32)   # free bytes of the event ring below which nothing is read
+    READS = 8   # reads of one stream in one turn
 
 
 # ---- begin ----------------------------------------------------------------------------------------------------------
-
-cdef void tune(Loop *loop, int fd) noexcept nogil:
-    """A peer that has vanished is found while we send (user timeout) and while we do not (probes)."""
-    cdef int yes = 1, value
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(int))
-    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &loop.limits.user_timeout, sizeof(int))
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof(int))
-    value = loop.limits.keepalive
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &value, sizeof(int))
-    value = 10
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &value, sizeof(int))
-    value = 3
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &value, sizeof(int))
-
-
-cdef uint32_t from_source(Loop *loop, const Endpoint *remote, uint32_t bucket) noexcept nogil:
-    cdef uint32_t index = loop.source[bucket], found = 0
-    while index != NONE:
-        found += same_place(&flow_at(loop.area, index).body.remote, remote, False)
-        index = loop.conn[index].source_next
-    return found
-
-
-cdef void forget_source(Loop *loop, uint32_t index) noexcept nogil:
-    cdef uint64_t hash = hash_place(loop.seed, 0, &flow_at(loop.area, index).body.remote, False)
-    cdef uint32_t *link = &loop.source[hash & loop.mask]
-    while link[0] != NONE:
-        if link[0] == index:
-            link[0] = loop.conn[index].source_next
-            return
-        link = &loop.conn[link[0]].source_next
-
-
-cdef int watch(Loop *loop, uint32_t index, uint32_t generation, int fd) noexcept nogil:
-    cdef epoll_event event
-    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
-    event.data.u64 = index | <uint64_t>generation << 32
-    return epoll_ctl(loop.epoll, EPOLL_CTL_ADD, fd, &event)
-
-
-cdef void begin(Loop *loop, uint32_t index, int fd, uint8_t phase, bint accepted) noexcept nogil:
-    cdef Conn *conn = &loop.conn[index]
-    cdef uint8_t queued = conn.queued
-    memset(conn, 0, sizeof(Conn))
-    conn.queued = queued
-    conn.fd = fd
-    conn.phase = phase
-    conn.accepted = accepted
-    conn.readable = conn.writable = 1
-    conn.since = loop.now
-
-
-cdef void stream_accept(Loop *loop, Listener *listener) noexcept nogil:
-    """Take what waits; listener.pending stays set when there may be more."""
-    cdef FlowBody body
-    cdef uint32_t turn
-    cdef int fd
-    for turn in range(ACCEPTS):
-        if full(loop, RESERVE):
-            return
-        memset(&body, 0, sizeof(body))
-        body.remote.length = 28
-        fd = accept4(listener.fd, <sockaddr *>body.remote.address, &body.remote.length, SOCK_NONBLOCK | SOCK_CLOEXEC)
-        if fd < 0:
-            if errno in (EINTR, ECONNABORTED):
-                continue
-            # Out of descriptors or memory: the connection goes on waiting in the kernel, the tick tries again.
-            listener.pending = 0 if errno in (EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM) else listener.pending
-            return
-        body.transport = listener.transport
-        body.local.length = 28
-        getsockname(fd, <sockaddr *>body.local.address, &body.local.length)
-        if not take(loop, fd, &body):
-            loop.count.refused += 1
-            close(fd)
-
-
-cdef bint take(Loop *loop, int fd, FlowBody *body) noexcept nogil:
-    cdef uint32_t bucket = hash_place(loop.seed, 0, &body.remote, False) & loop.mask, index, generation
-    cdef Conn *conn
-    cdef SSL *ssl = NULL
-    if loop.free_stream_count == 0 or from_source(loop, &body.remote, bucket) >= loop.limits.per_source:
-        return False
-    index = loop.free_stream[loop.free_stream_count - 1]
-    generation = flow_at(loop.area, index).generation + 1
-    if body.transport == TLS:
-        ssl = tls_open(loop.tls_server, fd, True, NULL)
-        if ssl == NULL:
-            return False
-    if watch(loop, index, generation, fd):
-        if ssl != NULL:
-            tls_close(ssl, False)
-        return False
-    loop.free_stream_count -= 1
-    tune(loop, fd)
-    begin(loop, index, fd, PHASE_HANDSHAKE if ssl != NULL else PHASE_UP, True)
-    entry_fill(loop, index, generation, FLOW_OPENING, NONE, body)
-    conn = &loop.conn[index]
-    conn.ssl = ssl
-    conn.source_next = loop.source[bucket]
-    loop.source[bucket] = index
-    if ssl == NULL:
-        entry_opened(loop, index, b"")
-    enqueue(loop, index)
-    return True
-
-
-cdef void stream_dial(Loop *loop, uint32_t index, uint32_t generation, DialBody *wanted) noexcept nogil:
-    """The entry is free. What goes wrong at once is told as FlowClosed too."""
-    cdef FlowBody body
-    cdef Conn *conn = &loop.conn[index]
-    cdef int fd
-    memset(&body, 0, sizeof(body))
-    body.transport = wanted.transport
-    body.remote = wanted.remote
-    entry_fill(loop, index, generation, FLOW_OPENING, NONE, &body)
-    fd = socket((<uint16_t *>body.remote.address)[0], SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-    if fd < 0:
-        entry_closed(loop, index, strerror(errno))
-        return
-    tune(loop, fd)
-    begin(loop, index, fd, PHASE_CONNECTING, False)
-    conn.readable = conn.writable = 0
-    if connect(fd, <sockaddr *>body.remote.address, body.remote.length) and errno != EINPROGRESS:
-        stream_close(loop, index, strerror(errno), False)
-    elif watch(loop, index, generation, fd):
-        stream_close(loop, index, b"cannot watch the socket", False)
-    elif body.transport == TLS:
-        wanted.server_name[sizeof(wanted.server_name) - 1] = 0
-        conn.ssl = tls_open(loop.tls_client, fd, False, wanted.server_name)
-        if conn.ssl == NULL:
-            stream_close(loop, index, b"TLS: cannot begin", False)
-
 
 cdef bint connected(Loop *loop, uint32_t index) noexcept nogil:
     """The dialled socket became writable: connected or refused."""

@@ -24,9 +24,10 @@ from media_core.flow_datagram cimport (
     datagram_adopt, datagram_close, datagram_dial, datagram_keep, datagram_prepare, datagram_receive, datagram_room, datagram_send,
 )
 from media_core.flow_state cimport (
-    NONE, SCRATCH, TAG_LISTENER, TAG_STOP, TAG_WAKE, UDP, Conn, FlowLimits, Listener, Peer, clock_ms, enqueue, entry_state, full, pay_owed,
+    NONE, RESERVE, SCRATCH, TAG_LISTENER, TAG_STOP, TAG_WAKE, UDP, Conn, FlowLimits, Listener, Peer, clock_ms, enqueue, entry_state, full, pay_owed,
 )
-from media_core.flow_stream cimport stream_accept, stream_close, stream_dial, stream_send, stream_serve, stream_shut, stream_tick
+from media_core.flow_connect cimport stream_accept, stream_dial
+from media_core.flow_stream cimport stream_close, stream_send, stream_serve, stream_shut, stream_tick
 from media_core.flow_table cimport (
     FLOW_DIAL, FLOW_FREE, FLOW_KEEP, FLOW_LISTENERS, FLOW_OPEN, FLOW_OPENING, FLOW_OWED, FLOW_SEND, FLOW_SHUT, DialBody, FlowArea,
     FlowEntry, endpoint_set, flow_at, flows_area_valid,
@@ -52,7 +53,6 @@ cdef enum:
     EVENTS = 256            # of one epoll_wait
     COMMANDS = 1024         # of one round
     STARVED_WAIT = 50       # ms between looks at a full event ring, should its reader's signal be lost with the reader
-    RESERVE = 2 * (RING_MAX + 32)
 
 
 class Limits(NamedTuple):
