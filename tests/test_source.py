@@ -17,7 +17,11 @@ PUBLIC_METHODS = 15
 
 LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}
-WIDE_CLASSES: dict[str, str] = {}
+WIDE_CLASSES: dict[str, str] = {
+    "appliance/sip/message.py:Message": "one property per header that everybody reads",
+    "appliance/sip/session.py:Session": "one method per input of RFC 3261 sections 13 to 15, and what Exchange needs of it",
+    "appliance/sip/stack.py:Stack": "the whole face of the SIP layer",
+}
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "manager", "managers", "common", "base", "misc", "data"}
 PRINTING = ("benchmarks/",)  # they print figures; the command line uses click
 LEFTOVERS = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")

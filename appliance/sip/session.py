@@ -15,7 +15,6 @@ a session after its last event (Rejected, Cancelled, Ended), nor after our own r
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 
 from appliance.sip.agent import ALLOW, SDP_TYPE, SUPPORTED, Agent
@@ -34,7 +33,7 @@ from appliance.sip.events import (
     SessionId,
 )
 from appliance.sip.exchange import Exchange
-from appliance.sip.message import Headers, Request, Response, parse, response_to
+from appliance.sip.message import Headers, Request, Response, response_to
 from appliance.sip.transaction import T1, T2, Transaction, cancel_for
 
 MAX_FORKS = 16
@@ -468,52 +467,3 @@ class Session:
     def _cancel_ignored(self, now: float) -> None:
         if self.phase == "cancelling":
             self._over(Rejected(self.id, 487, "No answer to our CANCEL", None))
-
-    # ---- survival
-    def dump(self) -> bytes:
-        """Without the SDP of the first INVITE; its head is needed only until the final response."""
-        head = Request("INVITE", self.invite.uri_text, self.invite.headers).to_bytes()
-        record = {
-            "id": self.id,
-            "flow": self.flow,
-            "phase": self.phase,
-            "tag": self.local_tag,
-            "server": self._open_transaction.is_server,
-            "had_offer": bool(self.invite.body),
-            "invite": head.decode("utf-8", "surrogateescape"),
-            "dialog": self.dialog.dump() if self.dialog else None,
-            "forks": [dialog.dump() for dialog in self.forks.values()],
-            "allows": self.peer_allows,
-            "timer": self.exchange.dump_timer(),
-        }
-        return json.dumps(record, separators=(",", ":")).encode()
-
-    @classmethod
-    def restore(cls, agent: Agent, data: bytes, now: float) -> Session:
-        record = json.loads(data)
-        invite = parse(record["invite"].encode("utf-8", "surrogateescape"))
-        assert isinstance(invite, Request)
-        facts = agent.facts(record["flow"])
-        if record["server"] and facts is not None:
-            invite.stamped(*facts.remote)
-        if record["had_offer"]:
-            invite.body = b"-"  # there was one; what it said is the user's to know
-        phase = {"answered": "confirmed", "owing": "confirmed"}.get(record["phase"], record["phase"])
-        session = cls(agent, record["id"], record["flow"], invite, phase)
-        session.local_tag = record["tag"]
-        session.dialog = Dialog.restore(record["dialog"]) if record["dialog"] else None
-        session.forks = {dialog.remote_tag: dialog for dialog in map(Dialog.restore, record["forks"])}
-        session.peer_allows = record["allows"]
-        adopt = agent.layer.adopt_received if record["server"] else agent.layer.adopt
-        reliable = agent.is_reliable(session.flow)
-        session.transaction = adopt(invite, session.flow, reliable=reliable, user=session)
-        if phase not in ("incoming", "calling", "cancelling"):
-            agent.layer.drop(session.transaction)
-        if phase == "cancelling":
-            session._send_cancel(now)
-        elif phase == "ending":
-            session.phase = "confirmed"
-            session._bye(now)
-        else:
-            session.exchange.restore_timer(record["timer"], now)
-        return session

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from appliance.sip import survival
 from appliance.sip.agent import ALLOW, EXTENSIONS, METHODS, SDP_TYPE, Agent, FlowFacts
 from appliance.sip.dialog import merge, with_tag
 from appliance.sip.errors import PeerError, WrongState
@@ -204,11 +205,11 @@ class Stack:
 
     # ---- survival
     def dump(self, session: SessionId) -> bytes:
-        return self._session(session).dump()
+        return survival.dump(self._session(session))
 
     def restore(self, data: bytes, now: float) -> SessionId:
         """Take up a dumped session after a restart. `data` is our own dump: anything else is a bug."""
-        session = Session.restore(self._agent, data, now)
+        session = survival.restore(self._agent, data, now)
         self._add(session)
         self._settle(now)
         return session.id
