@@ -53,6 +53,13 @@ def allow_files(count: int) -> None:
             continue
 
 
+def rtp_sockets(count: int) -> list[socket.socket]:
+    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) for _ in range(count)]
+    for s in sockets:
+        s.bind((HOST, 0))
+    return sockets
+
+
 class Contender:
     """A process on its own core."""
 
@@ -151,6 +158,42 @@ def runs(numbers: list[int]) -> list[tuple[int, int]]:
     return out
 
 
+class Bare(Contender):
+    """Receive and send with nothing in between, on the same datapath: the limit. Only plain calls."""
+
+    def __init__(self, calls: int, cpu: int, datapath: str = "io_uring") -> None:
+        allow_files(4 * calls + 200)
+        self.sockets = rtp_sockets(4 * calls)
+        self.calls, self.core, self.datapath = 0, cpu, datapath
+        self.name = f"bare {datapath}"
+
+    def call(self, kind: str, a: Address, b: Address) -> Call:
+        if self.calls == 0:
+            fds = [s.fileno() for s in self.sockets]
+            to = [
+                socket.AF_INET.to_bytes(2, "little") + p.to_bytes(2, "big") + socket.inet_aton(h) + bytes(8)
+                for h, p in (a, b)
+            ]
+            boot = {"rtp": runs(fds), "to": [address.hex() for address in to], "datapath": self.datapath}
+            self.process = subprocess.Popen(
+                ["taskset", "-c", str(self.core), sys.executable, "-m", "benchmarks.bare"],
+                env={**os.environ, "BARE_LOOP": json.dumps(boot)},
+                pass_fds=fds,
+                stdout=subprocess.PIPE,
+            )
+            assert self.process.stdout is not None
+            self.process.stdout.readline()
+        first = 4 * self.calls
+        self.calls += 1
+        return Call(self.sockets[first].getsockname()[1], self.sockets[first + 2].getsockname()[1])
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+        for s in self.sockets:
+            s.close()
+
+
 # ---- rtpengine ---------------------------------------------------------------------------------------------------------
 
 
@@ -210,7 +253,7 @@ class Rtpengine(Contender):
             port = probe.getsockname()[1]
         self.process = subprocess.Popen(
             ["taskset", "-c", str(cpu), program, "--foreground", "--log-stderr", "--log-level=4", "--table=-1", f"--interface={HOST}",
-             f"--listen-ng={HOST}:{port}", "--num-threads=1", "--port-min=30000", f"--port-max={min(65534, 30000 + 4 * calls + 400)}"],
+             f"--listen-ng={HOST}:{port}", "--num-threads=1", "--port-min=10000", f"--port-max={min(32700, 10400 + 4 * calls)}"],
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip

@@ -8,42 +8,77 @@ alike, the figure holds its receive call, its work, its send call and the delive
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks.contenders import HOST, SUITE, Contender, Ours, Rtpengine
+from benchmarks.contenders import HOST, SUITE, Bare, Contender, Ours, Rtpengine
 from benchmarks.rtp_load import Load
 
-WARM_UP = 1.0  # seconds
+WARM_UP = 0.5  # seconds
+ROUNDS = 8  # the contenders take turns, so that a noisy neighbour disturbs all alike
 
 
-def measure(make: Callable[[], Contender], kind: str, calls: int, seconds: float, cpu: int) -> dict[str, Any]:
-    """One contender under one kind of load; for encrypted kinds only A sends, so every packet is of that kind."""
-    load = Load(2 * calls)
-    with make() as contender:
-        made = [contender.call(kind, load.address(0), load.address(1)) for _ in range(calls)]
+class Trial:
+    """A contender with its calls and its load, ready to run in slices."""
+
+    def __init__(self, contender: Contender, kind: str, calls: int) -> None:
+        self.contender, self.kind = contender, kind
+        self.load = Load(2 * calls)
+        made = [contender.call(kind, self.load.address(0), self.load.address(1)) for _ in range(calls)]
         for call in made:
-            load.add(0, HOST, call.port_a, call.port_b, SUITE if call.key_a else "", call.key_a, call.salt_a)
-        if kind == "rtp":
+            self.load.add(0, HOST, call.port_a, call.port_b, SUITE if call.key_a else "", call.key_a, call.salt_a)
+        if kind == "rtp":  # of the encrypted kinds only A sends, so that every packet is of the kind
             for call in made:
-                load.add(1, HOST, call.port_b, call.port_a)
-        rate = 50.0 * calls * (2 if kind == "rtp" else 1)
-        load.run(WARM_UP, rate)
-        before, wall = contender.cpu(), time.monotonic()
-        result: dict[str, Any] = load.run(seconds, rate)
-        used, wall = contender.cpu() - before, time.monotonic() - wall
-    load.close()
-    result |= {
-        "name": contender.name,
-        "kind": kind,
-        "rate": rate,
-        "us_per_packet": 1e6 * used / max(1, result["received"]),
-    }
-    result |= {"lost": result["sent"] - result["received"], "cpu_share": used / wall}
-    return result
+                self.load.add(1, HOST, call.port_b, call.port_a)
+        self.rate = 50.0 * calls * (2 if kind == "rtp" else 1)
+        self.cpu = self.wall = 0.0
+        self.slices: list[dict[str, Any]] = []
+
+    def slice(self, seconds: float, *, count: bool = True) -> None:
+        before, start = self.contender.cpu(), time.monotonic()
+        result = self.load.run(seconds, self.rate)
+        if count:
+            self.cpu += self.contender.cpu() - before
+            self.wall += time.monotonic() - start
+            self.slices.append(result)
+
+    def row(self) -> dict[str, Any]:
+        total = {
+            key: sum(r[key] for r in self.slices)
+            for key in ("sent", "received", "reordered", "late", "refused", "unknown")
+        }
+        delays = {
+            key: statistics.median(r[key] for r in self.slices) for key in self.slices[0] if key.startswith("delay")
+        }
+        return {
+            "name": self.contender.name,
+            "kind": self.kind,
+            "rate": self.rate,
+            "us_per_packet": 1e6 * self.cpu / max(1, total["received"]),
+            "cpu_share": self.cpu / self.wall,
+            "lost": total["sent"] - total["received"],
+            **total,
+            **delays,
+        }
+
+
+def measure(makers: Sequence[Callable[[], Contender]], kind: str, calls: int, seconds: float) -> list[dict[str, Any]]:
+    """All contenders under one kind of load, in turns."""
+    with contextlib.ExitStack() as stack:
+        trials = [Trial(stack.enter_context(make()), kind, calls) for make in makers]
+        for trial in trials:
+            trial.slice(WARM_UP, count=False)
+        for number in range(ROUNDS):
+            for trial in trials if number % 2 else reversed(trials):
+                trial.slice(seconds / ROUNDS)
+        for trial in trials:
+            trial.load.close()
+        return [trial.row() for trial in trials]
 
 
 def main() -> None:
@@ -59,13 +94,16 @@ def main() -> None:
     def ours() -> Contender:
         return Ours(options.calls, relay_cpu, options.datapath)
 
+    def bare() -> Contender:
+        return Bare(options.calls, relay_cpu, "epoll" if options.datapath == "epoll" else "io_uring")
+
     def rtpengine() -> Contender:
         return Rtpengine(options.calls, relay_cpu)
 
     rows = [
-        measure(make, kind, options.calls, options.seconds, relay_cpu)
-        for kind, makers in (("rtp", (ours, rtpengine)), ("srtp", (ours, rtpengine)), ("srtp_srtp", (ours,)))
-        for make in makers
+        row
+        for kind, makers in (("rtp", (ours, rtpengine, bare)), ("srtp", (ours, rtpengine)), ("srtp_srtp", (ours, bare)))
+        for row in measure(makers, kind, options.calls, options.seconds)
     ]
     cost = {(row["kind"], row["name"].split()[0]): row["us_per_packet"] for row in rows}
     for row in rows:
@@ -76,6 +114,8 @@ def main() -> None:
             {
                 "ratio_rtp_vs_rtpengine": round(cost["rtp", "rtpengine"] / cost["rtp", "switchroom"], 2),
                 "ratio_srtp_vs_rtpengine": round(cost["srtp", "rtpengine"] / cost["srtp", "switchroom"], 2),
+                "ratio_of_bare_loop": round(cost["rtp", "bare"] / cost["rtp", "switchroom"], 2),
+                "ratio_srtp_srtp_of_bare_loop": round(cost["srtp_srtp", "bare"] / cost["srtp_srtp", "switchroom"], 2),
                 "calls": options.calls,
                 "rows": [{k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()} for row in rows],
             }

@@ -51,6 +51,7 @@ cdef enum:
     BUCKETS = 100000            # of 1 µs
     PAYLOAD = 160
     LATE_NS = 2000000
+    SETTLE_NS = 50000000        # after so long without a packet the rest is lost
 
 cdef struct Stream:
     uint8_t to[16]              # sockaddr_in
@@ -192,9 +193,12 @@ cdef class Load:
             if not self.receive():
                 nanosleep(&pause, NULL)
             now = now_ns()
-        pause.tv_nsec = 1000000
-        for number in range(200):  # what is still on its way
-            if not self.receive():
+        end = now
+        pause.tv_nsec = 200000
+        while now_ns() < end + SETTLE_NS:  # what is still on its way
+            if self.receive():
+                end = now_ns()
+            else:
                 nanosleep(&pause, NULL)
         return (now - begin) / 1e9
 

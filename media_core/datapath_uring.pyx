@@ -81,8 +81,8 @@ cdef enum:
     BUFFERS = 1024              # a power of two; as few as do, so that they stay in the cache
     NAME_ROOM = 28
     PREFIX = 16 + NAME_ROOM     # struct io_uring_recvmsg_out and the address stand before the payload
-    GATHER = 16
-    GATHER_US = 200
+    GATHER = 48
+    GATHER_US = 500
     FEATURE_MIN_TIMEOUT = 1 << 15
     KIND_RECEIVE = 0            # user_data >> 32
     KIND_SEND = 1

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from media_core import Digit, MediaStarted
-from tests.media_core.bench import HOST, Bench, Phone, collect, fields, report, rtp_pair, running, settle
+from tests.media_core.bench import DATAPATHS, HOST, Bench, Phone, collect, fields, report, rtp_pair, running, settle
 
 
-@pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
-    with running(legs=24) as bench:
+@pytest.fixture(scope="module", params=DATAPATHS)
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    with running(datapath=request.param, legs=24) as bench:
         yield bench
 
 

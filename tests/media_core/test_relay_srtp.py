@@ -10,7 +10,7 @@ import pytest
 from pylibsrtp import Policy, Session
 
 from media_core import CoreStarted, Crypto, Remote
-from tests.media_core.bench import HOST, Bench, Phone, fields, report, running, settle
+from tests.media_core.bench import DATAPATHS, HOST, Bench, Phone, fields, report, running, settle
 
 SUITES = {
     "AES_CM_128_HMAC_SHA1_80": (16, 14, Policy.SRTP_PROFILE_AES128_CM_SHA1_80),
@@ -79,9 +79,9 @@ def hang_up(bench: Bench, *phones: Phone) -> None:
         phone.close()
 
 
-@pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
-    with running(legs=16) as bench:
+@pytest.fixture(scope="module", params=DATAPATHS)
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    with running(datapath=request.param, legs=16) as bench:
         yield bench
 
 
@@ -168,10 +168,11 @@ def test_an_unusable_key_is_refused(bench: Bench, crypto: Crypto, message: str) 
     bench.engine.close(leg.id)
 
 
+@pytest.mark.parametrize("datapath", DATAPATHS)
 @pytest.mark.parametrize("suite", ["AES_CM_128_HMAC_SHA1_80", "AEAD_AES_128_GCM"])
-def test_kill_9_in_the_middle(suite: str) -> None:
+def test_kill_9_in_the_middle(suite: str, datapath: str) -> None:
     """Another core goes on: same keys, rollover counter right just behind a wrap, no index twice."""
-    with running(legs=4) as bench:
+    with running(legs=4, datapath=datapath) as bench:
         a, b = dial(bench, suite, suite)
         a.sequence = 65436
         raw: list[bytes] = []

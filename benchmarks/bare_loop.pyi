@@ -1,0 +1,4 @@
+from collections.abc import Sequence
+from typing import NoReturn
+
+def run(wake: int, sockets: Sequence[int], to: Sequence[bytes], datapath: str) -> NoReturn: ...

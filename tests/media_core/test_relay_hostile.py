@@ -1,0 +1,117 @@
+"""Hostile media: injection, floods of noise, replays, a hammered neighbour. The call lives, everything is counted."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from tests.media_core.bench import DATAPATHS, HOST, Bench, Phone, collect, fields, rtp_pair, running, settle
+from tests.media_core.test_relay_srtp import dial, hang_up
+
+SUITE = "AES_CM_128_HMAC_SHA1_80"
+NOISE = 20_000
+
+
+@pytest.fixture(scope="module", params=DATAPATHS)
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    with running(datapath=request.param, legs=16) as bench:
+        yield bench
+
+
+def test_noise_and_replays_at_a_live_secure_port(bench: Bench) -> None:
+    """From the right address even: nothing of it comes out, every packet is accounted for."""
+    a, b = dial(bench, SUITE, SUITE)
+    generator = random.Random(1)
+    first = a.packet()
+    a.rtp.sendto(first, (HOST, a.leg.port))
+    assert len(b.receive(1)) == 1
+    head = struct.pack("!BB", 0x80, 8)
+    for number in range(NOISE):
+        if number % 3 == 0:
+            noise = first
+        elif number % 3 == 1:
+            noise = head + generator.randbytes(generator.randrange(0, 180))
+        else:
+            noise = first[:12] + generator.randbytes(len(first) - 12)
+        a.rtp.sendto(noise, (HOST, a.leg.port))
+        if number % 100 == 99:  # let the relay keep up: what is counted here is what it read
+            a.send(1)
+            assert len(b.receive(1)) == 1
+    received = bench.engine.stats(a.leg.id).received
+    assert received.packets == 1 + NOISE // 100
+    assert received.dropped_auth + received.dropped_other == NOISE
+    hang_up(bench, a, b)
+
+
+def test_a_spray_over_all_ports_is_not_heard(bench: Bench) -> None:
+    """RTPbleed: a stranger sends plausible RTP to every port; no call hears it, and nothing comes back to the stranger."""
+    calls = [dial(bench, "", "") for _ in range(3)]
+    for a, b in calls:
+        a.send(2)
+        b.send(2)
+        assert len(a.receive(2)) == len(b.receive(2)) == 2
+    stranger, other = rtp_pair()
+    with stranger, other:
+        for _ in range(20):
+            for s in bench.sockets:
+                for a, _ in calls:
+                    stranger.sendto(a.packet(b"\xee" * 160), s.getsockname())
+        for a, b in calls:
+            a.sequence += 1
+            a.send(1, b"\x11" * 160)
+            heard = [fields(p)[4] for p in b.receive(1)]
+            assert heard == [b"\x11" * 160]
+            assert b.nothing(0.02)
+            assert a.nothing(0.02)
+        assert not collect(stranger, 1, 0.05)
+        assert not collect(other, 1, 0.01)
+    for pair in calls:
+        hang_up(bench, *pair)
+
+
+def test_forged_rtcp_is_not_forwarded(bench: Bench) -> None:
+    a, b = dial(bench, SUITE, SUITE)
+    a.send(2)
+    b.receive(2)
+    for forged in (struct.pack("!BBHI", 0x81, 203, 1, a.ssrc), struct.pack("!BBHI", 0x80, 201, 1, a.ssrc) + bytes(14)):
+        a.rtcp.sendto(forged, (HOST, a.leg.port + 1))
+    assert not Phone.receive(b, 1, 0.1, rtcp=True)
+    a.send(2)
+    assert len(b.receive(2)) == 2
+    hang_up(bench, a, b)
+
+
+def test_a_hammered_port_does_not_starve_the_others(bench: Bench) -> None:
+    """More packets in one port's queue than there are buffers; another call's packets come out complete and in order."""
+    a, b = dial(bench, "", "")
+    victim = bench.engine.open()
+    hammer, other = rtp_pair()
+    with hammer, other:
+        for _ in range(50):
+            for _ in range(200):
+                hammer.sendto(b"\x80" + bytes(171), (HOST, victim.port))
+            a.send(1)
+        assert [fields(p)[1] for p in b.receive(50)] == list(range(1000, 1050))
+    bench.engine.close(victim.id)
+    hang_up(bench, a, b)
+
+
+def test_two_workers(bench: Bench) -> None:
+    """Calls are spread over the workers, and both legs of one are on the same."""
+    with running(legs=8, workers=2, datapath=bench.datapath) as own:
+        calls = [dial(own, SUITE, "") for _ in range(4)]
+        settle()
+        for a, b in calls:
+            a.send(3)
+            b.send(3)
+            assert len(a.receive(3)) == len(b.receive(3)) == 3
+        assert {a.leg.id % 2 for a, _ in calls} == {0, 1}
+        with pytest.raises(ValueError, match="beside each other"):
+            own.engine.connect(
+                next(a.leg.id for a, _ in calls if a.leg.id % 2), next(a.leg.id for a, _ in calls if not a.leg.id % 2)
+            )
+        for pair in calls:
+            hang_up(own, *pair)
