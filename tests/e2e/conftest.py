@@ -46,8 +46,8 @@ def phone(system: System, tmp_path: Path) -> Iterator[Callable[..., Phone]]:
         started: list[Phone] = []
 
         def start(credentials: Credentials, **options: Any) -> Phone:
-            started.append(phones.enter_context(Phone(system, tmp_path / f"phone{len(started)}", credentials, **options)))
-            return started[-1]
+            started.append(Phone(system, tmp_path / f"phone{len(started)}", credentials, **options))
+            return phones.enter_context(started[-1])
 
         yield start
     for each in started:

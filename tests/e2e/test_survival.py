@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.baresip import Phone
 from tests.e2e.running import Credentials, System, wait_until
-from tests.e2e.test_calls import HIGH, LOW, establish, nothing_left
+from tests.e2e.test_calls import HIGH, LOW, establish, hold_and_resume, nothing_left
 
 Extensions = Callable[..., Credentials]
 Phones = Callable[..., Phone]
@@ -33,10 +33,7 @@ def test_call_survives_the_death_of_a_process(system: System, extension: Extensi
     caller.expect_tone(HIGH)
     assert system.counters()["calls"] == 1
 
-    caller.hold()
-    called.expect_no_tone(LOW)
-    caller.resume()
-    called.expect_tone(LOW)
+    hold_and_resume(caller, called)
     caller.hang_up()
     called.wait_for("CALL_CLOSED")
     wait_until(lambda: nothing_left(system), "the call to be cleared")
