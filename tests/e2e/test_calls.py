@@ -31,9 +31,20 @@ def hold_and_resume(holder: Phone, held: Phone) -> None:
     holder.expect_rates(sends=True, receives=True)
 
 
-def nothing_left(system: System) -> bool:
-    counters = system.counters()
-    return not any(counters[name] for name in ("calls", "legs", "dialogs"))
+def expect_nothing_left(system: System) -> None:
+    """No call, dialog or leg stays behind."""
+    left: dict[str, int] = {}
+
+    def cleared() -> bool:
+        counters = system.counters()
+        left.clear()
+        left.update({name: counters[name] for name in ("calls", "legs", "dialogs") if counters[name]})
+        return not left
+
+    try:
+        wait_until(cleared, "the call to be cleared")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; left: {left}") from None
 
 
 @pytest.mark.parametrize(
@@ -61,7 +72,7 @@ def test_call_with_sound_hold_and_hang_up(
     hold_and_resume(caller, called)
     caller.hang_up()
     called.wait_for("CALL_CLOSED")
-    wait_until(lambda: nothing_left(system), "the call to be cleared")
+    expect_nothing_left(system)
 
 
 def test_called_phone_hangs_up(system: System, extension: Extensions, phone: Phones) -> None:
@@ -69,7 +80,7 @@ def test_called_phone_hangs_up(system: System, extension: Extensions, phone: Pho
     establish(caller, called)
     called.hang_up()
     caller.wait_for("CALL_CLOSED")
-    wait_until(lambda: nothing_left(system), "the call to be cleared")
+    expect_nothing_left(system)
 
 
 def test_echo(system: System, extension: Extensions, phone: Phones) -> None:
@@ -78,7 +89,7 @@ def test_echo(system: System, extension: Extensions, phone: Phones) -> None:
     caller.wait_for("CALL_ESTABLISHED")
     caller.expect_tone(HIGH, seconds=20)
     caller.hang_up()
-    wait_until(lambda: nothing_left(system), "the call to be cleared")
+    expect_nothing_left(system)
 
 
 def test_caller_gives_up(system: System, extension: Extensions, phone: Phones) -> None:
@@ -88,7 +99,7 @@ def test_caller_gives_up(system: System, extension: Extensions, phone: Phones) -
     caller.wait_for("CALL_RINGING")
     caller.hang_up()
     called.wait_for("CALL_CLOSED")
-    wait_until(lambda: nothing_left(system), "the call to be cleared")
+    expect_nothing_left(system)
 
 
 def test_all_lines_of_an_extension_ring_and_one_answers(system: System, extension: Extensions, phone: Phones) -> None:
@@ -103,14 +114,7 @@ def test_all_lines_of_an_extension_ring_and_one_answers(system: System, extensio
     caller.expect_tone(HIGH)
     caller.hang_up()
     first.wait_for("CALL_CLOSED")
-    wait_until(lambda: nothing_left(system), "the call to be cleared")
-
-
-def test_wrong_password_is_refused(system: System, extension: Extensions, phone: Phones) -> None:
-    given = extension(number="777")  # the name is held back for a while afterwards
-    stranger = phone(Credentials(given.number, given.username, "guessed", ""), register=False)
-    stranger.register()
-    stranger.wait_for("REGISTER_FAIL")
+    expect_nothing_left(system)
 
 
 def test_required_encryption_refuses_registration_over_udp(system: System, extension: Extensions, phone: Phones) -> None:
@@ -126,3 +130,10 @@ def test_required_encryption_refuses_plain_rtp(system: System, extension: Extens
     caller, called = phone(extension(encrypt="required"), transport="tls"), phone(extension())
     caller.dial(called.number)
     assert "488" in caller.wait_for("CALL_CLOSED")["param"]
+
+
+def test_wrong_password_is_refused(system: System, extension: Extensions, phone: Phones) -> None:
+    given = extension(number="777")
+    stranger = phone(Credentials(given.number, given.username, "guessed", ""), register=False)
+    stranger.register()
+    stranger.wait_for("REGISTER_FAIL")

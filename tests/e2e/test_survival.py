@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e.baresip import Phone
-from tests.e2e.running import Credentials, System, wait_until
-from tests.e2e.test_calls import HIGH, LOW, establish, hold_and_resume, nothing_left
+from tests.e2e.running import Credentials, System
+from tests.e2e.test_calls import HIGH, LOW, establish, expect_nothing_left, hold_and_resume
 
 Extensions = Callable[..., Credentials]
 Phones = Callable[..., Phone]
@@ -36,4 +36,4 @@ def test_call_survives_the_death_of_a_process(system: System, extension: Extensi
     hold_and_resume(caller, called)
     caller.hang_up()
     called.wait_for("CALL_CLOSED")
-    wait_until(lambda: nothing_left(system), "the call to be cleared")
+    expect_nothing_left(system)
