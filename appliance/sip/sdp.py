@@ -281,7 +281,9 @@ def _media(section: _Section, head: _Section) -> Media:
     words = section.m_line.split()
     if len(words) < 4:
         raise PeerError(400, "Malformed m= line")
-    kind, port, protocol = words[0].lower(), _port(words[1]), words[2].upper()
+    kind, port, protocol = words[0].lower(), _port(words[1]), words[2]
+    if "RTP/" in protocol.upper():
+        protocol = protocol.upper()
     if len(words) - 3 > MAX_FORMATS:
         raise PeerError(488, "Too many formats")
     is_rtp = "RTP/" in protocol
