@@ -45,6 +45,7 @@ class Flows(Protocol):
     def send(self, flow: int, data: bytes) -> None: ...
     def shut(self, flow: int) -> None: ...
     def dial(self, transport: media_core.Transport, host: str, port: int, *, server_name: str = "") -> int: ...
+    def keep(self, flow: int, kept: bool = True) -> None: ...
     def flow(self, flow: int) -> media_core.FlowInfo: ...
     def flows(self) -> list[media_core.FlowInfo]: ...
 
@@ -97,11 +98,15 @@ class Transport:
         return self._flows.get(flow)
 
     def trust(self, flow: int, trusted: bool) -> None:
-        """A registered phone's flow has no message rate limit."""
+        """A registered phone's flow has no message rate limit and is not given up for a stranger's."""
         if trusted:
             self._trusted.add(flow)
         else:
             self._trusted.discard(flow)
+        with contextlib.suppress(
+            media_core.StaleHandle, media_core.OutOfService
+        ):  # closed already, or no room to say it: the next REGISTER says it again
+            self._engine.keep(flow, trusted)
 
     def dial_udp(self, host: str, port: int) -> media_core.FlowInfo:
         """A flow to a UDP address, which may be one that is there already. OutOfService when there is no room."""

@@ -44,6 +44,7 @@ class FakeEngine:
         self.media: dict[int, FakeLeg] = {}
         self.open_flows: dict[int, FlowInfo] = {}
         self.capacity = 100
+        self.kept: set[int] = set()
         self.history: list[tuple[str, int]] = []
 
     # ---- towards `calls`
@@ -60,6 +61,11 @@ class FakeEngine:
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._wake)
         return found
+
+    def keep(self, flow: int, kept: bool = True) -> None:
+        if flow not in self.open_flows:
+            raise media_core.StaleHandle
+        (self.kept.add if kept else self.kept.discard)(flow)
 
     def dispose(self) -> None:
         os.close(self._wake)

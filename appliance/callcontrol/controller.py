@@ -275,6 +275,7 @@ class Controller:
         for old, _ in result.moved:
             for call in list(self._exchange.calls.values()):
                 call.moved(line.id, old, flow)
+        self._distrust(result.removed)
         if result.stored or result.removed:
             self._keep(result.stored, result.removed)
 
@@ -300,11 +301,16 @@ class Controller:
 
     def _expire(self) -> None:
         gone = self._exchange.registrar.expire(self._exchange.now())
-        for binding in gone:
-            if not self._exchange.registrar.on_flow(binding.flow):
-                self._exchange.transport.trust(binding.flow, False)
-            self._proved.get(binding.flow, set()).discard(binding.line)
+        self._distrust(gone)
         self._keep([], gone)
+
+    def _distrust(self, gone: list[Binding]) -> None:
+        for binding in gone:
+            left = {other.line for other in self._exchange.registrar.on_flow(binding.flow)}
+            if not left:
+                self._exchange.transport.trust(binding.flow, False)
+            if binding.line not in left:
+                self._proved.get(binding.flow, set()).discard(binding.line)
 
     def _closed(self, flow: int) -> None:
         self._proved.pop(flow, None)

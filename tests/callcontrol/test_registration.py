@@ -25,8 +25,10 @@ def test_register_refresh_fetch_and_leave() -> None:
             assert int(response.contacts[0].params["expires"]) <= 600
             assert await phone.register() == 200
             assert len(bindings(box)) == 1
+            assert box.engine.kept == {phone.flow.id}
             assert await phone.register(expires=0) == 200
             assert bindings(box) == []
+            assert box.engine.kept == set()
             await box.seconds(1)
             assert box.rows == {}
 
