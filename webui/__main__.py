@@ -87,7 +87,8 @@ async def run(boot: Boot) -> None:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("webui.http").setLevel(logging.WARNING)
     try:
         boot = read_boot()
     except KeyError:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from tests.web.chromium import browser, page, playwright  # noqa: F401
 from tests.web.made import PASSWORD, Clock, FakeBox, Visitor, make_desk
 from webui.app import create_app
 from webui.desk import Desk

@@ -1,6 +1,6 @@
 """Headless Chromium through the wizard and the pages, at desktop and telephone size, light and dark.
 
-Screenshots go to ./artefacts. Any message of the browser's console, a violation of the content security policy first of all, fails the test.
+Screenshots go to ./artefacts.
 """
 
 from __future__ import annotations
@@ -10,20 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from appliance import cti
+from tests.web.chromium import needs_chromium, shoot
 from tests.web.made import CODE, PASSWORD, FakeBox, leg, make_desk, phone
 from tests.web.served import Served, served
 from webui.app import create_app
 from webui.desk import Desk
 
-CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-ARTEFACTS = Path("artefacts")
 PAGES = (
     "/",
     "/calls",
@@ -37,16 +32,7 @@ PAGES = (
     "/users/add",
 )
 
-pytestmark = [
-    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="Chromium is not installed (apt-get install chromium)"),
-    pytest.mark.timeout(120),
-]
-
-
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as made:
-        yield made
+pytestmark = [needs_chromium, pytest.mark.timeout(120)]
 
 
 @pytest.fixture
@@ -67,42 +53,6 @@ def made(tmp_path: Path, box: FakeBox) -> Iterator[Desk]:
 def site(made: Desk) -> Iterator[Served]:
     with served(create_app(made), made) as running:
         yield running
-
-
-@pytest.fixture
-def browser(playwright: Playwright, tmp_path: Path) -> Iterator[BrowserContext]:
-    context = playwright.chromium.launch_persistent_context(
-        str(tmp_path / "browser"),
-        executable_path=CHROMIUM,
-        args=ARGUMENTS,
-        ignore_https_errors=True,
-        viewport={"width": 1280, "height": 860},
-        color_scheme="light",
-    )
-    context.set_default_timeout(15_000)
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def page(browser: BrowserContext) -> Iterator[Page]:
-    said: list[str] = []
-
-    def hear(message: ConsoleMessage) -> None:
-        # the browser reports a form that was refused (422) as a failed resource; that is the answer asked for
-        if message.type in ("error", "warning") and "422" not in message.text:
-            said.append(f"{page.url}: {message.text} {message.location}")
-
-    page = browser.pages[0]
-    page.on("console", hear)
-    page.on("pageerror", lambda error: said.append(f"{page.url}: {error}"))
-    yield page
-    assert said == []
-
-
-def shoot(page: Page, name: str) -> None:
-    ARTEFACTS.mkdir(exist_ok=True)
-    page.screenshot(path=str(ARTEFACTS / f"{name}.png"), full_page=True)
 
 
 def a_status() -> cti.Status:

@@ -115,7 +115,7 @@ def test_the_process_starts_from_its_boot_record_and_ends_at_once(tmp_path: Path
         )
         assert process.stderr is not None
         for line in process.stderr:
-            if "QUIC" in line:
+            if "listens on port" in line:
                 break
         waiting = socket.create_connection(("127.0.0.1", port))  # a client that never says anything
         process.send_signal(signal.SIGTERM)
