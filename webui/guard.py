@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, cast
 from flask import Blueprint, Flask, Response, abort, current_app, g, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance.model import User
+from appliance.model import Snapshot, User
 from webui.desk import desk
 from webui.sessions import Session
 
@@ -60,6 +60,13 @@ def may_change() -> bool:
     return getattr(g, "person", None) is not None and person().role == "full"
 
 
+def is_set_up(snapshot: Snapshot) -> bool:
+    """The wizard has ended, or an administrator was made on the command line before it."""
+    return snapshot.settings.completed or any(
+        user.role == "full" and user.password_hash for user in snapshot.users.values()
+    )
+
+
 def enforce() -> ResponseReturnValue | None:
     """Before each request: is this page for this visitor?"""
     g.person = None
@@ -74,7 +81,7 @@ def enforce() -> ResponseReturnValue | None:
         abort(403)
     here = cast(Session, session)
     here.live = bool(getattr(view, "live", False))
-    if not desk().admin.snapshot.settings.completed:
+    if not is_set_up(desk().admin.snapshot):
         return None if role == "setup" else _send_to(url_for("setup.begin"))
     if role == "setup":
         return _send_to(url_for("login.form"))

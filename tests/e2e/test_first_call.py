@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.e2e.baresip import Phone
 from tests.e2e.running import Credentials, System
-from tests.web.test_browser import ARGUMENTS, CHROMIUM, shoot
+from tests.web.chromium import ARGUMENTS, CHROMIUM, shoot
 
 PASSWORD = "correct horse battery"
 LOW, HIGH = 440, 700

@@ -95,6 +95,12 @@ def test_the_password_is_forgotten_when_the_wizard_is_left(new_desk: Desk, first
     assert not new_desk.admin.snapshot.settings.completed
 
 
+def test_an_administrator_made_on_the_command_line_ends_the_wizard_too(new_desk: Desk, first: Visitor) -> None:
+    new_desk.admin.create("user", {"username": "root", "role": "full"}, "command line", password=PASSWORD)
+    assert first.get("/setup").location == "/login"
+    assert first.log_in("root").location == "/"
+
+
 def test_a_finished_box_has_no_wizard(desk: Desk, visitor: Visitor) -> None:
     visitor.get("/login")
     assert visitor.post("/setup/code", {"code": CODE}).location == "/login"

@@ -67,7 +67,14 @@ document.addEventListener("htmx:confirm", (event) => {
 document.addEventListener("htmx:sendError", () => say("The box does not answer"));
 document.addEventListener("htmx:responseError", () => say("That did not work"));
 
+// what was folded out stays so when its part of the page is fetched again
+const folded = new Set();
+document.addEventListener("toggle", (event) => {
+  if (event.target.id && event.target.isConnected) folded[event.target.open ? "add" : "delete"](event.target.id);
+}, true);
+
 function prepare(root) {
+  for (const one of root.querySelectorAll("details[id]")) if (folded.has(one.id)) one.open = true;
   localTimes(root);
   for (const secret of root.querySelectorAll("[data-hide-after]")) {
     setTimeout(() => secret.parentElement?.querySelector("[data-hide]")?.dispatchEvent(new Event("hide")), 1000 * secret.dataset.hideAfter);

@@ -8,10 +8,20 @@ function clock(seconds) {
   return hours ? `${hours}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}` : `${Math.floor(whole / 60)}:${two(whole % 60)}`;
 }
 
+// A length of time in its two largest units, as wording.py says it.
+function span(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  const [days, hours, minutes] = [Math.floor(whole / 86400), Math.floor(whole / 3600) % 24, Math.floor(whole / 60) % 60];
+  if (days) return `${days} day${days > 1 ? "s" : ""} ${hours} h`;
+  if (hours) return `${hours} h ${minutes} min`;
+  return minutes ? `${minutes} min ${whole % 60} s` : `${whole} s`;
+}
+
 export function startTimers() {
   setInterval(() => {
     const now = Date.now() / 1000 + offset;
     for (const timer of document.querySelectorAll("[data-since]")) timer.textContent = clock(now - Number(timer.dataset.since));
+    for (const since of document.querySelectorAll("[data-ago]")) since.textContent = span(now - Number(since.dataset.ago));
   }, 500);
 }
 
