@@ -15,7 +15,8 @@ def main() -> None:
     targets = [bytes.fromhex(side) for side in boot["to"]]
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    run(os.eventfd(0, os.EFD_NONBLOCK), sockets, [targets[at % 2] for at in range(len(sockets) // 2)], boot["datapath"])
+    wakes = os.eventfd(0, os.EFD_NONBLOCK), os.eventfd(0, os.EFD_NONBLOCK)
+    run(*wakes, sockets, [targets[at % 2] for at in range(len(sockets) // 2)], boot["datapath"])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from media_core.datapath_uring cimport uring_datapath
 from media_core.relay cimport Packet, Worker
 
 
-def run(int wake, sockets, to, str datapath):
+def run(int wake, int frames_wake, sockets, to, str datapath):
     """sockets: descriptors, two per leg; to: a sockaddr_in per leg, where what leaves there goes. Runs until it is killed."""
     cdef uint32_t legs = len(sockets) // 2, at
     cdef int *fds = <int *>calloc(2 * legs, sizeof(int))
@@ -33,7 +33,7 @@ def run(int wake, sockets, to, str datapath):
         targets[at].length = 16
     header.workers = 1
     worker.memory, worker.sockets, worker.legs = header, fds, legs
-    worker.core_wake = worker.frames_wake = wake
+    worker.core_wake, worker.frames_wake = wake, frames_wake
     if datapath == "io_uring":
         worker.datapath = uring_datapath()
     else:

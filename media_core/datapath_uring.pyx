@@ -5,8 +5,11 @@ with the same io_uring_enter that waits for the next packets. A UDP send copies 
 returns. Needs Linux 6.1 (DEFER_TASKRUN, multishot recvmsg, sendto) and no privilege; raw system calls, so no library either.
 
 Where the kernel can (6.12), a wait gathers GATHER packets or GATHER_US microseconds' worth before it wakes the worker: at office
-load most of a packet's cost is the wake-up. A socket whose receive has ended (no buffer was left, or the completion ring was
-full) is armed again after the buffers have gone back; its packets wait in the socket.
+load most of a packet's cost is the wake-up.
+
+Overload. A socket whose receive has ended because no buffer was left waits, with its packets in the socket, in a queue. While
+completions are left over nothing new is taken in; when they are worked off, as many sockets of the queue are armed as surely find
+buffers, and they come before those that are still armed. So a flooded port gets its turn and no more, and no work is thrown away.
 """
 
 from libc.errno cimport ENOMEM, errno
@@ -78,7 +81,8 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef enum:
     SQ_ENTRIES = 1024
     CQ_ENTRIES = 8192
-    BUFFERS = 1024              # a power of two; as few as do, so that they stay in the cache
+    BUFFERS = 1024              # a power of two; as few as do, so that the lines in use stay in the cache
+    STRIDE = PACKET_ROOM + 64   # from buffer to buffer; a power of two would put all of them into the same few sets
     NAME_ROOM = 28
     PREFIX = 16 + NAME_ROOM     # struct io_uring_recvmsg_out and the address stand before the payload
     GATHER = 48
@@ -135,10 +139,25 @@ cdef struct State:
     uint16_t provided_tail
     uint32_t held_count         # buffers of packets that are queued to be sent
     uint16_t held[4 * BATCH]
-    # sockets whose receive has ended
+    uint32_t given              # buffers ever given to the kernel, and ever got back with a packet
+    uint32_t arrived
+    # sockets whose receive has ended: a queue
     uint32_t *unarmed
+    uint32_t unarmed_room
+    uint32_t unarmed_first
     uint32_t unarmed_count
     msghdr shape
+
+
+cdef void submit(State *state) noexcept nogil:
+    """Hand the queue over without taking completions in."""
+    cdef int attempt
+    store32(state.sq_tail, state.tail, RELEASE)
+    for attempt in range(100):  # the kernel may take a part when it is short of memory
+        syscall(SYS_io_uring_enter, state.fd, state.unsubmitted, 0, 0, NULL, 0)
+        state.unsubmitted = state.tail - load32(state.sq_head, ACQUIRE)
+        if state.unsubmitted == 0:
+            break
 
 
 cdef void enter(State *state, uint32_t least, int milliseconds) noexcept nogil:
@@ -155,13 +174,15 @@ cdef void enter(State *state, uint32_t least, int milliseconds) noexcept nogil:
     syscall(SYS_io_uring_enter, state.fd, state.unsubmitted, least, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &waiting, sizeof(Waiting))
     # Every failure (time passed, a signal, a full completion ring) means the same here: look at what has come, then try again.
     state.unsubmitted = state.tail - load32(state.sq_head, ACQUIRE)
+    if state.unsubmitted:
+        submit(state)
 
 
 cdef io_uring_sqe *next_entry(State *state) noexcept nogil:
     """A cleared submission entry; the queue is handed over first when it is full."""
     cdef io_uring_sqe *entry
     while state.tail - load32(state.sq_head, ACQUIRE) > state.sq_mask:
-        enter(state, 0, 0)
+        submit(state)
     entry = &state.sqes[state.tail & state.sq_mask]
     memset(entry, 0, sizeof(io_uring_sqe))
     state.tail += 1
@@ -171,10 +192,11 @@ cdef io_uring_sqe *next_entry(State *state) noexcept nogil:
 
 cdef void give_back(State *state, uint16_t buffer) noexcept nogil:
     cdef Buffer *slot = &state.provided[state.provided_tail & (BUFFERS - 1)]
-    slot.address = <uint64_t>(state.data + <size_t>buffer * PACKET_ROOM)
+    slot.address = <uint64_t>(state.data + <size_t>buffer * STRIDE)
     slot.length = PACKET_LARGEST + PREFIX
     slot.id = buffer
     state.provided_tail += 1
+    state.given += 1
 
 
 cdef void arm(State *state, uint32_t socket) noexcept nogil:
@@ -233,7 +255,7 @@ cdef int provide(State *state) noexcept nogil:
     cdef size_t ring_size = BUFFERS * sizeof(Buffer)
     cdef void *place
     cdef uint32_t at
-    state.data_size = ring_size + <size_t>BUFFERS * PACKET_ROOM
+    state.data_size = ring_size + <size_t>BUFFERS * STRIDE
     place = mmap(NULL, state.data_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0)
     if place == MAP_FAILED:
         return -errno
@@ -259,7 +281,8 @@ cdef int uring_open(Worker *worker) noexcept nogil:
         return -ENOMEM
     worker.state = state
     state.fd = -1
-    state.unarmed = <uint32_t *>calloc(2 * worker.legs + 1, sizeof(uint32_t))
+    state.unarmed_room = 2 * worker.legs + 1
+    state.unarmed = <uint32_t *>calloc(state.unarmed_room, sizeof(uint32_t))
     if state.unarmed == NULL:
         return -ENOMEM
     state.shape.msg_namelen = NAME_ROOM
@@ -291,15 +314,22 @@ cdef void begin(Worker *worker, State *state) noexcept nogil:
 
 
 cdef void take_back(State *state) noexcept nogil:
-    """The sends that held these buffers are done; then sockets that ran out of buffers may go on."""
+    """The sends that held these buffers are done."""
     cdef uint32_t at
     for at in range(state.held_count):
         give_back(state, state.held[at])
     state.held_count = 0
     store16(&state.provided[0].tail, state.provided_tail, RELEASE)
-    while state.unarmed_count:
+
+
+cdef void arm_waiting(State *state) noexcept nogil:
+    """Nothing is left over, so the free buffers are known: arm as many waiting sockets as find one for sure."""
+    cdef uint32_t free_buffers = state.given - state.arrived
+    while state.unarmed_count and free_buffers > 1:
+        arm(state, state.unarmed[state.unarmed_first])
+        state.unarmed_first = (state.unarmed_first + 1) % state.unarmed_room
         state.unarmed_count -= 1
-        arm(state, state.unarmed[state.unarmed_count])
+        free_buffers -= 2
 
 
 cdef inline bint arrived(Worker *worker, State *state, const io_uring_cqe *cqe, Packet *packet) noexcept nogil:
@@ -309,12 +339,13 @@ cdef inline bint arrived(Worker *worker, State *state, const io_uring_cqe *cqe, 
     cdef uint8_t *data
     cdef Arrival *arrival
     if not cqe.flags & IORING_CQE_F_MORE:
-        state.unarmed[state.unarmed_count] = socket
+        state.unarmed[(state.unarmed_first + state.unarmed_count) % state.unarmed_room] = socket
         state.unarmed_count += 1
     if not cqe.flags & IORING_CQE_F_BUFFER:
         return False
+    state.arrived += 1
     buffer = <uint16_t>(cqe.flags >> IORING_CQE_BUFFER_SHIFT)
-    data = state.data + <size_t>buffer * PACKET_ROOM
+    data = state.data + <size_t>buffer * STRIDE
     arrival = <Arrival *>data
     packet.data = data + PREFIX
     packet.source = data + sizeof(Arrival)
@@ -333,10 +364,13 @@ cdef int uring_collect(Worker *worker, int milliseconds) noexcept nogil:
         begin(worker, state)
     head = state.cq_head[0]
     if head != load32(state.cq_tail, ACQUIRE):
-        enter(state, 0, 0)
+        if state.tail != state.sq_tail[0]:
+            submit(state)
+        take_back(state)
     else:
-        enter(state, GATHER if state.gathers else 1, milliseconds)
-    take_back(state)
+        arm_waiting(state)
+        enter(state, GATHER if state.gathers else 1, 0 if state.unarmed_count else milliseconds)
+        take_back(state)
     tail = load32(state.cq_tail, ACQUIRE)
     while head != tail and count < BATCH:
         cqe = &state.cqes[head & state.cq_mask]
