@@ -25,6 +25,7 @@ import msgspec
 import media_core
 from appliance import cti
 from appliance.boot import Boot, read_boot
+from appliance.callcontrol.api import Cause
 from appliance.callcontrol.authentication import Authenticator
 from appliance.callcontrol.cdr import CallRecord
 from appliance.callcontrol.controller import Controller
@@ -264,7 +265,7 @@ class CallsProcess:
         call = self._exchange.calls.get(id)
         if call is None:
             return cti.Failed("This call has ended already.")
-        call.clear()
+        call.end("system", Cause.NORMAL)
         return cti.Ok()
 
     async def _record(self, id: str) -> cti.Message:
@@ -317,7 +318,7 @@ class CallsProcess:
         pairs = self._selftests.pop(connection, [])
         for call in list(self._exchange.calls.values()):
             if call.selftest:
-                call.clear()
+                call.end("system", Cause.NORMAL)
         self._controller.selftest -= {extension.id for extension, _ in pairs}
         self._apply(self._base)
         self._tasks.append(asyncio.get_running_loop().create_task(self._forget_selftest(), name="selftest"))

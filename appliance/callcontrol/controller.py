@@ -189,7 +189,7 @@ class Controller:
             call = self._new_call(leg, dialled, target, extension)
             try:
                 if request.body:
-                    leg.take_offer(request.body)
+                    leg.terms.take_offer(request.body)
             except PeerError as error:
                 if error.status != 488:
                     raise

@@ -16,15 +16,13 @@ from appliance.callcontrol.api import Party
 from appliance.callcontrol.cdr import LegRecord, Side
 from appliance.callcontrol.exchange import Exchange, Media
 from appliance.callcontrol.slot import LegSlot
+from appliance.callcontrol.terms import OWN, Terms
 from appliance.model import Encrypt
 from appliance.sip import events
 from appliance.sip.errors import WrongState
-from appliance.sip.offer_answer import EVENT, STANDARD, Agreed, LegMedia, common, payload_map
-from appliance.sip.sdp import CryptoLine, Format
+from appliance.sip.offer_answer import LegMedia
+from appliance.sip.sdp import Format
 from appliance.sip.uri import NameAddr, Uri, join_host
-
-# what a service of our own can send and understand
-OWN = (Format(8, "PCMA", 8000), Format(0, "PCMU", 8000), EVENT)
 
 
 def flags(sends: bool, receives: bool) -> str:
@@ -55,16 +53,11 @@ class PhoneLeg:
         self.answered = False
         self.over = False
         self.status = 0  # the phone's final refusal
-        self.missed = 0  # requests it has not answered
         self.wants_send = True
         self.wants_receive = True
-        self.waits_for_answer = False  # our 2xx carried an offer
         self._early_answer = b""
-        self._closed = False
         self._offer_result: asyncio.Future[events.OfferAnswered] | None = None
-        self.local_direction = "sendrecv"  # what we have told the phone last
-        self._offered_direction = "sendrecv"
-        self.media = LegMedia(
+        media = LegMedia(
             exchange.host,
             port.port,
             session_id=int.from_bytes(exchange.secrets(4), "big"),
@@ -72,6 +65,7 @@ class PhoneLeg:
             encrypt=encrypt,
             signalling_secure=self.signalling_secure,
         )
+        self.terms = Terms(media)
 
     @property
     def signalling_secure(self) -> bool:
@@ -82,82 +76,32 @@ class PhoneLeg:
         return join_host(*self.flow.remote)
 
     # ---- offer and answer
-    @property
-    def agreed(self) -> Agreed:
-        """Only when something is."""
-        assert self.media.agreed is not None
-        return self.media.agreed
-
-    @property
-    def has_offer(self) -> bool:
-        """An offer of the phone waits for our answer."""
-        return self.media.state == "received"
-
-    @property
-    def has_answer(self) -> bool:
-        return self.media.agreed is not None
-
-    def formats(self) -> tuple[Format, ...]:
-        """The agreed codecs under the payload types the phone wants; its preference first."""
-        return self.media.agreed.send if self.media.agreed is not None else ()
-
-    def offered_formats(self) -> Sequence[Format]:
-        """What the phone can take; our own list when it has not said (late offer)."""
-        return self.media.offered_formats or STANDARD
-
-    def take_offer(self, body: bytes) -> None:
-        self.media.take_offer(body)
-
-    def take_answer(self, body: bytes) -> None:
-        self.media.take_answer(body)
-        self.local_direction = self._offered_direction
-
-    def forget_offer(self) -> None:
-        self.media.forget()
-        self.waits_for_answer = False
-
-    def offer_body(self, formats: Sequence[Format], direction: str) -> bytes:
-        self._offered_direction = direction
-        return self.media.make_offer(formats, direction)
-
-    def without_encryption(self) -> bool:
-        """After a refusal: offer plain RTP next time. False when that is not allowed or changes nothing."""
-        if self.media.encrypt != "preferred" or not self.signalling_secure:
-            return False
-        self.media.encrypt = "off"
-        self.media.forget()
-        return True
-
-    def answer_body(self, other: PhoneLeg | None) -> bytes:
-        """Our answer to the waiting offer, or for a late offer our offer. The caller's early answer is the final one, too."""
-        if self._early_answer and not self.has_offer:
+    def answer(self, other: PhoneLeg | None) -> bytes:
+        """Our answer to the waiting offer, for a late offer our offer. The caller's early answer is the final one, too."""
+        if self._early_answer and not self.terms.has_offer:
             return self._early_answer
-        codecs: Sequence[Format] = OWN if other is None or other is self else other.formats()
-        if not self.has_offer:
-            self.waits_for_answer = True
-            return self.offer_body(codecs, "sendrecv")
-        body = self.media.make_answer(codecs, self.direction_for(other, answering=True))
-        self.local_direction = self.agreed.direction
+        codecs: Sequence[Format] = OWN if other is None else other.terms.formats()
+        if not self.terms.has_offer:
+            self.terms.owed = True
+            return self.terms.offer(codecs, "sendrecv")
+        body = self.terms.answer(
+            codecs, flags(other.wants_send, other.wants_receive) if other is not None else "sendrecv"
+        )
         if not self.answered:
             self._early_answer = body
-        self._follow(self.media.remote_direction)
+        self.follow()
         return body
 
-    def follow_answer(self) -> None:
-        """An answer to an offer that the phone had asked for says what it wants."""
-        self.waits_for_answer = False
-        self._follow(self.media.remote_direction)
-
-    def _follow(self, direction: str) -> None:
+    def follow(self) -> None:
+        """Take the direction the phone has said last for what it wants."""
+        direction = self.terms.media.remote_direction
         self.wants_send = direction in ("sendrecv", "sendonly")
         self.wants_receive = direction in ("sendrecv", "recvonly")
 
-    def direction_for(self, other: PhoneLeg | None, *, answering: bool = False) -> str:
+    def direction_for(self, other: PhoneLeg | None) -> str:
         """Our direction towards this phone: we send what the other wants to send, if this one wants to receive it."""
-        if other is None or other is self:
-            return "sendrecv" if answering else flags(self.wants_receive, self.wants_send)
-        if answering:  # what this phone wants is in its offer
-            return flags(other.wants_send, other.wants_receive)
+        if other is None:
+            return flags(self.wants_receive, self.wants_send)
         return flags(other.wants_send and self.wants_receive, other.wants_receive and self.wants_send)
 
     def expect_answer(self) -> asyncio.Future[events.OfferAnswered]:
@@ -167,51 +111,6 @@ class PhoneLeg:
     def offer_answered(self, event: events.OfferAnswered) -> None:
         if self._offer_result is not None and not self._offer_result.done():
             self._offer_result.set_result(event)
-
-    # ---- media
-    def remote(self) -> media_core.Remote:
-        """What was agreed, for the media core."""
-        agreed = self.agreed
-        return media_core.Remote(
-            address=self.flow.remote[0] if agreed.held_by_address else agreed.address,
-            port=agreed.port,
-            rtcp_port=agreed.rtcp_port,
-            signalling=self.flow.remote[0],
-            send=agreed.may_send,
-            receive=agreed.may_receive,
-            telephone_event=agreed.telephone_event,
-            crypto_in=_crypto(agreed.crypto_in) if agreed.secure else None,
-            crypto_out=_crypto(agreed.crypto_out) if agreed.secure else None,
-        )
-
-    def common(self, other: PhoneLeg) -> bool:
-        return bool(common(self.formats(), other.formats()))
-
-    def offered_common(self, other: PhoneLeg) -> bool:
-        return bool(common(self.offered_formats(), other.formats()))
-
-    def payload_map(self, other: PhoneLeg) -> dict[int, int]:
-        """Payload types as this phone sends them → as the other phone wants them."""
-        return payload_map(self.agreed, other.agreed)
-
-    def tone_payload_type(self) -> int | None:
-        """A G.711 that the phone receives, for tones."""
-        return next(
-            (
-                each.payload_type
-                for each in self.formats()
-                if each.name in ("PCMA", "PCMU") and each.payload_type in (0, 8)
-            ),
-            None,
-        )
-
-    @property
-    def secure(self) -> bool:
-        return self.media.agreed is not None and self.media.agreed.secure
-
-    @property
-    def codec(self) -> str:
-        return next((each.name for each in self.formats() if not each.is_event), "")
 
     # ---- headers
     def identity(self, host: str) -> tuple[str, list[tuple[str, str]]]:
@@ -238,8 +137,8 @@ class PhoneLeg:
             address=self.address,
             transport=media_core.Transport(self.flow.transport).name,
             signalling_secure=self.signalling_secure,
-            media_secure=self.secure,
-            codec=self.codec,
+            media_secure=self.terms.secure,
+            codec=self.terms.codec,
             user_agent=self.user_agent,
             status=self.status,
             packets_received=received.packets,
@@ -262,8 +161,8 @@ class PhoneLeg:
             address=self.address,
             transport=media_core.Transport(self.flow.transport).name,
             signalling_secure=self.signalling_secure,
-            media_secure=self.secure,
-            codec=self.codec,
+            media_secure=self.terms.secure,
+            codec=self.terms.codec,
             state=self._state(other),
             packets_received=stats.received.packets if stats else 0,
             packets_sent=stats.sent.packets if stats else 0,
@@ -303,8 +202,8 @@ class PhoneLeg:
             user_agent=self.user_agent,
             wants_send=self.wants_send,
             wants_receive=self.wants_receive,
-            local_direction=self.local_direction,
-            negotiated=self.media.dump(),
+            local_direction=self.terms.direction,
+            negotiated=self.terms.media.dump(),
         )
 
     @classmethod
@@ -324,15 +223,10 @@ class PhoneLeg:
         leg.answered = slot.answered
         leg.user_agent = slot.user_agent
         leg.wants_send, leg.wants_receive = slot.wants_send, slot.wants_receive
-        leg.local_direction = slot.local_direction
-        leg.media = LegMedia.restore(slot.negotiated, exchange.secrets)
+        leg.terms = Terms(LegMedia.restore(slot.negotiated, exchange.secrets), direction=slot.local_direction)
         leg.session = slot.id
         if slot.session:
             leg.session = exchange.sip(lambda stack, now: stack.restore(slot.session, now))
         else:
             leg.over = True
         return leg
-
-
-def _crypto(line: CryptoLine | None) -> media_core.Crypto | None:
-    return media_core.Crypto(line.suite, line.key, line.salt) if line is not None else None

@@ -117,7 +117,7 @@ class Fork:
 
     def _invite(self, leg: PhoneLeg) -> None:
         exchange, caller = self._exchange, self._call.caller
-        offer = leg.offer_body(caller.offered_formats(), "sendrecv")
+        offer = leg.terms.offer(caller.terms.offered_formats(), "sendrecv")
         from_, headers = caller.identity(exchange.host)
         to = f"<sip:{leg.party.number}@{exchange.host}>"
         leg.session = exchange.sip(
@@ -141,7 +141,7 @@ class Fork:
         call = self._call
         if call.caller.answered:
             return
-        if body and self._early is None and call.caller.has_offer and self._early_media(leg, status, body):
+        if body and self._early is None and call.caller.terms.has_offer and self._early_media(leg, status, body):
             return
         if not self._rang and self._early is None and status in (180, 182, 183):
             self._rang = True
@@ -150,15 +150,16 @@ class Fork:
     def _early_media(self, leg: PhoneLeg, status: int, body: bytes) -> bool:
         call = self._call
         try:
-            leg.take_answer(body)
-            answer = call.caller.answer_body(leg)
+            leg.terms.take_answer(body)
+            answer = call.caller.answer(leg)
         except PeerError as error:
             log.info("call %s: early media of %s not used: %s", call.id, leg.party, error.reason)
             return False
         self._early = leg
         call.describe(leg)
         call.describe(call.caller)
-        call.connect(call.caller, leg)
+        call.bridge = call.caller, leg
+        call.connect_media()
         self._tell_caller(183 if status == 183 else 180, answer)
         return True
 
@@ -174,8 +175,8 @@ class Fork:
 
     def _accepted(self, leg: PhoneLeg, body: bytes) -> None:
         try:
-            if body or not leg.has_answer:
-                leg.take_answer(body)
+            if body or leg.terms.agreed is None:
+                leg.terms.take_answer(body)
         except PeerError as error:
             log.warning("call %s: answer of %s cannot be used: %s", self._call.id, leg.party, error.reason)
             self._stop(leg, [("Reason", f'SIP;cause=488;text="{error.reason}"')])
@@ -186,7 +187,7 @@ class Fork:
 
     def _rejected(self, leg: PhoneLeg, status: int, *, retry: bool = True) -> None:
         self._exchange.sessions.pop(leg.session, None)
-        if retry and status in UNSUITABLE and leg.without_encryption():
+        if retry and status in UNSUITABLE and leg.terms.without_encryption():
             self._invite(leg)
             return
         leg.over = True

@@ -1,3 +1,5 @@
+"""The echo test, called by simulated phones."""
+
 from __future__ import annotations
 
 import pytest
