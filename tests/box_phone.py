@@ -376,6 +376,14 @@ class PhoneCall:
         self.phone.drain()
         return await self.offer_status
 
+    async def ask_for_offer(self) -> int:
+        """re-INVITE without SDP; the answer goes into the ACK."""
+        self.offer_status = asyncio.get_running_loop().create_future()
+        self.local = b""
+        self.phone.stack.offer(self.session, b"", self.phone.now)
+        self.phone.drain()
+        return await self.offer_status
+
     @property
     def direction(self) -> str:
         """What the far end has said last."""
@@ -415,7 +423,11 @@ class PhoneCall:
                 self._offered(request)
             case events.OfferAnswered(status=status, response=response):
                 if status == 200 and response is not None:
+                    late = self.local == b""
                     self.remote = sdp.parse(response.body)
+                    if late:
+                        answer = self.respond_to(response.body)
+                        stack.acknowledge(self.session, answer or b"", phone.now)
                 assert self.offer_status is not None
                 self.offer_status.set_result(status)
             case events.Ended(reason=reason):

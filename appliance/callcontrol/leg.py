@@ -29,6 +29,11 @@ def flags(sends: bool, receives: bool) -> str:
     return ("sendrecv" if receives else "sendonly") if sends else ("recvonly" if receives else "inactive")
 
 
+def wanted(other: PhoneLeg | None) -> str:
+    """Our direction towards a phone that may have all of it: what the other one sends and receives."""
+    return flags(other.wants_send, other.wants_receive) if other is not None else "sendrecv"
+
+
 class PhoneLeg:
     def __init__(
         self,
@@ -84,9 +89,7 @@ class PhoneLeg:
         if not self.terms.has_offer:
             self.terms.owed = True
             return self.terms.offer(codecs, "sendrecv")
-        body = self.terms.answer(
-            codecs, flags(other.wants_send, other.wants_receive) if other is not None else "sendrecv"
-        )
+        body = self.terms.answer(codecs, wanted(other))
         if not self.answered:
             self._early_answer = body
         self.follow()
@@ -138,7 +141,7 @@ class PhoneLeg:
             transport=media_core.Transport(self.flow.transport).name,
             signalling_secure=self.signalling_secure,
             media_secure=self.terms.secure,
-            codec=self.terms.codec,
+            codec=_codec(self.terms),
             user_agent=self.user_agent,
             status=self.status,
             packets_received=received.packets,
@@ -162,7 +165,7 @@ class PhoneLeg:
             transport=media_core.Transport(self.flow.transport).name,
             signalling_secure=self.signalling_secure,
             media_secure=self.terms.secure,
-            codec=self.terms.codec,
+            codec=_codec(self.terms),
             state=self._state(other),
             packets_received=stats.received.packets if stats else 0,
             packets_sent=stats.sent.packets if stats else 0,
@@ -230,3 +233,8 @@ class PhoneLeg:
         else:
             leg.over = True
         return leg
+
+
+def _codec(terms: Terms) -> str:
+    codec = terms.agreed.codec if terms.agreed is not None else None
+    return codec.name if codec is not None else ""

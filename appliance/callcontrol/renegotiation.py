@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from appliance import cti
 from appliance.callcontrol.api import Cause
 from appliance.callcontrol.exchange import Exchange
-from appliance.callcontrol.leg import PhoneLeg
+from appliance.callcontrol.leg import PhoneLeg, wanted
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.message import Request
 from appliance.sip.sdp import Format
@@ -48,7 +48,7 @@ class Renegotiation:
             if request.content_type != "application/sdp":
                 raise PeerError(415, "Unsupported Media Type", (("Accept", "application/sdp"),))
             leg.terms.take_offer(request.body)
-            if other is not None and not leg.terms.offer_shares(other.terms):
+            if other is not None and not leg.terms.shares(other.terms):
                 self._call.spawn(self._ask_other(leg, other))
                 return
             answer = leg.answer(other)

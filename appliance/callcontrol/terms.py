@@ -37,11 +37,6 @@ class Terms:
     def secure(self) -> bool:
         return self.agreed is not None and self.agreed.secure
 
-    @property
-    def codec(self) -> str:
-        codec = self.agreed.codec if self.agreed is not None else None
-        return codec.name if codec is not None else ""
-
     def formats(self) -> tuple[Format, ...]:
         """The agreed codecs under the payload types the phone wants; its preference first."""
         return self.agreed.send if self.agreed is not None else ()
@@ -51,12 +46,9 @@ class Terms:
         return self.media.offered_formats or STANDARD
 
     def shares(self, other: Terms) -> bool:
-        """A codec is agreed on both legs."""
-        return bool(common(self.formats(), other.formats()))
-
-    def offer_shares(self, other: Terms) -> bool:
-        """The phone's waiting offer has a codec that is agreed on the other leg."""
-        return bool(common(self.offered_formats(), other.formats()))
+        """A codec that is agreed on the other leg is agreed here, too; if an offer waits, it is in the offer."""
+        formats = self.offered_formats() if self.has_offer else self.formats()
+        return bool(common(formats, other.formats()))
 
     # ---- offer and answer
     def offer(self, formats: Sequence[Format], direction: str) -> bytes:

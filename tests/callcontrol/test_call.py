@@ -275,6 +275,25 @@ def test_hold_and_resume_from_both_sides() -> None:
     run(scene())
 
 
+def test_resume_by_an_offer_that_we_must_make() -> None:
+    async def scene() -> None:
+        async with Box(office("101", "102")) as box:
+            a, b = await box.phone("101"), await box.phone("102")
+            call = await a.call("102")
+            there = await b.incoming.get()
+            await box.seconds(1)
+            assert await call.offer("sendonly") == 200
+            await box.seconds(2)
+            assert there.direction == "sendonly"
+            assert await call.ask_for_offer() == 200
+            await box.seconds(2)
+            assert (call.direction, there.direction) == ("sendrecv", "sendrecv")
+            assert box.leg_of(a).remote.send
+            call.hang_up()
+
+    run(scene())
+
+
 def test_both_hold_at_once() -> None:
     async def scene() -> None:
         async with Box(office("101", "102")) as box:
