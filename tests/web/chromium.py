@@ -20,8 +20,9 @@ needs_chromium = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
+    """By module: while it lives, its event loop runs in this thread, and nothing asynchronous can be tried."""
     with sync_playwright() as made:
         yield made
 
