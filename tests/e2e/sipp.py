@@ -64,14 +64,14 @@ Max-Forwards: 70
 {body}"""
 
 
-def response(status: int, reason: str, *, body: str = "", contact: str = "") -> str:
-    """An answer to the last request."""
+def response(status: int, reason: str, *, body: str = "", contact: str = "", in_dialog: bool = False) -> str:
+    """An answer to the last request; in a dialog its To has our tag already."""
     kind = "Content-Type: application/sdp\n" if body else ""
     return f"""\
 SIP/2.0 {status} {reason}
 [last_Via:]
 [last_From:]
-[last_To:];tag=callee[call_number]
+[last_To:]{"" if in_dialog else ";tag=callee[call_number]"}
 [last_Call-ID:]
 [last_CSeq:]
 {f"Contact: <sip:{contact}@[local_ip]:[local_port]>" if contact else "User-Agent: SIPp"}

@@ -73,7 +73,7 @@ def test_call(system: System, extension: Extensions, tmp_path: Path, transport: 
         send(response(200, "OK", contact=called.username, body=PCMA)),
         expect_request("ACK"),
         expect_request("BYE"),
-        send(response(200, "OK"), retransmit=False),
+        send(response(200, "OK", in_dialog=True), retransmit=False),
     ]
     calling = [
         *invite(caller, called.number),
