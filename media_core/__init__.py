@@ -1,7 +1,8 @@
 """The media core: RTP/SRTP relay, SIP flows and tones in Cython; knows no telephone. The face is described in __init__.pyi."""
 
 from media_core.core import serve
-from media_core.engine import MediaEngine, create_memory
+from media_core.engine import MediaEngine
+from media_core.memory import create_memory
 from media_core.records import (
     CoreStarted,
     Crypto,

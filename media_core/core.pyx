@@ -18,7 +18,7 @@ from media_core.atomic cimport RELAXED, RELEASE, store32
 from media_core.datapath_epoll cimport epoll_datapath
 from media_core.datapath_uring cimport uring_datapath
 from media_core.dsp cimport player_run
-from media_core.engine cimport map_memory
+from media_core.memory cimport map_memory
 from media_core.relay cimport BATCH, PACKET_ROOM, Datapath, Worker, worker_run
 from media_core.ring cimport Ring, ring_init, ring_size
 from media_core.srtp cimport SRTP_AUTO, srtp_engine_create, srtp_engine_destroy

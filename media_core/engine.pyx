@@ -1,4 +1,4 @@
-"""MediaEngine: the side of the shared memory that `calls` holds; and the making of that memory.
+"""MediaEngine: the side of the shared memory that `calls` holds.
 
 The engine owns which leg is free and what each leg's Config says; the core owns everything else. A verb writes a whole Config into
 the copy that is not in use and then moves the version: whoever dies in between, the other side sees the old or the new one. Only
@@ -10,37 +10,29 @@ so that ports cannot be foretold (RFC 8085 §5, draft-ietf "RTPbleed" practice).
 
 import collections
 import ipaddress
-import os
 import random
 from functools import lru_cache
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from media_core.abi cimport (
-    ABI_PAGE, ABI_VERSION, ABI_WORKERS, COMMAND_BYTES, COMMAND_SYNC, EVENT_BYTES, EVENT_CORE_STARTED, EVENT_DIGIT,
-    EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED, EVENT_PLAY_ENDED, FLOW_COMMAND_BYTES, FLOW_EVENT_BYTES, LEG_DESCRIBED,
-    COMMAND_PLAY, ITEM_TONE, LEG_OPEN, LEG_RECEIVE, LEG_SEND, NO_LEG, PLAY_ITEMS, REQUEST_DIGITS, REQUEST_TONES, Config, ConfigBlock,
-    Endpoint, EventBody, Header, Item, Key, Leg, Player, Request, WorkerCounters, command_ring, config_at, counters_at, event_ring,
-    flow_area, leg_at, player_at,
+    COMMAND_PLAY, COMMAND_SYNC, EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED, EVENT_PLAY_ENDED, ITEM_TONE,
+    LEG_DESCRIBED, LEG_OPEN, LEG_RECEIVE, LEG_SEND, NO_LEG, PLAY_ITEMS, REQUEST_DIGITS, REQUEST_TONES, Config, ConfigBlock, Endpoint,
+    EventBody, Header, Item, Key, Leg, Request, WorkerCounters, command_ring, config_at, counters_at, event_ring, flow_area, leg_at,
+    player_at,
 )
 from media_core.atomic cimport ACQUIRE, RELEASE, fence, load32, store32
-from media_core.flow_table cimport endpoint_tuple, flows_area_init, flows_area_size
-from media_core.ring cimport RING_WAKE, Record, Ring, ring_front, ring_init, ring_payload, ring_pop, ring_push, ring_size
+from media_core.flow_table cimport endpoint_tuple
+from media_core.memory cimport map_memory, unmap_memory
+from media_core.ring cimport RING_WAKE, Record, Ring, ring_front, ring_payload, ring_pop, ring_push
 
-from media_core.srtp cimport SRTP_CTX_SIZE, srtp_suite
+from media_core.srtp cimport srtp_suite
 
 from media_core.flow_table import FlowClient
 from media_core.records import (
-    CoreStarted, Digit, Direction, Layout, Leg as LegRecord, LegStats, MediaSilent, MediaStarted, OutOfService, PlayEnded, StaleHandle,
+    CoreStarted, Digit, Direction, Leg as LegRecord, LegStats, MediaSilent, MediaStarted, OutOfService, PlayEnded, StaleHandle,
 )
-
-cdef extern from "<sys/mman.h>" nogil:
-    enum: PROT_READ, PROT_WRITE, MAP_SHARED, MADV_DONTDUMP
-    void *MAP_FAILED
-    void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)
-    int munmap(void *address, size_t length)
-    int madvise(void *address, size_t length, int advice)
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -56,84 +48,11 @@ cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd_write(int fd, uint64_t value)
     int eventfd_read(int fd, uint64_t *value)
 
-cdef uint64_t MAGIC = 0x656E6974696D6873
 DIGITS = "0123456789*#ABCD"
 DTMF = [(row, column) for digit in DIGITS for row, column in [
     ((697, 770, 852, 941)["123A456B789C*0#D".index(digit) // 4], (1209, 1336, 1477, 1633)["123A456B789C*0#D".index(digit) % 4])]]
 DIGIT_MS = 100
 DIGIT_GAP_MS = 60
-
-
-# ---- memory -------------------------------------------------------------------------------------------------------------
-
-cdef uint64_t lay_out(Header *header, uint32_t legs, uint32_t flows, uint32_t workers) noexcept:
-    """Fill in sizes and offsets; returns the whole size. Each area starts on its own page."""
-    cdef uint64_t at = ABI_PAGE, size
-    cdef uint64_t *places[10]
-    cdef uint64_t sizes[10]
-    cdef int area
-    header.legs, header.flows, header.workers = legs, flows, workers
-    header.flow_area_size = flows_area_size(flows)
-    places[:] = [&header.counters, &header.commands, &header.events, &header.flow_commands, &header.flow_events,
-                 &header.leg_table, &header.config_table, &header.player_table, &header.contexts, &header.flow_area]
-    sizes[:] = [workers * sizeof(WorkerCounters), (workers + 1) * ring_size(COMMAND_BYTES), workers * ring_size(EVENT_BYTES),
-                ring_size(FLOW_COMMAND_BYTES), ring_size(FLOW_EVENT_BYTES), legs * sizeof(Leg), legs * sizeof(ConfigBlock),
-                legs * sizeof(Player), <uint64_t>legs * 2 * SRTP_CTX_SIZE, header.flow_area_size]
-    for area in range(10):
-        places[area][0] = at
-        at = (at + sizes[area] + ABI_PAGE - 1) & ~<uint64_t>(ABI_PAGE - 1)
-    header.size = at
-    return at
-
-
-cdef Header *map_memory(int fd) except NULL:
-    """The shared memory behind `fd`; ValueError when it is none or of another layout."""
-    cdef uint64_t size = os.fstat(fd).st_size
-    cdef void *place
-    cdef Header *header
-    if size < ABI_PAGE:
-        raise ValueError("not a media memory: too small")
-    place = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
-    if place == MAP_FAILED:
-        raise OSError("the media memory cannot be mapped")
-    header = <Header *>place
-    if header.magic != MAGIC or header.version != ABI_VERSION or header.size != size:
-        munmap(place, size)
-        raise ValueError("not a media memory of this layout version")
-    madvise(<uint8_t *>place + header.leg_table, size - header.leg_table, MADV_DONTDUMP)  # keys stay out of core files
-    return header
-
-
-def create_memory(layout):
-    """Make and initialise the shared memory (a sealed memfd); returns its file descriptor. ValueError: sizes out of bounds."""
-    cdef Header header
-    cdef Header *memory
-    cdef uint32_t worker
-    cdef uint64_t size
-    if not (1 <= layout.legs <= 32768 and 1 <= layout.flows <= 65536 and 1 <= layout.workers <= ABI_WORKERS):
-        raise ValueError("legs 1..32768, flows 1..65536, workers 1..16")
-    memset(&header, 0, sizeof(Header))
-    header.magic, header.version = MAGIC, ABI_VERSION
-    size = lay_out(&header, layout.legs, layout.flows, layout.workers)
-    fd = os.memfd_create("switchroom-media", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        os.ftruncate(fd, size)
-        import fcntl
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        os.pwrite(fd, (<char *>&header)[:sizeof(Header)], 0)
-        memory = map_memory(fd)
-    except BaseException:
-        os.close(fd)
-        raise
-    for worker in range(layout.workers + 1):
-        ring_init(command_ring(memory, worker), COMMAND_BYTES)
-    for worker in range(layout.workers):
-        ring_init(event_ring(memory, worker), EVENT_BYTES)
-    ring_init(<Ring *>(<uint8_t *>memory + memory.flow_commands), FLOW_COMMAND_BYTES)
-    ring_init(<Ring *>(<uint8_t *>memory + memory.flow_events), FLOW_EVENT_BYTES)
-    flows_area_init(flow_area(memory), layout.flows)
-    munmap(memory, size)
-    return fd
 
 
 # ---- addresses ------------------------------------------------------------------------------------------------------------
@@ -224,7 +143,7 @@ cdef class MediaEngine:
 
     def __dealloc__(self):
         if self.memory != NULL:
-            munmap(self.memory, self.memory.size)
+            unmap_memory(self.memory)
 
     def fileno(self):
         """Readable when events wait."""

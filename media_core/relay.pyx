@@ -7,29 +7,27 @@ Python, no lock, no allocation; one clock read per batch.
 The latch (RFC 4961 symmetric RTP without the RTPbleed hole): media is accepted from the signalled address, or, while that has not
 sent, from the host the signalling comes from once LEARN_PACKETS in sequence of one SSRC have come from there; with SRTP only
 packets that authenticate count. Then it is locked. Only a new description of the leg opens it again.
-
-The outgoing stream has one SSRC for the life of the leg and an unbroken sequence, whatever feeds it: a far end, another one after
-a transfer, the player. So a receiver never sees a break, and no SRTP index can come twice under one key.
 """
 
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, memset
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from media_core.abi cimport (
-    EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED, EVENT_PLAY_ENDED, FOLLOWS_NOTHING, FOLLOWS_PLAYER, FOLLOWS_RELAYED,
-    LATCH_DOUBTED, LATCH_LOCKED, LATCH_OPEN, LEG_DESCRIBED, LEG_OPEN, LEG_RECEIVE, LEG_SEND, NO_LEG, Config, ConfigBlock, Endpoint,
-    EventBody, Header, Key, Leg, Received, Sent, WorkerCounters, command_ring, config_at, context_at, counters_at, event_ring, leg_at,
+    EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED, EVENT_PLAY_ENDED, FOLLOWS_NOTHING, FOLLOWS_PLAYER,
+    LATCH_LOCKED, LEG_DESCRIBED, LEG_OPEN, LEG_RECEIVE, LEG_SEND, NO_LEG, EventBody, Leg, Sent, WorkerCounters, context_at,
+    counters_at, event_ring, leg_at,
 )
-from media_core.atomic cimport ACQUIRE, RELAXED, RELEASE, fence, load32, store32
+from media_core.atomic cimport RELAXED, load32
+from media_core.leg cimport adopt_legs, leg_id, same_endpoint, same_host, take_commands, take_endpoint
 from media_core.relay cimport (
     BATCH, COMMON_BUFFER, DROPPED, FRAME_AUDIO, FRAME_END, FRAME_EVENT, LEARN, MADE, PACKET_ROOM, WELCOME, Frame, Packet, Worker,
 )
-from media_core.ring cimport RING_WAKE, Record, Ring, ring_empty, ring_front, ring_payload, ring_pop, ring_push
+from media_core.ring cimport RING_WAKE, Record, ring_empty, ring_front, ring_payload, ring_pop, ring_push
 from media_core.rtp cimport load16 as read16, load32 as read32, store16 as write16, store32 as write32
 from media_core.srtp cimport (
-    SRTP_AUTH_FAILED, SRTP_IN, SRTP_OUT, SRTP_REPLAYED, srtp_adopt, srtp_ctx, srtp_direction, srtp_init, srtp_protect_batch,
-    srtp_protect_rtcp, srtp_unprotect_batch, srtp_unprotect_rtcp, srtp_wipe,
+    SRTP_AUTH_FAILED, SRTP_REPLAYED, srtp_ctx, srtp_protect_batch, srtp_protect_rtcp, srtp_unprotect_batch, srtp_unprotect_rtcp,
 )
+from media_core.stream cimport stream_received, stream_renumber, stream_translate_rtcp
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -41,22 +39,13 @@ cdef extern from "<time.h>" nogil:
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd_write(int fd, uint64_t value)
 
-cdef extern from "<sys/socket.h>" nogil:
-    enum: AF_INET, MSG_DONTWAIT
-    ssize_t recv(int fd, void *data, size_t room, int flags)
-
-cdef extern from "<sys/random.h>" nogil:
-    ssize_t getrandom(void *data, size_t length, unsigned flags)
-
 cdef extern from * nogil:
     void prefetch "__builtin_prefetch"(const void *place, int write, int locality)
 
 cdef enum:
     LEARN_PACKETS = 4
-    RESYNC = 3000               # a sequence number further away than this is a new beginning (RFC 3550 A.1)
     SLICES = 4                  # the table is gone through once a second, in so many slices
     DIGIT_LOST_MS = 300         # a key whose end packets were lost ends after this silence
-    DRAIN = 256                 # stale packets thrown away when a leg is opened
 
 cdef uint64_t SECOND = 1000000000
 
@@ -65,45 +54,6 @@ cdef uint64_t clock_now() noexcept nogil:
     cdef timespec time
     clock_gettime(CLOCK_MONOTONIC, &time)
     return <uint64_t>time.tv_sec * SECOND + <uint64_t>time.tv_nsec
-
-
-cdef inline uint64_t leg_id(Leg *leg, uint32_t index) noexcept nogil:
-    return <uint64_t>leg.generation << 32 | index
-
-
-# ---- endpoints --------------------------------------------------------------------------------------------------------
-
-cdef inline uint16_t family(const uint8_t *address) noexcept nogil:
-    cdef uint16_t value
-    memcpy(&value, address, 2)
-    return value
-
-
-cdef inline bint same_host(const Endpoint *known, const uint8_t *source) noexcept nogil:
-    if known.length == 0 or family(known.address) != family(source):
-        return False
-    if family(source) == AF_INET:
-        return memcmp(known.address + 4, source + 4, 4) == 0
-    return memcmp(known.address + 8, source + 8, 16) == 0
-
-
-cdef inline bint same_endpoint(const Endpoint *known, const uint8_t *source) noexcept nogil:
-    cdef uint64_t a, b
-    if known.length == 16:  # sockaddr_in: family, port and address are its first eight bytes
-        memcpy(&a, known.address, 8)
-        memcpy(&b, source, 8)
-        return a == b
-    return same_host(known, source) and memcmp(known.address + 2, source + 2, 2) == 0
-
-
-cdef inline void take_endpoint(Endpoint *known, const uint8_t *source) noexcept nogil:
-    memset(known.address, 0, 28)
-    if family(source) == AF_INET:
-        memcpy(known.address, source, 8)
-        known.length = 16
-    else:
-        memcpy(known.address, source, 28)
-        known.length = 28
 
 
 # ---- events -----------------------------------------------------------------------------------------------------------
@@ -115,134 +65,6 @@ cdef void worker_event(Worker *worker, uint32_t type, uint64_t id, uint32_t a, u
     body.b = b
     if ring_push(event_ring(worker.memory, worker.number), type, id, &body, sizeof(EventBody)) == RING_WAKE:
         eventfd_write(worker.calls_wake, 1)
-
-
-# ---- from Config to Leg -------------------------------------------------------------------------------------------------
-
-cdef bint read_config(ConfigBlock *block, Config *into, uint32_t *version) noexcept nogil:
-    """A consistent copy; False when the engine writes too fast to be read (the command that follows brings us back)."""
-    cdef int attempt
-    for attempt in range(8):
-        version[0] = load32(&block.version, ACQUIRE)
-        into[0] = block.copies[version[0] & 1]
-        fence(ACQUIRE)
-        if load32(&block.version, RELAXED) == version[0]:
-            return True
-    return False
-
-
-cdef void drain(Worker *worker, uint32_t index) noexcept nogil:
-    """What arrived for the leg's last user is not for the next."""
-    cdef uint8_t scrap[16]
-    cdef int half, count
-    for half in range(2):
-        count = 0
-        while count < DRAIN and recv(worker.sockets[2 * index + half], scrap, 16, MSG_DONTWAIT) >= 0:
-            count += 1
-        counters_at(worker.memory, worker.number).stray += count
-
-
-cdef void begin_leg(Worker *worker, uint32_t index, Leg *leg, Config *config) noexcept nogil:
-    cdef uint32_t port = leg.port
-    cdef uint32_t identity[2]
-    drain(worker, index)
-    srtp_wipe(context_at(worker.memory, index, 0))
-    srtp_wipe(context_at(worker.memory, index, 1))
-    getrandom(identity, sizeof(identity), 0)
-    memset(leg, 0, sizeof(Leg))
-    leg.port = port
-    leg.peer = NO_LEG
-    leg.telephone_event = -1
-    leg.opened = worker.now
-    leg.received.clock = 8000
-    leg.sent.ssrc = identity[0]
-    leg.sent.sequence = identity[1] & 0x7FFF
-    leg.sent.timestamp = identity[1]
-    leg.generation = config.generation
-
-
-cdef uint8_t take_key(Worker *worker, uint32_t index, srtp_direction direction, const Key *key) noexcept nogil:
-    """Key a context afresh; 1: it is to be used. A key the library refuses leaves a context that refuses every packet."""
-    cdef srtp_ctx *context = context_at(worker.memory, index, direction)
-    srtp_wipe(context)
-    if key.suite == 0:
-        return 0
-    srtp_init(worker.crypto, context, key.suite, key.material, key.key_length, key.material + key.key_length, key.salt_length, direction)
-    return 1
-
-
-cdef void apply_config(Worker *worker, uint32_t index) noexcept nogil:
-    """Make the leg what its Config says. May be killed anywhere and done again: `applied` is written last."""
-    cdef Leg *leg = leg_at(worker.memory, index)
-    cdef Config config
-    cdef uint32_t version
-    if not read_config(config_at(worker.memory, index), &config, &version) or leg.applied == version:
-        return
-    if leg.generation != config.generation:
-        begin_leg(worker, index, leg, &config)
-    leg.flags = config.flags
-    if not config.flags & LEG_OPEN:
-        leg.peer = NO_LEG
-        leg.secure_in = leg.secure_out = 0
-        srtp_wipe(context_at(worker.memory, index, 0))
-        srtp_wipe(context_at(worker.memory, index, 1))
-        store32(&leg.applied, version, RELEASE)
-        return
-    leg.peer = config.peer
-    leg.peer_generation = config.peer_generation
-    leg.telephone_event = config.telephone_event
-    memcpy(leg.payload_map, config.payload_map, 128)
-    leg.signalling = config.signalling
-    if config.flags & LEG_DESCRIBED:
-        if leg.remote_version != config.remote_version:
-            leg.locked = LATCH_OPEN
-            leg.rtcp_locked = 0
-            leg.candidate_count = 0
-            leg.source = config.remote
-            leg.to = config.remote
-            leg.source_rtcp = config.remote_rtcp
-            leg.to_rtcp = config.remote_rtcp
-            leg.remote_version = config.remote_version
-        if leg.version_in != config.version_in:
-            leg.secure_in = take_key(worker, index, SRTP_IN, &config.key_in)
-            leg.version_in = config.version_in
-        if leg.version_out != config.version_out:
-            leg.secure_out = take_key(worker, index, SRTP_OUT, &config.key_out)
-            leg.version_out = config.version_out
-        if leg.describe_version != config.describe_version:
-            if leg.locked == LATCH_LOCKED:
-                leg.locked = LATCH_DOUBTED
-            leg.candidate_count = 0
-            leg.described = worker.now
-            leg.silent = 0
-            leg.describe_version = config.describe_version
-    store32(&leg.applied, version, RELEASE)
-
-
-cdef void adopt(Worker *worker) noexcept nogil:
-    """Catch up with everything a former core had not done yet."""
-    cdef uint32_t index = worker.number
-    cdef Leg *leg
-    while index < worker.legs:
-        leg = leg_at(worker.memory, index)
-        if leg.secure_in:
-            srtp_adopt(worker.crypto, context_at(worker.memory, index, 0))
-        if leg.secure_out:
-            srtp_adopt(worker.crypto, context_at(worker.memory, index, 1))
-        apply_config(worker, index)
-        index += worker.memory.workers
-
-
-cdef void take_commands(Worker *worker) noexcept nogil:
-    cdef Ring *ring = command_ring(worker.memory, worker.number)
-    cdef Record *record = ring_front(ring)
-    cdef uint32_t index
-    while record != NULL:
-        index = <uint32_t>record.id
-        if index < worker.legs and index % worker.memory.workers == worker.number:
-            apply_config(worker, index)
-        ring_pop(ring)
-        record = ring_front(ring)
 
 
 # ---- check --------------------------------------------------------------------------------------------------------------
@@ -303,46 +125,6 @@ cdef inline void lock(Leg *leg, const uint8_t *source) noexcept nogil:
         leg.candidate_count = 0
 
 
-cdef inline bint count_received(Leg *leg, Packet *packet, uint64_t now) noexcept nogil:
-    """RFC 3550 A.1, A.8 on one packet; False: a duplicate."""
-    cdef Received *r = &leg.received
-    cdef uint16_t sequence = read16(packet.data + 2)
-    cdef uint32_t ssrc = read32(packet.data + 8), transit, arrival
-    cdef int32_t step = <int16_t>(sequence - <uint16_t>r.highest), difference
-    if r.packets == 0 or ssrc != r.ssrc or step > RESYNC or step < -RESYNC:
-        r.ssrc = ssrc
-        r.highest = ((r.highest >> 16) + 1) << 16 | sequence
-        r.window = 1
-        r.transit = 0
-    elif step > 0:
-        r.window = (r.window << step | 1) if step < 64 else 1
-        r.lost += step - 1
-        r.highest += step
-    elif step > -64:
-        if r.window >> -step & 1:
-            r.duplicates += 1
-            return False
-        r.window |= <uint64_t>1 << -step
-        r.reordered += 1
-        r.lost -= r.lost != 0
-    else:
-        leg.dropped_other += 1  # too late for anybody, and perhaps a duplicate
-        return False
-    r.packets += 1
-    r.bytes += packet.length
-    r.last = now
-    if step >= 0 and (packet.data[1] & 0x7F) != leg.telephone_event:
-        arrival = <uint32_t>(now / 1000 * r.clock / 1000000)
-        transit = arrival - read32(packet.data + 4)
-        if r.transit and not packet.data[1] & 0x80:
-            difference = <int32_t>(transit - r.transit)
-            if difference < 0:
-                difference = -difference
-            r.jitter += difference - ((r.jitter + 8) >> 4)
-        r.transit = transit | 1
-    return True
-
-
 cdef void end_digit(Worker *worker, Leg *leg, uint32_t index) noexcept nogil:
     if leg.digit and not leg.digit_told:
         worker_event(worker, EVENT_DIGIT, leg_id(leg, index), leg.digit - 1, leg.digit_duration * 1000 / 8000)
@@ -385,7 +167,7 @@ cdef inline bint commit(Worker *worker, Packet *packet, Leg *leg) noexcept nogil
         if not learned(packet, leg):
             return False
     lock(leg, packet.source)
-    if not count_received(leg, packet, worker.now):
+    if not stream_received(leg, packet, worker.now):
         return False
     if not leg.started or leg.silent:
         leg.started = 1
@@ -397,36 +179,6 @@ cdef inline bint commit(Worker *worker, Packet *packet, Leg *leg) noexcept nogil
 
 
 # ---- act ----------------------------------------------------------------------------------------------------------------
-
-cdef inline bint renumber(Worker *worker, Packet *packet, Sent *s, uint32_t clock) noexcept nogil:
-    """Fit a relayed packet into the outgoing stream; False: it belongs to what came before a change."""
-    cdef uint32_t source = read32(packet.data + 8), timestamp = read32(packet.data + 4)
-    cdef uint16_t sequence = read16(packet.data + 2), out
-    if s.follows != FOLLOWS_RELAYED or s.source != source or not -RESYNC <= <int16_t>(sequence + s.sequence_shift - s.sequence) <= RESYNC:
-        if s.follows == FOLLOWS_NOTHING:
-            s.sequence = sequence - 1
-            s.timestamp = timestamp
-        else:
-            s.timestamp += <uint32_t>((worker.now - s.last) / 1000 * clock / 1000000)
-            packet.data[1] |= 0x80
-        s.floor = s.sequence
-        s.sequence_shift = s.sequence + 1 - sequence
-        s.timestamp_shift = s.timestamp - timestamp
-        s.source = source
-        s.follows = FOLLOWS_RELAYED
-    out = sequence + s.sequence_shift
-    if <int16_t>(out - s.floor) <= 0:
-        return False
-    if <int16_t>(out - s.sequence) > 0:
-        s.sequence = out
-        s.timestamp = timestamp + s.timestamp_shift
-        if <uint16_t>(out - s.floor) > 2 * RESYNC:  # the floor follows, or it would come round
-            s.floor = out - RESYNC
-    write16(packet.data + 2, out)
-    write32(packet.data + 4, timestamp + s.timestamp_shift)
-    write32(packet.data + 8, s.ssrc)
-    return True
-
 
 cdef inline void act(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
     """Where does it go, and as what."""
@@ -443,7 +195,7 @@ cdef inline void act(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
     if (out.flags & (LEG_OPEN | LEG_DESCRIBED | LEG_SEND)) != (LEG_OPEN | LEG_DESCRIBED | LEG_SEND):
         return
     if packet.rtcp:
-        if out is leg or not translate_rtcp(packet, leg, out):
+        if out is leg or not stream_translate_rtcp(packet, leg, out):
             return
         if out.to_rtcp.length == 0:
             return
@@ -452,7 +204,7 @@ cdef inline void act(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
         out.sent.rtcp += 1
         return
     if packet.verdict != MADE:
-        if out.sent.injecting or not renumber(worker, packet, &out.sent, leg.received.clock):
+        if out.sent.injecting or not stream_renumber(packet, &out.sent, worker.now, leg.received.clock):
             return
         packet.data[1] = (packet.data[1] & 0x80) | leg.payload_map[packet.data[1] & 0x7F]
     out.sent.payload_type = packet.data[1] & 0x7F
@@ -461,44 +213,6 @@ cdef inline void act(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
     out.sent.packets += 1
     out.sent.bytes += packet.length
     out.sent.last = worker.now
-
-
-cdef bint translate_rtcp(Packet *packet, Leg *leg, Leg *out) noexcept nogil:
-    """A translator's duty (RFC 3550 §7.2): the SSRCs, and the sequence and timestamps that we renumber. False: malformed.
-
-    Towards `out` the far end's stream has out.sent.ssrc; what the far end reports about is leg.sent.ssrc, which came from
-    out's far end as leg.sent.source.
-    """
-    cdef uint32_t at = 0, end, size, blocks, block
-    cdef uint8_t kind
-    cdef uint8_t *p
-    while at + 8 <= packet.length:
-        p = packet.data + at
-        size = 4 * (read16(p + 2) + 1)
-        end = at + size
-        if p[0] >> 6 != 2 or end > packet.length or size < 8:
-            return False
-        kind = p[1]
-        if kind in (200, 201, 202, 203, 205, 206, 207) and read32(p + 4) == out.sent.source and out.sent.follows == FOLLOWS_RELAYED:
-            write32(p + 4, out.sent.ssrc)
-        if kind == 200 and size >= 28:
-            write32(p + 16, read32(p + 16) + out.sent.timestamp_shift)
-        if kind == 200 or kind == 201:
-            block = 28 if kind == 200 else 8
-            blocks = p[0] & 31
-            while blocks and block + 24 <= size:
-                if read32(p + block) == leg.sent.ssrc:
-                    leg.reported_lost = read32(p + block + 4) & 0xFFFFFF
-                    leg.reported_jitter = read32(p + block + 12)
-                if read32(p + block) == leg.sent.ssrc and leg.sent.follows == FOLLOWS_RELAYED:
-                    write32(p + block, leg.sent.source)
-                    write16(p + block + 10, read16(p + block + 10) - leg.sent.sequence_shift)
-                block += 24
-                blocks -= 1
-        elif (kind == 205 or kind == 206) and size >= 12 and read32(p + 8) == leg.sent.ssrc and leg.sent.follows == FOLLOWS_RELAYED:
-            write32(p + 8, leg.sent.source)
-        at = end
-    return at == packet.length
 
 
 # ---- SRTP ---------------------------------------------------------------------------------------------------------------
@@ -719,7 +433,7 @@ cdef int worker_run(Worker *worker) noexcept nogil:
     cdef int waiting
     worker.now = clock_now()
     worker.cursor = worker.number
-    adopt(worker)
+    adopt_legs(worker)
     if worker.number == 0:
         worker_event(worker, EVENT_CORE_STARTED, 0, worker.memory.generation, 0)
     eventfd_write(worker.calls_wake, 1)  # in case the core before this one died between an event and its signal

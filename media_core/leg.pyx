@@ -1,0 +1,154 @@
+"""The leg table from the worker's side: a leg becomes what its Config says, whoever wrote that and whatever was interrupted.
+
+Everything here can be killed anywhere and done again: the version applied is written last, a key is counted as taken only when its
+context is whole, and the engine's Config is read as one consistent copy. A core that takes a table over applies what the one
+before it had not come to, by the same way.
+"""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from media_core.abi cimport (
+    LATCH_DOUBTED, LATCH_LOCKED, LATCH_OPEN, LEG_DESCRIBED, LEG_OPEN, NO_LEG, Config, ConfigBlock, Key, Leg, command_ring,
+    config_at, context_at, counters_at, leg_at,
+)
+from media_core.atomic cimport ACQUIRE, RELAXED, RELEASE, fence, load32, store32
+from media_core.relay cimport Worker
+from media_core.ring cimport Record, Ring, ring_front, ring_pop
+from media_core.srtp cimport SRTP_IN, SRTP_OUT, srtp_adopt, srtp_ctx, srtp_direction, srtp_init, srtp_wipe
+
+cdef extern from "<sys/socket.h>" nogil:
+    enum: MSG_DONTWAIT
+    ssize_t recv(int fd, void *data, size_t room, int flags)
+
+cdef extern from "<sys/random.h>" nogil:
+    ssize_t getrandom(void *data, size_t length, unsigned flags)
+
+cdef enum:
+    DRAIN = 256                 # stale packets thrown away when a leg is opened
+
+
+cdef bint read_config(ConfigBlock *block, Config *into, uint32_t *version) noexcept nogil:
+    """A consistent copy; False when the engine writes too fast to be read (the command that follows brings us back)."""
+    cdef int attempt
+    for attempt in range(8):
+        version[0] = load32(&block.version, ACQUIRE)
+        into[0] = block.copies[version[0] & 1]
+        fence(ACQUIRE)
+        if load32(&block.version, RELAXED) == version[0]:
+            return True
+    return False
+
+
+cdef void drain(Worker *worker, uint32_t index) noexcept nogil:
+    """What arrived for the leg's last user is not for the next."""
+    cdef uint8_t scrap[16]
+    cdef int half, count
+    for half in range(2):
+        count = 0
+        while count < DRAIN and recv(worker.sockets[2 * index + half], scrap, 16, MSG_DONTWAIT) >= 0:
+            count += 1
+        counters_at(worker.memory, worker.number).stray += count
+
+
+cdef void begin_leg(Worker *worker, uint32_t index, Leg *leg, Config *config) noexcept nogil:
+    cdef uint32_t port = leg.port
+    cdef uint32_t identity[2]
+    drain(worker, index)
+    srtp_wipe(context_at(worker.memory, index, 0))
+    srtp_wipe(context_at(worker.memory, index, 1))
+    getrandom(identity, sizeof(identity), 0)
+    memset(leg, 0, sizeof(Leg))
+    leg.port = port
+    leg.peer = NO_LEG
+    leg.telephone_event = -1
+    leg.opened = worker.now
+    leg.received.clock = 8000
+    leg.sent.ssrc = identity[0]
+    leg.sent.sequence = identity[1] & 0x7FFF
+    leg.sent.timestamp = identity[1]
+    leg.generation = config.generation
+
+
+cdef uint8_t take_key(Worker *worker, uint32_t index, srtp_direction direction, const Key *key) noexcept nogil:
+    """Key a context afresh; 1: it is to be used. A key the library refuses leaves a context that refuses every packet."""
+    cdef srtp_ctx *context = context_at(worker.memory, index, direction)
+    srtp_wipe(context)
+    if key.suite == 0:
+        return 0
+    srtp_init(worker.crypto, context, key.suite, key.material, key.key_length, key.material + key.key_length, key.salt_length, direction)
+    return 1
+
+
+cdef void apply_config(Worker *worker, uint32_t index) noexcept nogil:
+    """Make the leg what its Config says. May be killed anywhere and done again: `applied` is written last."""
+    cdef Leg *leg = leg_at(worker.memory, index)
+    cdef Config config
+    cdef uint32_t version
+    if not read_config(config_at(worker.memory, index), &config, &version) or leg.applied == version:
+        return
+    if leg.generation != config.generation:
+        begin_leg(worker, index, leg, &config)
+    leg.flags = config.flags
+    if not config.flags & LEG_OPEN:
+        leg.peer = NO_LEG
+        leg.secure_in = leg.secure_out = 0
+        srtp_wipe(context_at(worker.memory, index, 0))
+        srtp_wipe(context_at(worker.memory, index, 1))
+        store32(&leg.applied, version, RELEASE)
+        return
+    leg.peer = config.peer
+    leg.peer_generation = config.peer_generation
+    leg.telephone_event = config.telephone_event
+    memcpy(leg.payload_map, config.payload_map, 128)
+    leg.signalling = config.signalling
+    if config.flags & LEG_DESCRIBED:
+        if leg.remote_version != config.remote_version:
+            leg.locked = LATCH_OPEN
+            leg.rtcp_locked = 0
+            leg.candidate_count = 0
+            leg.source = config.remote
+            leg.to = config.remote
+            leg.source_rtcp = config.remote_rtcp
+            leg.to_rtcp = config.remote_rtcp
+            leg.remote_version = config.remote_version
+        if leg.version_in != config.version_in:
+            leg.secure_in = take_key(worker, index, SRTP_IN, &config.key_in)
+            leg.version_in = config.version_in
+        if leg.version_out != config.version_out:
+            leg.secure_out = take_key(worker, index, SRTP_OUT, &config.key_out)
+            leg.version_out = config.version_out
+        if leg.describe_version != config.describe_version:
+            if leg.locked == LATCH_LOCKED:
+                leg.locked = LATCH_DOUBTED
+            leg.candidate_count = 0
+            leg.described = worker.now
+            leg.silent = 0
+            leg.describe_version = config.describe_version
+    store32(&leg.applied, version, RELEASE)
+
+
+cdef void adopt_legs(Worker *worker) noexcept nogil:
+    """Catch up with everything a former core had not done yet."""
+    cdef uint32_t index = worker.number
+    cdef Leg *leg
+    while index < worker.legs:
+        leg = leg_at(worker.memory, index)
+        if leg.secure_in:
+            srtp_adopt(worker.crypto, context_at(worker.memory, index, 0))
+        if leg.secure_out:
+            srtp_adopt(worker.crypto, context_at(worker.memory, index, 1))
+        apply_config(worker, index)
+        index += worker.memory.workers
+
+
+cdef void take_commands(Worker *worker) noexcept nogil:
+    cdef Ring *ring = command_ring(worker.memory, worker.number)
+    cdef Record *record = ring_front(ring)
+    cdef uint32_t index
+    while record != NULL:
+        index = <uint32_t>record.id
+        if index < worker.legs and index % worker.memory.workers == worker.number:
+            apply_config(worker, index)
+        ring_pop(ring)
+        record = ring_front(ring)
