@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 STREAMS, PER_SESSION = 64, 8
 BEAT = 15.0
 LONGEST = 600.0
+SETTLE = 0.3  # seconds until a connection stands
 RETRY = 2.0  # seconds until a process that went away is asked again
 
 NAMES: Mapping[type[Message], str] = {
@@ -75,6 +76,8 @@ class Hub:
 
     async def _follow(self, service: Service) -> None:
         while True:
+            # connected by then or not: pages look how it stands, so that what was away shows up again by itself
+            asyncio.get_running_loop().call_later(SETTLE, self._look_again, service)
             try:
                 async for event in self._subscribe(service):
                     if name := NAMES.get(type(event)):
@@ -83,8 +86,12 @@ class Hub:
                 log.debug("no events from %s: %s", service, problem)
             except Exception:
                 log.exception("events from %s failed", service)
-            self.publish("calls" if service == "calls" else "status")  # it went away, or came back: pages look again
+            self._look_again(service)
             await asyncio.sleep(RETRY)
+
+    def _look_again(self, service: Service) -> None:
+        for name in ("calls", "registrations") if service == "calls" else ("status",):
+            self.publish(name)
 
     def publish(self, name: str) -> None:
         for listener in self._listeners:
