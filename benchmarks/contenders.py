@@ -111,12 +111,12 @@ class Ours(Contender):
             "rtp": [[first, count] for first, count in runs(rtp)],
             "datapath": datapath,
         }
-        self.process = subprocess.Popen(
-            ["taskset", "-c", str(cpu), sys.executable, "-m", "media_core"],
-            env={**os.environ, VARIABLE: json.dumps(boot)},
-            pass_fds=[*self.fds, *rtp],
-        )
+        self.command = ["taskset", "-c", str(cpu), sys.executable, "-m", "media_core"]
+        self.environment = {**os.environ, VARIABLE: json.dumps(boot)}
+        self.go = os.eventfd(0, os.EFD_NONBLOCK)
+        self.spare: subprocess.Popen[bytes] | None = None
         self.engine = MediaEngine(self.memory_fd, *wakes)
+        self.start()
         end = time.monotonic() + 20
         while not any(isinstance(e, CoreStarted) for e in self.engine.poll()):
             if time.monotonic() > end or self.process.poll() is not None:
@@ -138,9 +138,31 @@ class Ours(Contender):
         self.engine.connect(leg_a.id, leg_b.id)
         return Call(leg_a.port, leg_b.port, *((key.key, key.salt) if kind == "srtp_srtp" else ()))
 
+    def start(self) -> None:
+        rtp = [s.fileno() for s in self.sockets]
+        self.process = subprocess.Popen(self.command, env=self.environment, pass_fds=[*self.fds, *rtp])
+
+    def restart(self) -> None:
+        """kill -9; the spare that stands by takes over."""
+        self.process.kill()
+        self.process.wait()
+        assert self.spare is not None
+        self.process = self.spare
+        self.spare = None
+        os.eventfd_write(self.go, 1)
+
+    def stand_by(self) -> None:
+        """Have a spare core ready."""
+        boot = json.loads(self.environment[VARIABLE]) | {"go": self.go}
+        fds = [*self.fds, self.go, *(s.fileno() for s in self.sockets)]
+        self.spare = subprocess.Popen(self.command, env={**os.environ, VARIABLE: json.dumps(boot)}, pass_fds=fds)
+
     def close(self) -> None:
         os.close(self.stop_end)
-        self.process.wait(10)
+        for process in (self.process, self.spare):
+            if process is not None:
+                process.wait(10)
+        os.close(self.go)
         for s in self.sockets:
             s.close()
         for fd in self.fds:

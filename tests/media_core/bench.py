@@ -23,7 +23,7 @@ from media_core.__main__ import VARIABLE
 
 HOST = "127.0.0.1"
 DATAPATHS = ("epoll", "io_uring")
-PATIENCE = 10.0  # seconds until a thing that should happen counts as not happening
+PATIENCE = 15.0  # seconds until a thing that should happen counts as not happening
 
 
 def rtp_pair() -> tuple[socket.socket, socket.socket]:
@@ -61,8 +61,13 @@ class Bench:
 
     def start(self) -> None:
         """Start a core and wait until it works."""
-        stop, self.stop_end = os.pipe()
-        boot = {
+        self.core, self.stop_end = self.spawn()
+        self.wait_started()
+
+    def spawn(self, go: int | None = None) -> tuple[subprocess.Popen[bytes], int]:
+        """A core process, with `go` one that stands by; and the end of the pipe that stops it when it is closed."""
+        stop, stop_end = os.pipe()
+        boot: dict[str, Any] = {
             "memory": self.memory,
             "core_wake": self.core_wake,
             "calls_wake": self.calls_wake,
@@ -72,11 +77,26 @@ class Bench:
             "rtp": [s.fileno() for s in self.sockets],
             "datapath": self.datapath,
         }
-        fds = [self.memory, self.core_wake, self.calls_wake, stop, *(s["fd"] for s in self.sip), *boot["rtp"]]  # type: ignore[misc]
-        self.core = subprocess.Popen(
+        if go is not None:
+            boot["go"] = go
+        fds = [
+            self.memory,
+            self.core_wake,
+            self.calls_wake,
+            stop,
+            *(s["fd"] for s in self.sip),
+            *(s.fileno() for s in self.sockets),
+        ]
+        if go is not None:
+            fds.append(go)
+        core = subprocess.Popen(
             [sys.executable, "-m", "media_core"], env={**os.environ, VARIABLE: json.dumps(boot)}, pass_fds=fds
         )
         os.close(stop)
+        return core, stop_end
+
+    def wait_started(self) -> None:
+        assert self.core is not None
         try:
             self.wait(CoreStarted)
         except AssertionError:

@@ -19,6 +19,8 @@ from media_core import (
     FlowReceived,
     Layout,
     MediaEngine,
+    MediaSilent,
+    MediaStarted,
     OutOfService,
     PlayEnded,
     Remote,
@@ -307,3 +309,42 @@ def test_sip_flows_live_beside_the_media() -> None:
                     assert phone.recv(100) == b"SIP/2.0 200 OK\r\n\r\n"
                 bench.kill()
                 bench.start()
+
+
+def test_a_spare_core_takes_over() -> None:
+    """It touches nothing before it is told to, and ends when it is never needed."""
+    with running(legs=2) as bench:
+        go = os.eventfd(0, os.EFD_NONBLOCK)
+        leg = bench.engine.open()
+        phone = Phone(leg, 17)
+        bench.engine.describe(leg.id, phone.remote())
+        bench.engine.connect(leg.id, leg.id)
+        spare, spare_end = bench.spawn(go)
+        idle, idle_end = bench.spawn(os.dup(go))
+        settle(0.5)
+        assert bench.engine.counters()["generation"] == 1
+        bench.kill()
+        os.close(idle_end)
+        assert idle.wait(10) == 0
+        bench.core, bench.stop_end = spare, spare_end
+        os.eventfd_write(go, 1)
+        bench.wait_started()
+        assert bench.engine.counters()["generation"] == 2
+        phone.send(3)
+        assert len(phone.receive(3)) == 3
+        phone.close()
+        os.close(go)
+
+
+def test_silence_is_told() -> None:
+    with running(legs=2) as bench:
+        leg = bench.engine.open()
+        phone = Phone(leg, 19)
+        bench.engine.describe(leg.id, phone.remote())
+        settle()
+        phone.send(1)
+        bench.wait(MediaStarted, leg=leg.id)
+        assert bench.wait(MediaSilent, leg=leg.id).seconds in (10, 11)
+        phone.send(1)
+        bench.wait(MediaStarted, leg=leg.id)
+        phone.close()
