@@ -312,6 +312,9 @@ class PhoneCall:
     # ---- caller
     def invite(self, credentials: list[tuple[str, str]]) -> None:
         phone = self.phone
+        if self.ended:  # hung up between the challenge and this
+            self.final.set_result(487)
+            return
         target = f"sip:{self.number}@192.0.2.1"
         offer = b"" if self.late else self.describe()
         self.session = phone.stack.invite(

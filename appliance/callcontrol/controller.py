@@ -98,7 +98,7 @@ class Controller:
             case media_core.PlayEnded() | media_core.MediaStarted() | media_core.MediaSilent() | media_core.Digit():
                 self._media(event)
             case media_core.CoreStarted(generation=generation):
-                log.warning("the media core has started again (generation %d); calls go on", generation)
+                log.info("the media core is up (generation %d), %d calls go on", generation, len(self._exchange.calls))
             case media_core.FlowOpened() | media_core.FlowReceived():
                 pass  # the driver's
             case _:

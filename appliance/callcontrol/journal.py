@@ -70,8 +70,8 @@ class Journal:
 
     def free(self, slot: int) -> None:
         if self._payload.pop(slot, b""):
-            self._put(slot, b"")
-            self._wipe(slot)
+            for _ in range(2):  # both halves held the call's keys
+                self._put(slot, b"")
         heapq.heappush(self._free, slot)
 
     def close(self) -> None:
@@ -84,12 +84,9 @@ class Journal:
         check = zlib.crc32(payload, zlib.crc32(struct.pack("<QI", generation, len(payload))))
         self._memory[start + _HALF.size : start + _HALF.size + len(payload)] = payload
         self._memory[start : start + _HALF.size] = _HALF.pack(generation, len(payload), check)
+        if not payload:
+            self._memory[start + _HALF.size : start + self._half_bytes] = bytes(self.capacity)
         self._generation[slot] = generation
-
-    def _wipe(self, slot: int) -> None:
-        """The older half of a freed slot still holds the call's keys."""
-        start = self._start(slot, self._generation[slot] + 1)
-        self._memory[start : start + self._half_bytes] = bytes(self._half_bytes)
 
     def _start(self, slot: int, generation: int) -> int:
         return (slot * 2 + generation % 2) * self._half_bytes

@@ -1,0 +1,108 @@
+"""One plain sentence for everything that can happen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from appliance.callcontrol.api import Cause
+from appliance.callcontrol.cdr import CallRecord, LegRecord, outcome_of
+from appliance.callcontrol.diagnosis import sentence
+
+
+def record(**changes: Any) -> CallRecord:
+    values: dict[str, Any] = {
+        "id": "1", "started": 100.0, "answered": 105.0, "ended": 165.0, "caller_number": "101", "caller_name": "Ann", "dialled": "102",
+        "callee_number": "102", "callee_name": "Bob", "outcome": "answered", "cause": 16, "hung_up_by": "callee",
+        "legs": (leg("caller", "101", "Ann"), leg("callee", "102", "Bob")),
+    }  # fmt: skip
+    return CallRecord(**(values | changes))
+
+
+def leg(side: str, number: str, name: str, **changes: Any) -> LegRecord:
+    values: dict[str, Any] = {
+        "side": side,
+        "number": number,
+        "name": name,
+        "address": "192.0.2.9:5060",
+        "packets_received": 3000,
+        "packets_sent": 3000,
+    }
+    return LegRecord(**(values | changes))
+
+
+def unanswered(cause: Cause, outcome: str, **changes: Any) -> CallRecord:
+    return record(
+        **(
+            {
+                "answered": None,
+                "cause": int(cause),
+                "outcome": outcome,
+                "hung_up_by": "system",
+                "legs": (leg("caller", "101", "Ann"),),
+            }
+            | changes
+        )
+    )
+
+
+BOB = "Bob (102)"
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        (record(), "Ann (101) and Bob (102) were connected for 1 min 0 s; Bob (102) hung up."),
+        (unanswered(Cause.NORMAL, "cancelled", hung_up_by="caller"), "Ann (101) hung up before Bob (102) answered."),
+        (unanswered(Cause.UNALLOCATED, "failed", callee_number="", dialled="999"), "Nobody has the number 999."),
+        (unanswered(Cause.INVALID_NUMBER, "failed", dialled=""), "An empty number cannot be dialled."),
+        (unanswered(Cause.ABSENT, "failed"), "No phone of Bob (102) is registered"),
+        (unanswered(Cause.BUSY, "busy"), "Bob (102) was busy."),
+        (unanswered(Cause.NO_ANSWER, "no answer"), "did not answer in time"),
+        (unanswered(Cause.NO_RESPONSE, "no answer"), "registered but did not respond"),
+        (unanswered(Cause.REJECTED, "refused"), "refused the call"),
+        (unanswered(Cause.INCOMPATIBLE, "failed"), "offered no codec or encryption that fits"),
+        (unanswered(Cause.INCOMPATIBLE, "failed", legs=(leg("callee", "102", "Bob", status=488),)), "answered 488"),
+        (unanswered(Cause.CONGESTION, "failed"), "no capacity"),
+        (unanswered(Cause.TEMPORARY_FAILURE, "failed"), "internal fault"),
+        (
+            unanswered(Cause.TEMPORARY_FAILURE, "failed", legs=(leg("callee", "102", "Bob", status=500),)),
+            "its phone answered 500",
+        ),
+        (
+            record(legs=(leg("caller", "101", "Ann"), leg("callee", "102", "Bob", packets_received=0))),
+            "Nobody heard Bob (102): no audio arrived",
+        ),
+        (record(legs=(leg("caller", "101", "Ann", packets_received=0, dropped_auth=90),)), "encryption did not fit"),
+        (record(legs=(leg("caller", "101", "Ann", packets_received=0, dropped_source=90),)), "not announced"),
+        (record(legs=(leg("caller", "101", "Ann", packets_received=0, receives=False),)), "were connected"),
+        (record(ended=106.0, legs=(leg("caller", "101", "Ann", packets_received=0),)), "were connected"),
+        (
+            record(legs=(leg("caller", "101", "Ann", packets_received=900, lost=100),)),
+            "10 % of the audio from the phone was lost",
+        ),
+        (record(legs=(leg("caller", "101", "Ann", jitter_ms=90.0),)), "90 ms of jitter"),
+        (record(cause=int(Cause.TIMER), hung_up_by="system"), "a phone stopped answering"),
+        (record(cause=int(Cause.TEMPORARY_FAILURE), hung_up_by="system"), "ended after 1 min 0 s by a fault"),
+        (record(cause=int(Cause.NORMAL), hung_up_by="system"), "the system hung up"),
+    ],
+)
+def test_sentences(what: CallRecord, words: str) -> None:
+    said = sentence(what)
+    assert words in said
+    assert said.endswith(".")
+    assert "\n" not in said
+
+
+def test_every_cause_has_a_sentence() -> None:
+    for cause in Cause:
+        for answered in (None, 105.0):
+            assert len(sentence(record(answered=answered, cause=int(cause), hung_up_by="system"))) > 15
+
+
+def test_outcomes() -> None:
+    assert outcome_of(Cause.NORMAL, "caller", answered=True) == "answered"
+    assert outcome_of(Cause.NORMAL, "caller", answered=False) == "cancelled"
+    assert outcome_of(Cause.BUSY, "system", answered=False) == "busy"
+    assert outcome_of(Cause.ABSENT, "system", answered=False) == "failed"
