@@ -237,6 +237,8 @@ class Exchange:
             self._session.send_final(transaction, 487, now, "", (), b"")
         if self.state == "owed" and transaction is not None:
             self._session.send_ack(transaction.request.cseq[0], b"")
+        if self.state == "offering" and transaction is not None:
+            self._agent.layer.abandon(transaction, now)
         self.state, self._waiting = "idle", False
 
     # ---- session timer

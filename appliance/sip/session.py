@@ -466,4 +466,5 @@ class Session:
 
     def _cancel_ignored(self, now: float) -> None:
         if self.phase == "cancelling":
+            self.agent.layer.drop(self._open_transaction)  # nothing else would ever end it (§9.1)
             self._over(Rejected(self.id, 487, "No answer to our CANCEL", None))

@@ -31,6 +31,7 @@ _TIMERS: Mapping[str, tuple[float, float | None]] = {
     "G": (T1, None), "H": (64 * T1, 64 * T1), "I": (T4, 0.0), "J": (64 * T1, 0.0), "K": (T4, 0.0),
     "L": (64 * T1, 64 * T1),
     "M": (64 * T1, 64 * T1), "N": (80 * T1, 80 * T1),  # N is ours: nobody has answered a non-INVITE request
+    "O": (64 * T1, 64 * T1),  # ours: an INVITE whose answer nobody waits for
 }  # fmt: skip
 _REPEATING: Mapping[str, float] = {"A": float("inf"), "E": T2, "G": T2}  # doubled each time up to this
 
@@ -75,6 +76,10 @@ TABLE: Mapping[tuple[str, str, str], tuple[tuple[str, ...], str]] = {
     (INVITE_CLIENT, "proceeding", "2xx"): (("M", "up"), "accepted"),
     (INVITE_CLIENT, "proceeding", "3xx"): (("ack", "D", "up"), "completed"),
     (INVITE_CLIENT, "proceeding", "closed"): (("error",), "terminated"),
+    (INVITE_CLIENT, "calling", "abandon"): (("O",), "calling"),
+    (INVITE_CLIENT, "calling", "O"): ((), "terminated"),
+    (INVITE_CLIENT, "proceeding", "abandon"): (("O",), "proceeding"),
+    (INVITE_CLIENT, "proceeding", "O"): ((), "terminated"),
     (INVITE_CLIENT, "completed", "3xx"): (("ack",), "completed"),
     (INVITE_CLIENT, "completed", "D"): ((), "terminated"),
     (INVITE_CLIENT, "completed", "closed"): ((), "terminated"),
@@ -268,6 +273,10 @@ class Transactions:
         self._step(transaction, _class_of(response.status), now, response=response)
 
     # ---- both
+    def abandon(self, transaction: Transaction, now: float) -> None:
+        """Nobody waits for the answer any more: acknowledge one that comes, but do not wait for ever."""
+        self._step(transaction, "abandon", now)
+
     def drop(self, transaction: Transaction) -> None:
         """Forget it without a word."""
         self._forget(transaction)
