@@ -320,7 +320,7 @@ def test_a_spare_core_takes_over() -> None:
         bench.engine.describe(leg.id, phone.remote())
         bench.engine.connect(leg.id, leg.id)
         spare, spare_end = bench.spawn(go)
-        idle, idle_end = bench.spawn(os.dup(go))
+        idle, idle_end = bench.spawn(go)
         settle(0.5)
         assert bench.engine.counters()["generation"] == 1
         bench.kill()
