@@ -321,7 +321,9 @@ class CallsProcess:
                 call.end("system", Cause.NORMAL)
         self._controller.selftest -= {extension.id for extension, _ in pairs}
         self._apply(self._base)
-        self._tasks.append(asyncio.get_running_loop().create_task(self._forget_selftest(), name="selftest"))
+        task = asyncio.get_running_loop().create_task(self._forget_selftest(), name="selftest")
+        self._tasks.append(task)
+        task.add_done_callback(self._tasks.remove)
 
     async def _forget_selftest(self) -> None:
         await asyncio.sleep(1)  # calls that were cleared just now write their records first

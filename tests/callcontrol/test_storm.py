@@ -48,8 +48,9 @@ def test_nothing_is_left(seed: int, kills: bool) -> None:
             for number in NUMBERS:
                 transport = chance.choice(["UDP", "TCP", "TLS"])
                 srtp = chance.choice(["off", "offer", "optional"]) if transport == "TLS" else "off"
-                for user in (number, f"{number}-2"):
-                    phones.append(await box.phone(user, transport=transport, srtp=srtp, early=chance.random() < 0.3))
+                early = chance.random() < 0.3
+                users = (number, f"{number}-2")
+                phones += [await box.phone(user, transport=transport, srtp=srtp, early=early) for user in users]
             people = [asyncio.ensure_future(live(phone, chance)) for phone in phones]
             while not all(person.done() for person in people):
                 await asyncio.sleep(chance.uniform(1, 15))
