@@ -1,8 +1,8 @@
 """Who tries what: back-off for wrong passwords and a short memory of security events. Pure: time is an argument.
 
 Back-off counts per source host and per account. It delays, it never locks: at most DELAY_MAX seconds, and a source that has given
-this account's right password lately is not held back by strangers guessing at the account (a lock by account alone would let
-anybody silence a phone). Unknown accounts are counted like known ones, so the answers do not tell which exist. All tables are
+this account's right password lately is held back neither by strangers guessing at the account (a lock by account alone would let
+anybody silence a phone) nor by another phone behind the same address that has a wrong one. It loses that by guessing itself. Unknown accounts are counted like known ones, so the answers do not tell which exist. All tables are
 bounded; the oldest entry goes first.
 """
 
@@ -35,10 +35,9 @@ class Throttle:
 
     def delay(self, source: str, account: str, now: float) -> float:
         """Seconds until credentials of this account from this source are looked at again; 0.0: now."""
-        waits = [self._wait(("source", source), now)]
-        if now - self._good.get((source, account), -FORGET) >= FORGET:
-            waits.append(self._wait(("account", account), now))
-        return max(waits)
+        if now - self._good.get((source, account), -FORGET) < FORGET:
+            return 0.0
+        return max(self._wait(("source", source), now), self._wait(("account", account), now))
 
     def failed(self, source: str, account: str, now: float) -> None:
         for key in (("source", source), ("account", account)):
@@ -48,6 +47,7 @@ class Throttle:
             failures.count += 1
             failures.last = now
             if failures.count > FREE:
+                self._good.pop((source, account), None)
                 failures.until = now + min(DELAY_MAX, DELAY_FIRST * 2.0 ** min(10, failures.count - FREE - 1))
             self._failures[key] = failures
             if len(self._failures) > ENTRIES:

@@ -327,8 +327,8 @@ def _from_scan(found: Scan) -> Request | Response:
 
 
 def parse(data: bytes) -> Request | Response:
-    """The message in `data`, checked. Malformed says what is wrong and, for a request whose Via, From, To, Call-ID and
-    CSeq can be read, holds that request so that it can be answered; the rest is to be dropped and counted."""
+    """The message in `data`, checked. Malformed says what is wrong and, for a request whose Via, Call-ID and CSeq
+    can be read, holds that request so that it can be answered; the rest is to be dropped and counted."""
     try:
         message = _from_scan(scan(data))
         version = message._scan.start_line()[0 if isinstance(message, Response) else 2]  # type: ignore[union-attr]
@@ -347,11 +347,19 @@ def parse(data: bytes) -> Request | Response:
 
 
 def _can_answer(request: Request) -> bool:
+    """From and To are echoed as they came, so they need not be understood."""
     try:
-        request.vias, request.from_, request.to, request.call_id, request.cseq  # noqa: B018
+        request.vias, request.call_id, request.cseq  # noqa: B018
     except PeerError:
         return False
     return all(len(request.get_all(name)) == 1 for name in ("From", "To", "Call-ID", "CSeq"))
+
+
+def _has_tag(request: Request) -> bool:
+    try:
+        return bool(request.to.tag)
+    except PeerError:
+        return False
 
 
 def response_to(
@@ -359,7 +367,7 @@ def response_to(
 ) -> Response:
     """A response with Via, From, To, Call-ID, CSeq (RFC 3261 §8.2.6.2); Record-Route where a dialog can begin."""
     to = request.get("To") or ""
-    if to_tag and not request.to.tag:
+    if to_tag and not _has_tag(request):
         to = f"{to};tag={to_tag}" if ">" in to or ";" in to else f"<{to}>;tag={to_tag}"
     fields = [("Via", str(via)) for via in request.vias]
     if 101 <= status < 300 and request.method in ("INVITE", "SUBSCRIBE", "REFER"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from appliance.callcontrol.security import Throttle
 from appliance.sip import digest
 from appliance.sip.message import Response
 from tests.box import Box, office
@@ -339,3 +340,16 @@ def test_a_flood_from_one_host_is_dropped_before_it_is_parsed() -> None:
             await box.seconds(60)
 
     run(scene())
+
+
+def test_a_wrong_password_behind_the_same_address_holds_no_good_phone_back() -> None:
+    throttle = Throttle()
+    throttle.succeeded("nat", "101", 0.0)
+    for second in range(20):
+        throttle.failed("nat", "102", float(second))
+    assert throttle.delay("nat", "102", 20.0) > 0
+    assert throttle.delay("nat", "103", 20.0) > 0, "a stranger of that address waits too"
+    assert throttle.delay("nat", "101", 20.0) == 0.0
+    for second in range(20, 40):
+        throttle.failed("nat", "101", float(second))
+    assert throttle.delay("nat", "101", 40.0) > 0, "a good phone's address is no licence to guess at it"

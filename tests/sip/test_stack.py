@@ -12,7 +12,7 @@ from appliance.sip.errors import WrongState
 from appliance.sip.events import Send
 from appliance.sip.message import Request, Response, parse
 from appliance.sip.stack import FlowFacts, Stack
-from tests.sip.net import SDP
+from tests.sip.net import SDP, Net
 
 FLOWS = {
     1: FlowFacts("UDP", ("192.0.2.1", 5060), ("198.51.100.1", 5060)),
@@ -338,3 +338,15 @@ def test_table_is_closed() -> None:
                     assert (end, action) in rows, f"{kind} {state}: timer {action} runs out unheard in {end}"
                 else:
                     assert action in ("send", "send again", "ack", "up", "timeout", "error") or action[0] == "-"
+
+
+def test_a_parameter_given_twice_in_to_is_answered() -> None:
+    """Seen from baresip when the transport stood in the account and in the dialled address: it waited 32 s for nothing."""
+    net = Net("UDP")
+    head = b"INVITE sip:101@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.7;branch=z9hG4bKtwice;rport\r\nMax-Forwards: 70\r\n"
+    names = b"From: <sip:100@192.0.2.1>;tag=a\r\nTo: <sip:101@192.0.2.1;transport=udp;transport=udp>\r\nCall-ID: twice\r\nCSeq: 1 INVITE\r\n\r\n"
+    net.b.receive(1, head + names, net.now)
+    output = net.b.next_output()
+    assert isinstance(output, Send)
+    assert output.data.startswith(b"SIP/2.0 400 ")
+    assert b"transport=udp;transport=udp>;tag=" in output.data
