@@ -291,7 +291,11 @@ cdef class MediaEngine:
         config.peer = <uint32_t>peer
         config.peer_generation = <uint32_t>(peer >> 32)
         for payload in range(128):
-            config.payload_map[payload] = mapping.get(payload, payload) & 0x7F
+            config.payload_map[payload] = <uint8_t>payload
+        for here, there in mapping.items():
+            if not (0 <= here < 128 and 0 <= there < 128):
+                raise ValueError("a payload type is 0 to 127")
+            config.payload_map[<int>here] = <uint8_t>there
         self._publish(<uint32_t>leg, &config)
 
     cdef _part(self, uint64_t leg, uint64_t keep):
