@@ -80,7 +80,7 @@ class Phone:
         home.mkdir(parents=True)
         write_tone(home / "tone.wav", tone, 50)
         self._control_port = free_port()
-        sip_port, rtp = free_port(), free_port() // 2 * 2
+        sip_port, rtp = free_port(), free_port(socket.SOCK_DGRAM, neighbours=42)
         fields = {"home": home, "name": home.name, "authority": system.authority, "sip_port": sip_port, "control_port": self._control_port}
         (home / "config").write_text(CONFIG.format(**fields, rtp_first=rtp, rtp_last=rtp + 40))
         parameters = {

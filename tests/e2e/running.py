@@ -32,13 +32,15 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20.0) -
         time.sleep(0.05)
 
 
-def free_port(*kinds: socket.SocketKind) -> int:
-    """A port that is free for all the kinds of socket asked for (default: both)."""
+def free_port(*kinds: socket.SocketKind, neighbours: int = 1) -> int:
+    """A port that is free for all the kinds of socket asked for (default: both); with neighbours, an even one and those after it."""
     while True:
-        port = random.randint(20000, 32000)  # below the ports the kernel gives to clients
+        port = random.randint(10000, 32000)  # below the ports the kernel gives to clients
+        port -= port % 2 if neighbours > 1 else 0
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
             for kind in kinds or (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-                stack.enter_context(socket.socket(socket.AF_INET, kind)).bind(("127.0.0.1", port))
+                for number in range(port, port + neighbours):
+                    stack.enter_context(socket.socket(socket.AF_INET, kind)).bind(("127.0.0.1", number))
             return port
 
 
@@ -58,7 +60,7 @@ class System:
     def __init__(self, data: Path, *arguments: str) -> None:
         self.data = data
         self.sip_port, self.sips_port, self.admin_port = free_port(), free_port(), free_port()
-        rtp = 2 * random.randint(10000, 15900)
+        rtp = free_port(socket.SOCK_DGRAM, neighbours=4 * LEGS + 1)
         self.arguments = [
             *("--data", str(data), "--sip-port", str(self.sip_port), "--sips-port", str(self.sips_port)),
             *("--admin-port", str(self.admin_port), "--rtp", f"{rtp}-{rtp + 4 * LEGS}", "--rtp-legs", str(LEGS), *arguments),

@@ -5,6 +5,7 @@ A step is a message to send or one to wait for; anything else that arrives makes
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,7 +91,7 @@ def running(system: System, home: Path, name: str, steps: list[str], *, transpor
     file = home / f"{name}.xml"
     file.write_text(f'<?xml version="1.0" encoding="us-ascii"?>\n<scenario name="{name}">\n' + "\n".join(steps) + "\n</scenario>\n")
     command = ["sipp", f"127.0.0.1:{system.sip_port}", "-sf", str(file), "-i", "127.0.0.1", "-p", str(port or free_port())]
-    command += ["-mp", str(free_port() // 2 * 2), "-m", "1", "-t", f"{transport[0]}1", "-timeout", "20", "-timeout_error", "-nostdin"]
+    command += ["-mp", str(free_port(socket.SOCK_DGRAM, neighbours=4)), "-m", "1", "-t", f"{transport[0]}1", "-timeout", "20", "-timeout_error", "-nostdin"]
     command += ["-trace_err", "-error_file", str(home / f"{name}.errors"), "-trace_msg", "-message_file", str(home / f"{name}.messages")]
     process = subprocess.Popen(command, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
