@@ -23,6 +23,10 @@ DIRECTIVES = {"language_level": 3, "boundscheck": False, "wraparound": False, "c
 
 # module name -> libraries it links; a module not named here links none.
 LIBRARIES: dict[str, list[str]] = {
+    "codec": ["opus", "spandsp"],
+    "dtmf": ["spandsp"],
+    "player": ["sndfile"],
+    "recorder": ["sndfile"],
     "srtp": ["crypto"] + (["IPSec_MB"] if Path("/usr/include/intel-ipsec-mb.h").exists() else []),
     "tls": ["ssl", "crypto"],
 }
