@@ -4,6 +4,7 @@ from media_core.core import serve
 from media_core.engine import MediaEngine
 from media_core.memory import create_memory
 from media_core.records import (
+    Codec,
     CoreStarted,
     Crypto,
     Digit,
@@ -22,6 +23,7 @@ from media_core.records import (
     MediaStarted,
     OutOfService,
     PlayEnded,
+    RecordEnded,
     Remote,
     SipSocket,
     StaleHandle,
@@ -30,6 +32,7 @@ from media_core.records import (
 )
 
 __all__ = [
+    "Codec",
     "CoreStarted",
     "Crypto",
     "Digit",
@@ -49,6 +52,7 @@ __all__ = [
     "MediaStarted",
     "OutOfService",
     "PlayEnded",
+    "RecordEnded",
     "Remote",
     "SipSocket",
     "StaleHandle",

@@ -61,6 +61,13 @@ class Crypto:
     salt: bytes
 
 @dataclass(frozen=True, slots=True)
+class Codec:
+    """One of the codecs agreed on with the far end. name as in SDP: PCMU, PCMA, G722, opus, CN; others can only be relayed."""
+
+    name: str
+    payload_type: int
+
+@dataclass(frozen=True, slots=True)
 class Remote:
     """What signalling says of the far end of a leg."""
 
@@ -73,6 +80,8 @@ class Remote:
     telephone_event: int = -1  # payload type, -1: none
     crypto_in: Crypto | None = None  # its sending key
     crypto_out: Crypto | None = None  # our sending key
+    codecs: tuple[Codec, ...] = ()  # what was agreed on, the one we send first; empty: unknown, then nothing is transcoded
+    find_digits: bool = False  # look for DTMF tones in its sound (needs codecs)
 
 @dataclass(frozen=True, slots=True)
 class Leg:
@@ -141,6 +150,13 @@ class Digit:
 @dataclass(frozen=True, slots=True)
 class PlayEnded:
     leg: LegId
+    failed: bool = False  # a file could not be read
+
+@dataclass(frozen=True, slots=True)
+class RecordEnded:
+    leg: LegId
+    milliseconds: int
+    failed: bool = False  # the file is not complete: what there is stands under <path>.part
 
 @dataclass(frozen=True, slots=True)
 class CoreStarted:
@@ -149,7 +165,7 @@ class CoreStarted:
     generation: int
     datapath: str
 
-Event = FlowOpened | FlowReceived | FlowClosed | MediaStarted | MediaSilent | Digit | PlayEnded | CoreStarted
+Event = FlowOpened | FlowReceived | FlowClosed | MediaStarted | MediaSilent | Digit | PlayEnded | RecordEnded | CoreStarted
 
 class OutOfService(Exception):
     """A resource is missing (no free leg, ring full, core away)."""
@@ -174,11 +190,22 @@ class MediaEngine:
         """Tell or change the far end. Same crypto as before keeps the SRTP state; another key re-keys. ValueError: an address
         that media must not go to (multicast, broadcast, loopback for a phone elsewhere, our own ports), or an unusable key."""
     def connect(self, a: LegId, b: LegId, a_to_b: Mapping[int, int] = ..., b_to_a: Mapping[int, int] = ...) -> None:
-        """Relay both ways, mapping payload types. connect(a, a) echoes."""
+        """Relay both ways, mapping payload types. connect(a, a) echoes. Where both legs' codecs are known, what is not in a
+        mapping is found out: the same codec is relayed, G.711 changes its law on the way, and when one leg may send what the
+        other does not take, the DSP transcodes both ways (both ends then hear the codec named first in their own list)."""
+    def mix(self, leg: LegId, room: int, *, muted: bool = False) -> None:
+        """Into the conference `room` (a number > 0 of the caller's choosing), or change whether it is heard there; out of it by
+        disconnect or connect. ValueError: no codec that we have, or other members are on another worker (open them beside)."""
     def disconnect(self, leg: LegId) -> None: ...
     def play(self, leg: LegId, tones: Sequence[tuple[float, float, int]], payload_type: int) -> None:
-        """Send tones ((frequency Hz, second frequency Hz or 0, milliseconds); 0, 0 is a pause) as G.711 of payload type 0 or 8; PlayEnded follows.
-        It takes the place of what plays (one PlayEnded, for the last); no tones: only stops that."""
+        """Send tones ((frequency Hz, second frequency Hz or 0, milliseconds); 0, 0 is a pause) in the codec of this payload type (0, 8
+        or one of the leg's); PlayEnded follows. It takes the place of what plays (one PlayEnded, for the last); no tones: only stops that."""
+    def play_files(self, leg: LegId, paths: Sequence[str], payload_type: int, *, loop: bool = False) -> None:
+        """Sound files (WAV, Ogg/Opus, FLAC, MP3; any rate), one after the other; as play(). Absolute paths, 2000 octets together."""
+    def record(self, leg: LegId, path: str, *, sides: str = "both", seconds: int = 0) -> None:
+        """Record what the leg receives and is sent into <path>, .wav or .ogg/.opus; RecordEnded follows when it is complete. sides:
+        "both" in one channel, "received" only, or "apart" in two. seconds: at most so long. It takes the place of a recording
+        in progress; an empty path only ends that. Closing the leg ends it too."""
     def send_digits(self, leg: LegId, digits: str) -> None:
         """RFC 4733 events, or G.711 tones to a far end without telephone-event. ValueError: no digit, or neither is possible."""
     def stats(self, leg: LegId) -> LegStats: ...
@@ -196,5 +223,5 @@ class MediaEngine:
     # figures
     def counters(self) -> dict[str, int]:
         """legs, legs_free, rtp_ports, flows, packets_in, packets_out, dropped, stray (arrived at a free leg), events_lost,
-        generation; flow_*: what FlowClient.counters holds."""
+        dsp_lost, recorder_lost (packets that found the DSP's or the recorder's ring full), dsp_skipped (steps of 20 ms left out), generation; flow_*: what FlowClient.counters holds."""
     def datapath(self) -> str: ...

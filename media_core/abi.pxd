@@ -11,13 +11,15 @@ from media_core.ring cimport Ring
 from media_core.srtp cimport SRTP_CTX_SIZE, srtp_ctx
 
 cdef enum:
-    ABI_VERSION = 1
+    ABI_VERSION = 2
     ABI_PAGE = 4096
     ABI_WORKERS = 16            # most workers
     NO_LEG = 0xFFFFFFFF
     KEY_ROOM = 48               # longest SDES key with its salt: 32 + 14
     PLAY_ITEMS = 60             # most tones or digits in one request
     ITEM_TONE = 0xFF            # Item.event of a tone; else the RFC 4733 event
+    LEG_CODECS = 8              # most codecs of a leg
+    PATHS_ROOM = 2016           # bytes of the paths in one request
     COMMAND_BYTES = 1 << 18     # data bytes of a command ring
     EVENT_BYTES = 1 << 18       # of a worker's event ring
     FLOW_COMMAND_BYTES = 1 << 21
@@ -26,6 +28,8 @@ cdef enum:
 cdef enum:  # Request.kind
     REQUEST_TONES = 0           # EVENT_PLAY_ENDED follows
     REQUEST_DIGITS = 1
+    REQUEST_FILES = 2           # EVENT_PLAY_ENDED follows
+    REQUEST_LOOPED = 3          # files, again and again
 
 cdef enum:  # Config.flags
     LEG_OPEN = 1
@@ -33,11 +37,27 @@ cdef enum:  # Config.flags
     LEG_SEND = 4                # we may send to the far end
     LEG_RECEIVE = 8             # it may send to us
     LEG_LOCAL = 16              # loopback addresses are allowed
+    LEG_TAKEN = 32              # what it receives goes to the DSP, not to the peer's far end
+    LEG_COPIED = 64             # to both
+    LEG_RECORDED = 128          # what is received and sent goes to the recorder, too
+    LEG_MIXED = 256             # in the conference `room`
+    LEG_MUTED = 512             # is not heard there
+    LEG_LISTENED = 1024         # keys are to be found in its sound
+    LEG_SOUND = 32 | 64 | 256   # the DSP has to do with it
+
+cdef enum:  # PayloadMap: the other law of G.711 there
+    OTHER_LAW = 0x80
+
+cdef enum:  # Take.sides
+    SIDES_BOTH = 0              # one channel with both sides
+    SIDES_RECEIVED = 1          # one channel, what the leg receives
+    SIDES_APART = 2             # two channels: received left, sent right
 
 cdef enum:  # Sent.follows: what the outgoing stream is made of now
     FOLLOWS_NOTHING = 0
     FOLLOWS_RELAYED = 1
     FOLLOWS_PLAYER = 2
+    FOLLOWS_DSP = 3
 
 cdef enum:  # Leg.locked
     LATCH_OPEN = 0
@@ -46,7 +66,8 @@ cdef enum:  # Leg.locked
 
 cdef enum:  # type of a record on a worker's command ring; id is the leg
     COMMAND_SYNC = 1            # Config has changed
-    COMMAND_PLAY = 2            # Request has changed (the player's ring)
+    COMMAND_PLAY = 2            # Request has changed (a DSP's ring)
+    COMMAND_RECORD = 3          # Take has changed (the recorder's ring)
 
 cdef enum:  # type of a record on a worker's event ring; id is the leg, the payload an EventBody
     EVENT_CORE_STARTED = 1
@@ -54,10 +75,11 @@ cdef enum:  # type of a record on a worker's event ring; id is the leg, the payl
     EVENT_MEDIA_SILENT = 3
     EVENT_DIGIT = 4
     EVENT_PLAY_ENDED = 5
+    EVENT_RECORD_ENDED = 6
 
 cdef struct EventBody:
     uint32_t a                  # generation of the core | seconds | code of the digit
-    uint32_t b                  # milliseconds
+    uint32_t b                  # milliseconds | 1: it failed
 
 cdef struct Key:
     uint8_t suite               # srtp suite, 0: plain
@@ -81,7 +103,10 @@ cdef struct Config:             # what signalling says of a leg; written by the 
     uint32_t version_out
     Key key_in                  # its sending key
     Key key_out                 # ours
-    uint8_t payload_map[128]    # payload type here -> at the peer
+    uint8_t payload_map[128]    # payload type here -> at the peer; OTHER_LAW is added where G.711 changes its law
+    uint32_t room               # number of the conference
+    uint8_t codecs[LEG_CODECS]  # rows of the codec table, and their payload types; the first is what we send. 0: the list is over
+    uint8_t codec_payloads[LEG_CODECS]
 
 cdef struct ConfigBlock:        # copies[version & 1] is valid; the other one is being written
     uint32_t version
@@ -98,10 +123,11 @@ cdef struct Request:            # what is to be played; odd version: being writt
     uint32_t version
     uint32_t generation
     uint32_t count              # 0: stop
-    uint32_t payload_type       # of the tones: 0 or 8
+    uint32_t payload_type       # to send
     uint32_t kind               # REQUEST_*
     uint32_t room[3]
     Item items[PLAY_ITEMS]
+    char paths[PATHS_ROOM]      # files, each ended by a zero byte
 
 cdef struct Progress:           # written by the player
     uint32_t version            # the request it is on
@@ -115,6 +141,16 @@ cdef struct Player:
     Request request
     Progress progress
     uint32_t room[10]
+
+cdef struct Take:               # what is to be recorded of a leg; odd version: being written
+    uint32_t version
+    uint32_t generation
+    uint32_t done               # by the recorder: version of the last one that is over
+    uint32_t sides              # SIDES_*
+    uint32_t limit              # ms, 0: none
+    uint32_t room
+    uint64_t began              # by the recorder: ns; 0: not begun. A later core goes on with the file
+    char path[PATHS_ROOM]       # empty: stop
 
 cdef struct Received:           # one cache line, written once per packet received
     uint64_t packets
@@ -210,7 +246,10 @@ cdef struct WorkerCounters:     # one per worker, its own lines
     uint64_t stray              # arrived at a free leg
     uint64_t batches
     uint64_t beat               # ns: the loop was alive
-    uint64_t room[10]
+    uint64_t dsp_lost           # packets that found the DSP's ring full
+    uint64_t recorder_lost      # the recorder's
+    uint64_t dsp_skipped        # steps of 20 ms left out because the DSP was late
+    uint64_t room[7]
 
 cdef struct Header:
     uint64_t magic
@@ -221,8 +260,8 @@ cdef struct Header:
     uint64_t size
     # offsets from the beginning of the memory
     uint64_t counters           # WorkerCounters[workers]
-    uint64_t commands           # Ring per worker, then the player's
-    uint64_t events             # Ring per worker
+    uint64_t commands           # Ring per worker, then one per DSP, then the recorder's
+    uint64_t events             # Ring per worker, then the recorder's
     uint64_t flow_commands
     uint64_t flow_events
     uint64_t leg_table
@@ -231,7 +270,8 @@ cdef struct Header:
     uint64_t contexts           # SRTP: in and out of leg 0, in and out of leg 1, ...
     uint64_t flow_area
     uint64_t flow_area_size
-    uint64_t room[8]
+    uint64_t take_table
+    uint64_t room[7]
     # written by the core
     uint32_t generation         # how many cores have adopted this memory
     uint32_t usable             # legs that have sockets
@@ -252,6 +292,9 @@ cdef inline Player *player_at(Header *memory, uint32_t index) noexcept nogil:
 cdef inline srtp_ctx *context_at(Header *memory, uint32_t index, uint32_t outgoing) noexcept nogil:
     return <srtp_ctx *>(<uint8_t *>memory + memory.contexts + (2 * <uint64_t>index + outgoing) * SRTP_CTX_SIZE)
 
+cdef inline Take *take_at(Header *memory, uint32_t index) noexcept nogil:
+    return <Take *>(<uint8_t *>memory + memory.take_table) + index
+
 cdef inline FlowArea *flow_area(Header *memory) noexcept nogil:
     return <FlowArea *>(<uint8_t *>memory + memory.flow_area)
 
@@ -259,7 +302,7 @@ cdef inline WorkerCounters *counters_at(Header *memory, uint32_t worker) noexcep
     return <WorkerCounters *>(<uint8_t *>memory + memory.counters) + worker
 
 cdef inline Ring *command_ring(Header *memory, uint32_t worker) noexcept nogil:
-    """worker == memory.workers: the player's."""
+    """worker + memory.workers: its DSP's; 2 * memory.workers: the recorder's."""
     return <Ring *>(<uint8_t *>memory + memory.commands + worker * (sizeof(Ring) + COMMAND_BYTES))
 
 cdef inline Ring *event_ring(Header *memory, uint32_t worker) noexcept nogil:

@@ -1,7 +1,7 @@
 """The body of the core process: adopt the memory, choose the datapath, run the threads until told to stop.
 
-One thread per worker for packets, one for the SIP flows, one at lower priority for the player; each is a Python thread that leaves
-the interpreter at once and never comes back before the end. The main thread only waits.
+One thread per worker for packets, one for the SIP flows, and at lower priority one per worker for sound (DSP) and one for sound
+files; each is a Python thread that leaves the interpreter at once and never comes back before the end. The main thread only waits.
 """
 
 import os
@@ -17,8 +17,10 @@ from media_core.abi cimport Endpoint, Header, flow_area, leg_at
 from media_core.atomic cimport RELAXED, RELEASE, store32
 from media_core.datapath_epoll cimport epoll_datapath
 from media_core.datapath_uring cimport uring_datapath
-from media_core.dsp cimport player_run
+from media_core.dsp cimport dsp_run
 from media_core.memory cimport map_memory
+from media_core.player cimport Shelf, Sound
+from media_core.recorder cimport files_run
 from media_core.relay cimport BATCH, PACKET_ROOM, Datapath, Worker, worker_run
 from media_core.ring cimport Ring, ring_init, ring_size
 from media_core.srtp cimport SRTP_AUTO, srtp_engine_create, srtp_engine_destroy
@@ -29,7 +31,9 @@ cdef extern from "<sys/eventfd.h>" nogil:
 DATAPATHS = ("io_uring", "epoll")  # best first; all workers have the same one
 
 cdef enum:
-    FRAME_BYTES = 1 << 19       # ring from the player to a worker
+    FRAME_BYTES = 1 << 20       # ring from a DSP to its worker
+    TAP_BYTES = 1 << 21         # from a worker to its DSP
+    TEE_BYTES = 1 << 24         # to the recorder: two seconds of 160 recorded calls while the disk is busy
 
 
 cdef class _Core:
@@ -39,6 +43,7 @@ cdef class _Core:
     cdef Worker *workers
     cdef int *sockets
     cdef int stopping
+    cdef Shelf shelf
     cdef list threads
     cdef object sip           # the FlowLoop, if there are SIP sockets
     cdef object ended         # eventfd: a thread ended by itself
@@ -61,8 +66,11 @@ cdef class _Core:
                 if self.workers[number].crypto != NULL:
                     srtp_engine_destroy(self.workers[number].crypto)
                 free(self.workers[number].frames)
+                free(self.workers[number].taps)
+                free(self.workers[number].tees)
                 free(self.workers[number].made)
         free(self.workers)
+        free(self.shelf.sounds)
         free(self.sockets)
 
     def adopt(self, int memory, rtp):
@@ -100,9 +108,18 @@ cdef class _Core:
             worker.crypto = srtp_engine_create(SRTP_AUTO)
             worker.frames = <Ring *>calloc(1, ring_size(FRAME_BYTES))
             worker.made = <uint8_t *>calloc(BATCH, PACKET_ROOM)
-            if worker.crypto == NULL or worker.frames == NULL or worker.made == NULL:
+            worker.taps = <Ring *>calloc(1, ring_size(TAP_BYTES))
+            worker.tees = <Ring *>calloc(1, ring_size(TEE_BYTES))
+            if worker.crypto == NULL or worker.frames == NULL or worker.made == NULL or worker.taps == NULL or worker.tees == NULL:
                 raise MemoryError
             ring_init(worker.frames, FRAME_BYTES)
+            ring_init(worker.taps, TAP_BYTES)
+            ring_init(worker.tees, TEE_BYTES)
+        self.shelf.memory = self.memory
+        self.shelf.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.shelf.sounds = <Sound **>calloc(self.memory.legs, sizeof(Sound *))
+        if self.shelf.sounds == NULL:
+            raise MemoryError
 
     def open(self, wanted):
         """Give the workers the best datapath this kernel has, or the one asked for. OSError: it is not to be had."""
@@ -146,10 +163,17 @@ cdef class _Core:
             worker_run(worker)
             worker.datapath.close(worker)
 
-    def play(self, int core_wake):
+    def process(self, uint32_t number, int core_wake):
         cdef int status
         with nogil:
-            status = player_run(self.memory, self.workers, core_wake, &self.stopping)
+            status = dsp_run(self.memory, &self.workers[number], &self.shelf, core_wake, &self.stopping)
+        if status < 0:
+            raise OSError(-status, os.strerror(-status))
+
+    def keep_files(self, int core_wake, int calls_wake):
+        cdef int status
+        with nogil:
+            status = files_run(self.memory, self.workers, &self.shelf, core_wake, calls_wake, &self.stopping)
         if status < 0:
             raise OSError(-status, os.strerror(-status))
 
@@ -165,11 +189,12 @@ cdef class _Core:
             os.eventfd_write(self.ended, 1)
 
     def start(self, core_wake):
-        bodies = [("player", self.play, core_wake)]
+        bodies = [("files", self.keep_files, core_wake, self.workers[0].calls_wake)]
         if self.sip is not None:
             bodies.append(("flows", self.sip.run))
         for number in range(self.memory.workers):
             bodies.append((f"relay-{number}", self.run, number))
+            bodies.append((f"dsp-{number}", self.process, number, core_wake))
         for name, *body in bodies:
             thread = threading.Thread(target=self.guard, args=body, name=name)
             thread.start()

@@ -10,6 +10,7 @@ so that ports cannot be foretold (RFC 8085 §5, draft-ietf "RTPbleed" practice).
 
 import collections
 import ipaddress
+import os
 import random
 from functools import lru_cache
 
@@ -17,21 +18,25 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from media_core.abi cimport (
-    COMMAND_PLAY, COMMAND_SYNC, EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED, EVENT_PLAY_ENDED, ITEM_TONE,
-    LEG_DESCRIBED, LEG_OPEN, LEG_RECEIVE, LEG_SEND, NO_LEG, PLAY_ITEMS, REQUEST_DIGITS, REQUEST_TONES, Config, ConfigBlock, Endpoint,
-    EventBody, Header, Item, Key, Leg, Request, WorkerCounters, command_ring, config_at, counters_at, event_ring, flow_area, leg_at,
-    player_at,
+    COMMAND_PLAY, COMMAND_RECORD, COMMAND_SYNC, EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED,
+    EVENT_PLAY_ENDED, EVENT_RECORD_ENDED, ITEM_TONE, LEG_CODECS, LEG_COPIED, LEG_DESCRIBED, LEG_LISTENED, LEG_MIXED, LEG_MUTED, LEG_OPEN,
+    LEG_RECEIVE, LEG_RECORDED, LEG_SEND, LEG_SOUND, LEG_TAKEN, NO_LEG, OTHER_LAW, PATHS_ROOM, PLAY_ITEMS, REQUEST_DIGITS, REQUEST_FILES,
+    REQUEST_LOOPED, REQUEST_TONES, SIDES_APART, SIDES_BOTH, SIDES_RECEIVED, Config, ConfigBlock, Endpoint, EventBody, Header, Item, Key,
+    Leg, Request, Take, WorkerCounters, command_ring, config_at, counters_at, event_ring, flow_area, leg_at, player_at, take_at,
 )
 from media_core.atomic cimport ACQUIRE, RELEASE, fence, load32, store32
+from media_core.codec cimport CODEC_CN, CODEC_PCMA, CODEC_PCMU, codec_at
 from media_core.flow_table cimport endpoint_tuple
 from media_core.memory cimport map_memory, unmap_memory
 from media_core.ring cimport RING_WAKE, Record, Ring, ring_front, ring_payload, ring_pop, ring_push
 
 from media_core.srtp cimport srtp_suite
 
+from media_core.codec import NUMBERS
 from media_core.flow_table import FlowClient
 from media_core.records import (
-    CoreStarted, Digit, Direction, Leg as LegRecord, LegStats, MediaSilent, MediaStarted, OutOfService, PlayEnded, StaleHandle,
+    CoreStarted, Digit, Direction, Leg as LegRecord, LegStats, MediaSilent, MediaStarted, OutOfService, PlayEnded, RecordEnded,
+    StaleHandle,
 )
 
 cdef extern from "<time.h>" nogil:
@@ -51,6 +56,8 @@ cdef extern from "<sys/eventfd.h>" nogil:
 DIGITS = "0123456789*#ABCD"
 DTMF = [(row, column) for digit in DIGITS for row, column in [
     ((697, 770, 852, 941)["123A456B789C*0#D".index(digit) // 4], (1209, 1336, 1477, 1633)["123A456B789C*0#D".index(digit) % 4])]]
+CODEC_ROWS = {name.lower(): number for name, number in NUMBERS.items()}
+SIDES = {"both": SIDES_BOTH, "received": SIDES_RECEIVED, "apart": SIDES_APART}
 DIGIT_MS = 100
 DIGIT_GAP_MS = 60
 
@@ -111,6 +118,73 @@ cdef bint take_key(crypto, Key *key) except -1:
     return changed
 
 
+# ---- codecs -------------------------------------------------------------------------------------------------------------------
+
+cdef bint _take_codecs(codecs, Config *config) except -1:
+    """Put the agreed codecs where the core finds them; are they others than before?"""
+    cdef uint8_t before[2 * LEG_CODECS]
+    cdef int at
+    memcpy(before, config.codecs, 2 * LEG_CODECS)
+    known = [(CODEC_ROWS[codec.name.lower()], codec.payload_type) for codec in codecs if codec.name.lower() in CODEC_ROWS]
+    if any(not 0 <= payload_type <= 127 for _, payload_type in known):
+        raise ValueError("a payload type is 0 to 127")
+    memset(config.codecs, 0, 2 * LEG_CODECS)
+    for at, (number, payload_type) in enumerate(known[:LEG_CODECS]):
+        config.codecs[at], config.codec_payloads[at] = number, payload_type
+    return memcmp(before, config.codecs, 2 * LEG_CODECS) != 0
+
+
+cdef int _sending(const Config *config) noexcept:
+    """Which of the leg's codecs we send in; -1: none."""
+    cdef int at
+    for at in range(LEG_CODECS):
+        if codec_at(config.codecs[at]) != NULL:
+            return at
+    return -1
+
+
+cdef _check_payload(const Config *config, int payload_type):
+    cdef int at
+    if payload_type in (0, 8):
+        return
+    for at in range(LEG_CODECS):
+        if codec_at(config.codecs[at]) != NULL and config.codec_payloads[at] == payload_type:
+            return
+    raise ValueError("sound is sent as payload type 0 (PCMU), 8 (PCMA) or one of the leg's codecs")
+
+
+cdef bint _relayable(const Config *here, const Config *there, dict mapping) except -1:
+    """Can all that `here` may send be had by `there` without decoding it? Adds to `mapping` how. Legs of unknown codecs are relayed."""
+    cdef int at, to
+    if here.telephone_event >= 0 and there.telephone_event >= 0:
+        mapping.setdefault(here.telephone_event, there.telephone_event)
+    if here.codecs[0] == 0 or there.codecs[0] == 0:
+        return True
+    for at in range(LEG_CODECS):
+        if here.codecs[at] == 0 or here.codecs[at] == CODEC_CN or here.codec_payloads[at] in mapping:
+            continue
+        for to in range(LEG_CODECS):
+            if there.codecs[to] == here.codecs[at]:
+                mapping[here.codec_payloads[at]] = there.codec_payloads[to]
+                break
+        else:
+            for to in range(LEG_CODECS):
+                if (here.codecs[at] == CODEC_PCMU and there.codecs[to] == CODEC_PCMA and here.codec_payloads[at] == 0
+                        or here.codecs[at] == CODEC_PCMA and there.codecs[to] == CODEC_PCMU and here.codec_payloads[at] == 8):
+                    mapping[here.codec_payloads[at]] = OTHER_LAW | there.codec_payloads[to]
+                    break
+            else:
+                return False
+    return True
+
+
+cdef void _place(Config *config, uint32_t flags) noexcept:
+    """Say where what the leg receives goes: to the DSP, into a conference, or (0) to its peer."""
+    config.flags = config.flags & ~<uint32_t>(LEG_TAKEN | LEG_MIXED | LEG_MUTED | LEG_COPIED) | flags
+    if config.flags & LEG_LISTENED and not flags & LEG_TAKEN:
+        config.flags |= LEG_COPIED
+
+
 cdef inline uint32_t worker_of(Header *memory, uint64_t leg) noexcept:
     return <uint32_t>leg % memory.workers
 
@@ -158,7 +232,7 @@ cdef class MediaEngine:
         cdef Record *record
         eventfd_read(self.calls_wake, &cleared)
         events = []
-        for worker in range(self.memory.workers):
+        for worker in range(self.memory.workers + 1):
             ring = event_ring(self.memory, worker)
             record = ring_front(ring)
             while record != NULL and len(events) < limit:
@@ -183,7 +257,9 @@ cdef class MediaEngine:
         if type == EVENT_DIGIT:
             return Digit(id, DIGITS[body.a & 15], body.b)
         if type == EVENT_PLAY_ENDED:
-            return PlayEnded(id)
+            return PlayEnded(id, body.b != 0)
+        if type == EVENT_RECORD_ENDED:
+            return RecordEnded(id, body.a, body.b != 0)
         return None
 
     # ---- legs
@@ -215,9 +291,13 @@ cdef class MediaEngine:
 
     cdef void _publish(self, uint32_t index, const Config *config) noexcept:
         cdef ConfigBlock *block = config_at(self.memory, index)
+        cdef bint sound = (config.flags | block.copies[block.version & 1].flags) & LEG_SOUND
         block.copies[(block.version + 1) & 1] = config[0]
         store32(&block.version, block.version + 1, RELEASE)
         if ring_push(command_ring(self.memory, index % self.memory.workers), COMMAND_SYNC, index, NULL, 0) == RING_WAKE:
+            eventfd_write(self.core_wake, 1)
+        if sound:
+            ring_push(command_ring(self.memory, self.memory.workers + index % self.memory.workers), COMMAND_SYNC, index, NULL, 0)
             eventfd_write(self.core_wake, 1)
 
     def open(self, beside=None):
@@ -258,7 +338,10 @@ cdef class MediaEngine:
         memset(&config.signalling, 0, sizeof(Endpoint))
         if remote.signalling:
             put_endpoint(&config.signalling, _packed(remote.signalling, 0))
-        config.flags = LEG_OPEN | LEG_DESCRIBED
+        config.flags = LEG_OPEN | LEG_DESCRIBED | config.flags & (LEG_TAKEN | LEG_RECORDED | LEG_MIXED | LEG_MUTED)
+        others = _take_codecs(remote.codecs, &config)
+        if remote.find_digits and config.codecs[0]:
+            config.flags |= LEG_LISTENED | (0 if config.flags & LEG_TAKEN else LEG_COPIED)
         if remote.send and reachable and remote.port:
             config.flags |= LEG_SEND
         if remote.receive:
@@ -272,6 +355,8 @@ cdef class MediaEngine:
         if take_key(remote.crypto_out, &config.key_out):
             config.version_out += 1
         self._publish(<uint32_t>leg, &config)
+        if others and config.peer != NO_LEG and config.peer != <uint32_t>leg:
+            self.connect(leg, <uint64_t>config.peer_generation << 32 | config.peer)
 
     def connect(self, uint64_t a, uint64_t b, a_to_b=None, b_to_a=None):
         """Relay both ways, mapping payload types. connect(a, a) echoes. What either was connected to before is let go."""
@@ -279,22 +364,25 @@ cdef class MediaEngine:
         self._config(b)
         if worker_of(self.memory, a) != worker_of(self.memory, b):
             raise ValueError("the legs of a call are opened beside each other")
+        a_to_b, b_to_a = dict(a_to_b or {}), dict(b_to_a or {})
+        if any(not (0 <= here < 128 and 0 <= there < 128) for mapping in (a_to_b, b_to_a) for here, there in mapping.items()):
+            raise ValueError("a payload type is 0 to 127")
         self._part(a, b)
         self._part(b, a)
-        self._point(a, b, a_to_b or {})
+        taken = a != b and not (_relayable(self._config(a), self._config(b), a_to_b) and _relayable(self._config(b), self._config(a), b_to_a))
+        self._point(a, b, a_to_b, taken)
         if a != b:
-            self._point(b, a, b_to_a or {})
+            self._point(b, a, b_to_a, taken)
 
-    cdef _point(self, uint64_t leg, uint64_t peer, mapping):
+    cdef _point(self, uint64_t leg, uint64_t peer, mapping, bint taken):
         cdef Config config = self._config(leg)[0]
         cdef int payload
+        _place(&config, LEG_TAKEN if taken else 0)
         config.peer = <uint32_t>peer
         config.peer_generation = <uint32_t>(peer >> 32)
         for payload in range(128):
             config.payload_map[payload] = <uint8_t>payload
         for here, there in mapping.items():
-            if not (0 <= here < 128 and 0 <= there < 128):
-                raise ValueError("a payload type is 0 to 127")
             config.payload_map[<int>here] = <uint8_t>there
         self._publish(<uint32_t>leg, &config)
 
@@ -302,9 +390,15 @@ cdef class MediaEngine:
         """End what `leg` is connected to, unless it is `keep`."""
         cdef Config config = self._config(leg)[0], other
         cdef uint64_t peer = <uint64_t>config.peer_generation << 32 | config.peer
+        if config.flags & LEG_MIXED:
+            _place(&config, 0)
+            config.room = 0
+            self._publish(<uint32_t>leg, &config)
+            return
         if config.peer == NO_LEG or peer == keep:
             return
         config.peer = NO_LEG
+        _place(&config, 0)
         self._publish(<uint32_t>leg, &config)
         try:
             other = self._config(peer)[0]
@@ -312,11 +406,32 @@ cdef class MediaEngine:
             return
         if other.peer == <uint32_t>leg and other.peer_generation == leg >> 32:
             other.peer = NO_LEG
+            _place(&other, 0)
             self._publish(<uint32_t>peer, &other)
 
     def disconnect(self, uint64_t leg):
         self._config(leg)
         self._part(leg, NO_LEG)
+
+    def mix(self, uint64_t leg, uint32_t room, *, muted=False):
+        """Into a conference, or change whether the leg is heard there. ValueError: no codec, or the members are on another worker."""
+        cdef Config config = self._config(leg)[0]
+        cdef Config *other
+        cdef uint32_t index
+        if room < 1:
+            raise ValueError("the number of a conference is above 0")
+        if _sending(&config) < 0:
+            raise ValueError("the leg has no codec that can be mixed")
+        for index in range(self.memory.legs if self.memory.workers > 1 else 0):
+            other = &config_at(self.memory, index).copies[config_at(self.memory, index).version & 1]
+            if other.flags & LEG_MIXED and other.room == room and index % self.memory.workers != worker_of(self.memory, leg):
+                raise ValueError("the legs of a conference are opened beside each other")
+        if not (config.flags & LEG_MIXED and config.room == room):
+            self._part(leg, NO_LEG)
+            config = self._config(leg)[0]
+        _place(&config, LEG_TAKEN | LEG_MIXED | (LEG_MUTED if muted else 0))
+        config.room = room
+        self._publish(<uint32_t>leg, &config)
 
     # ---- playing
     cdef _request(self, uint64_t leg, uint32_t kind, uint32_t payload_type, items):
@@ -324,7 +439,7 @@ cdef class MediaEngine:
         cdef Request *request = &player_at(self.memory, index).request
         cdef Item *item
         cdef uint32_t version = request.version | 1
-        if len(items) > PLAY_ITEMS:
+        if kind in (REQUEST_TONES, REQUEST_DIGITS) and len(items) > PLAY_ITEMS:
             raise ValueError(f"at most {PLAY_ITEMS} tones or digits at once")
         store32(&request.version, version, RELEASE)
         fence(RELEASE)
@@ -332,18 +447,20 @@ cdef class MediaEngine:
         request.kind = kind
         request.payload_type = payload_type
         request.count = <uint32_t>len(items)
-        for at, (first, second, milliseconds, event) in enumerate(items):
-            item = &request.items[at]
-            item.first, item.second, item.milliseconds, item.event = first, second, milliseconds, event
+        if kind == REQUEST_TONES or kind == REQUEST_DIGITS:
+            for at, (first, second, milliseconds, event) in enumerate(items):
+                item = &request.items[at]
+                item.first, item.second, item.milliseconds, item.event = first, second, milliseconds, event
+        else:
+            names = b"".join(path + b"\0" for path in items) + b"\0"
+            memcpy(request.paths, <const char *>names, len(names))
         store32(&request.version, version + 1, RELEASE)
-        ring_push(command_ring(self.memory, self.memory.workers), COMMAND_PLAY, leg, NULL, 0)
+        ring_push(command_ring(self.memory, self.memory.workers + index % self.memory.workers), COMMAND_PLAY, leg, NULL, 0)
         eventfd_write(self.core_wake, 1)
 
     def play(self, uint64_t leg, tones, int payload_type):
-        """Send tones as G.711; PlayEnded follows. Takes the place of what plays; no tones: only stops that."""
-        self._config(leg)
-        if payload_type not in (0, 8):
-            raise ValueError("tones are sent as payload type 0 (PCMU) or 8 (PCMA)")
+        """Send tones; PlayEnded follows. Takes the place of what plays; no tones: only stops that."""
+        _check_payload(self._config(leg), payload_type)
         items = [(first, second, milliseconds, ITEM_TONE) for first, second, milliseconds in tones]
         if any(not (0 <= a < 4000 and 0 <= b < 4000 and 0 < ms <= 600_000) for a, b, ms, _ in items):
             raise ValueError("a tone is below 4000 Hz and lasts 1 ms to 10 minutes")
@@ -353,10 +470,12 @@ cdef class MediaEngine:
         """RFC 4733 events where the far end takes them, else the tones in G.711. ValueError: no digit, or neither is possible."""
         cdef Config *config = self._config(leg)
         cdef uint32_t payload_type = leg_at(self.memory, <uint32_t>leg).sent.payload_type
+        if _sending(config) >= 0:
+            payload_type = config.codec_payloads[_sending(config)]
         if any(digit not in DIGITS for digit in digits):
             raise ValueError(f"digits are {DIGITS}")
-        if config.telephone_event < 0 and payload_type not in (0, 8):
-            raise ValueError("the far end takes no telephone-event, and its codec is not G.711")
+        if config.telephone_event < 0 and payload_type not in (0, 8) and _sending(config) < 0:
+            raise ValueError("the far end takes no telephone-event, and its codec is not one of ours")
         items = []
         for digit in digits:
             code = DIGITS.index(digit)
@@ -366,6 +485,43 @@ cdef class MediaEngine:
                 items.append((0, 0, DIGIT_MS, code))
             items.append((0, 0, DIGIT_GAP_MS, ITEM_TONE))
         self._request(leg, REQUEST_DIGITS, payload_type, items)
+
+    def play_files(self, uint64_t leg, paths, int payload_type, *, loop=False):
+        """Sound files one after the other; PlayEnded follows. ValueError: a path is not absolute, or they are too long together."""
+        _check_payload(self._config(leg), payload_type)
+        names = [os.fsencode(path) for path in paths]
+        if any(not name.startswith(b"/") or b"\0" in name for name in names):
+            raise ValueError("the path of a sound file is absolute")
+        if sum(len(name) + 1 for name in names) > PATHS_ROOM - 3:
+            raise ValueError(f"the paths of the files are longer than {PATHS_ROOM - 3} octets together")
+        self._request(leg, REQUEST_LOOPED if loop else REQUEST_FILES, payload_type, names)
+
+    def record(self, uint64_t leg, path, *, sides="both", int seconds=0):
+        """Record what a leg receives and is sent; RecordEnded follows. An empty path ends the recording."""
+        cdef Config config = self._config(leg)[0]
+        cdef uint32_t index = <uint32_t>leg
+        cdef Take *take = take_at(self.memory, index)
+        name = os.fsencode(path)
+        if sides not in SIDES:
+            raise ValueError(f"sides: {', '.join(SIDES)}")
+        if name and (not name.startswith(b"/") or b"\0" in name or len(name) > PATHS_ROOM - 8 or not name.endswith((b".wav", b".ogg", b".opus"))):
+            raise ValueError("a recording is an absolute path that ends in .wav, .ogg or .opus")
+        if not 0 <= seconds <= 86_400:
+            raise ValueError("a recording is at most a day long")
+        if not name and take.generation != leg >> 32:
+            return
+        version = take.version | 1
+        store32(&take.version, version, RELEASE)
+        fence(RELEASE)
+        take.generation = <uint32_t>(leg >> 32)
+        take.sides, take.limit, take.began = SIDES[sides], seconds * 1000, 0
+        memset(take.path, 0, PATHS_ROOM)
+        memcpy(take.path, <const char *>name, len(name))
+        store32(&take.version, version + 1, RELEASE)
+        config.flags = config.flags | LEG_RECORDED if name else config.flags & ~<uint32_t>LEG_RECORDED
+        self._publish(index, &config)
+        ring_push(command_ring(self.memory, 2 * self.memory.workers), COMMAND_RECORD, leg, NULL, 0)
+        eventfd_write(self.core_wake, 1)
 
     def close(self, uint64_t leg):
         """Idempotent as long as the leg is not in use again; returns the final counters."""
@@ -435,13 +591,16 @@ cdef class MediaEngine:
         """legs, legs_free, rtp_ports, flows, packets_in, packets_out, dropped, stray, events_lost, generation."""
         cdef uint32_t worker
         cdef WorkerCounters *c
-        total = {"packets_in": 0, "packets_out": 0, "dropped": 0, "stray": 0, "events_lost": 0}
+        total = {"packets_in": 0, "packets_out": 0, "dropped": 0, "stray": 0, "events_lost": 0, "dsp_lost": 0, "recorder_lost": 0, "dsp_skipped": 0}
         for worker in range(self.memory.workers):
             c = counters_at(self.memory, worker)
             total["packets_in"] += c.packets_in
             total["packets_out"] += c.packets_out
             total["dropped"] += c.dropped
             total["stray"] += c.stray
+            total["dsp_lost"] += c.dsp_lost
+            total["recorder_lost"] += c.recorder_lost
+            total["dsp_skipped"] += c.dsp_skipped
             total["events_lost"] += event_ring(self.memory, worker).dropped
         if self.memory.usable != self.usable:
             self._find_free()

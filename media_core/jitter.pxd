@@ -17,7 +17,7 @@ cdef struct Slot:
     uint8_t payload_type
     uint16_t sequence
     uint16_t length
-    uint16_t room
+    uint16_t event
     uint32_t timestamp
     uint8_t data[JITTER_BYTES]
 
@@ -42,7 +42,7 @@ cdef struct Jitter:
     Slot slots[JITTER_SLOTS]
 
 cdef void jitter_begin(Jitter *j, uint32_t clock) noexcept nogil
-cdef void jitter_put(Jitter *j, const uint8_t *packet, uint32_t length, uint64_t arrival) noexcept nogil
+cdef void jitter_put(Jitter *j, const uint8_t *packet, uint32_t length, uint64_t arrival, bint event) noexcept nogil
 cdef int jitter_take(Jitter *j, uint64_t now, Slot **slot) noexcept nogil
 cdef int64_t jitter_excess(const Jitter *j, uint64_t now) noexcept nogil
 cdef void jitter_skip(Jitter *j) noexcept nogil

@@ -10,7 +10,7 @@ caller, who shortens the sound, or by jitter_skip. Time is an argument, in micro
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from media_core.rtp cimport load16 as read16, load32 as read32
+from media_core.rtp cimport rtp_header, rtp_parse
 
 cdef enum:
     BIN = 5000                  # microseconds
@@ -82,30 +82,25 @@ cdef void learn(Jitter *j, int64_t transit) noexcept nogil:
         j.target = FIRST_TARGET
 
 
-cdef void jitter_put(Jitter *j, const uint8_t *packet, uint32_t length, uint64_t arrival) noexcept nogil:
-    """An RTP packet (header and all, padding already checked by nobody) that came at `arrival`."""
-    cdef uint16_t sequence, step
-    cdef uint32_t timestamp, ssrc, header
+cdef void jitter_put(Jitter *j, const uint8_t *packet, uint32_t length, uint64_t arrival, bint event) noexcept nogil:
+    """An RTP packet that came at `arrival`. event: it is of a key press (RFC 4733), whose timestamp stands still."""
+    cdef rtp_header header
+    cdef uint16_t sequence
+    cdef uint32_t timestamp
     cdef int16_t ahead
     cdef int64_t passed
     cdef Slot *slot
-    if length < 12:
-        return
-    header = 12 + 4 * (packet[0] & 15)
-    if packet[0] & 0x10 and length >= header + 4:
-        header += 4 + 4 * read16(packet + header + 2)
-    if packet[0] & 0x20 and packet[length - 1] <= length:
-        length -= packet[length - 1]
-    if length < header or length - header > JITTER_BYTES:
+    if rtp_parse(packet, <int32_t>length, &header) < 0 or header.length > JITTER_BYTES:
         j.thrown += 1
         return
-    sequence, timestamp, ssrc = read16(packet + 2), read32(packet + 4), read32(packet + 8)
+    sequence, timestamp = header.sequence, header.timestamp
     ahead = <int16_t>(sequence - j.following)
     passed = media_time(j, timestamp) - j.anchor_time
-    if not j.begun or ssrc != j.ssrc or ahead >= JITTER_SLOTS or ahead < -JITTER_SLOTS or passed > JUMP * 8 or passed < -JUMP:
-        restart(j, ssrc, sequence, timestamp, arrival)
+    if not j.begun or header.ssrc != j.ssrc or ahead >= JITTER_SLOTS or ahead < -JITTER_SLOTS or passed > JUMP * 8 or passed < -JUMP:
+        restart(j, header.ssrc, sequence, timestamp, arrival)
         ahead = 0
-    learn(j, <int64_t>arrival - media_time(j, timestamp))
+    if not event:
+        learn(j, <int64_t>arrival - media_time(j, timestamp))
     if ahead < 0:
         if j.playing or j.count == 0:
             j.late += 1
@@ -120,11 +115,12 @@ cdef void jitter_put(Jitter *j, const uint8_t *packet, uint32_t length, uint64_t
     slot.full = 1
     slot.sequence = sequence
     slot.timestamp = timestamp
-    slot.payload_type = packet[1] & 0x7F
-    slot.length = <uint16_t>(length - header)
-    memcpy(slot.data, packet + header, slot.length)
+    slot.event = event
+    slot.payload_type = header.payload_type
+    slot.length = <uint16_t>header.length
+    memcpy(slot.data, packet + header.offset, slot.length)
     j.count += 1
-    if ahead >= 0 and <int32_t>(timestamp - j.anchor) > 0:  # the anchor follows, so that timestamps may wrap
+    if ahead >= 0 and not event and <int32_t>(timestamp - j.anchor) > 0:  # the anchor follows, so that timestamps may wrap
         j.anchor_time = media_time(j, timestamp)
         j.anchor = timestamp
 
@@ -142,7 +138,7 @@ cdef Slot *oldest(Jitter *j) noexcept nogil:
 cdef int64_t jitter_excess(const Jitter *j, uint64_t now) noexcept nogil:
     """Microseconds by which the next packet is played later than it has to be; negative: it is not due yet; 0: nobody knows."""
     cdef const Slot *slot = &j.slots[j.following % JITTER_SLOTS]
-    if not j.playing or not slot.full or slot.sequence != j.following:
+    if not j.playing or not slot.full or slot.event or slot.sequence != j.following:
         return 0
     return <int64_t>now - media_time(j, slot.timestamp) - j.least - j.target
 
@@ -201,8 +197,8 @@ cdef class Buffer:
     def __init__(self, uint32_t clock):
         jitter_begin(&self.state, clock)
 
-    def put(self, bytes packet, double now):
-        jitter_put(&self.state, packet, <uint32_t>len(packet), <uint64_t>(now * 1000))
+    def put(self, bytes packet, double now, bint event=False):
+        jitter_put(&self.state, packet, <uint32_t>len(packet), <uint64_t>(now * 1000), event)
 
     def take(self, double now):
         """(kind, sequence and payload of the packet, or of the one after the lost one, or None)"""

@@ -2,12 +2,13 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
-from media_core.abi cimport Endpoint, Leg
+from media_core.abi cimport Config, ConfigBlock, Endpoint, Leg
 from media_core.relay cimport Worker
 
 cdef extern from "<sys/socket.h>" nogil:
     enum: AF_INET
 
+cdef bint read_config(ConfigBlock *block, Config *into, uint32_t *version) noexcept nogil
 cdef void adopt_legs(Worker *worker) noexcept nogil
 cdef void take_commands(Worker *worker) noexcept nogil
 

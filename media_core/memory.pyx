@@ -8,7 +8,7 @@ from libc.string cimport memset
 
 from media_core.abi cimport (
     ABI_PAGE, ABI_VERSION, ABI_WORKERS, COMMAND_BYTES, EVENT_BYTES, FLOW_COMMAND_BYTES, FLOW_EVENT_BYTES, ConfigBlock, Header, Leg,
-    Player, WorkerCounters, command_ring, event_ring, flow_area,
+    Player, Take, WorkerCounters, command_ring, event_ring, flow_area,
 )
 from media_core.flow_table cimport flows_area_init, flows_area_size
 from media_core.ring cimport Ring, ring_init, ring_size
@@ -27,17 +27,17 @@ cdef uint64_t MAGIC = 0x656E6974696D6873
 cdef uint64_t lay_out(Header *header, uint32_t legs, uint32_t flows, uint32_t workers) noexcept:
     """Fill in sizes and offsets; returns the whole size. Each area starts on its own page."""
     cdef uint64_t at = ABI_PAGE, size
-    cdef uint64_t *places[10]
-    cdef uint64_t sizes[10]
+    cdef uint64_t *places[11]
+    cdef uint64_t sizes[11]
     cdef int area
     header.legs, header.flows, header.workers = legs, flows, workers
     header.flow_area_size = flows_area_size(flows)
     places[:] = [&header.counters, &header.commands, &header.events, &header.flow_commands, &header.flow_events,
-                 &header.leg_table, &header.config_table, &header.player_table, &header.contexts, &header.flow_area]
-    sizes[:] = [workers * sizeof(WorkerCounters), (workers + 1) * ring_size(COMMAND_BYTES), workers * ring_size(EVENT_BYTES),
+                 &header.leg_table, &header.config_table, &header.player_table, &header.contexts, &header.flow_area, &header.take_table]
+    sizes[:] = [workers * sizeof(WorkerCounters), (2 * workers + 1) * ring_size(COMMAND_BYTES), (workers + 1) * ring_size(EVENT_BYTES),
                 ring_size(FLOW_COMMAND_BYTES), ring_size(FLOW_EVENT_BYTES), legs * sizeof(Leg), legs * sizeof(ConfigBlock),
-                legs * sizeof(Player), <uint64_t>legs * 2 * SRTP_CTX_SIZE, header.flow_area_size]
-    for area in range(10):
+                legs * sizeof(Player), <uint64_t>legs * 2 * SRTP_CTX_SIZE, header.flow_area_size, legs * sizeof(Take)]
+    for area in range(11):
         places[area][0] = at
         at = (at + sizes[area] + ABI_PAGE - 1) & ~<uint64_t>(ABI_PAGE - 1)
     header.size = at
@@ -82,9 +82,9 @@ def create_memory(layout):
     except BaseException:
         os.close(fd)
         raise
-    for worker in range(layout.workers + 1):
+    for worker in range(2 * layout.workers + 1):
         ring_init(command_ring(memory, worker), COMMAND_BYTES)
-    for worker in range(layout.workers):
+    for worker in range(layout.workers + 1):
         ring_init(event_ring(memory, worker), EVENT_BYTES)
     ring_init(<Ring *>(<uint8_t *>memory + memory.flow_commands), FLOW_COMMAND_BYTES)
     ring_init(<Ring *>(<uint8_t *>memory + memory.flow_events), FLOW_EVENT_BYTES)

@@ -56,6 +56,14 @@ class Crypto:
 
 
 @dataclass(frozen=True, slots=True)
+class Codec:
+    """One of the codecs agreed on with the far end. name as in SDP: PCMU, PCMA, G722, opus, CN; others can only be relayed."""
+
+    name: str
+    payload_type: int
+
+
+@dataclass(frozen=True, slots=True)
 class Remote:
     """What signalling says of the far end of a leg."""
 
@@ -68,6 +76,8 @@ class Remote:
     telephone_event: int = -1  # payload type, -1: none
     crypto_in: Crypto | None = None  # its sending key
     crypto_out: Crypto | None = None  # our sending key
+    codecs: tuple[Codec, ...] = ()  # what was agreed on, the one we send first; empty: unknown, then nothing is transcoded
+    find_digits: bool = False  # look for DTMF tones in its sound (needs codecs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +157,14 @@ class Digit:
 @dataclass(frozen=True, slots=True)
 class PlayEnded:
     leg: LegId
+    failed: bool = False  # a file could not be read
+
+
+@dataclass(frozen=True, slots=True)
+class RecordEnded:
+    leg: LegId
+    milliseconds: int
+    failed: bool = False  # the file is not complete: what there is stands under <path>.part
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +175,7 @@ class CoreStarted:
     datapath: str
 
 
-Event = FlowOpened | FlowReceived | FlowClosed | MediaStarted | MediaSilent | Digit | PlayEnded | CoreStarted
+Event = FlowOpened | FlowReceived | FlowClosed | MediaStarted | MediaSilent | Digit | PlayEnded | RecordEnded | CoreStarted
 
 
 class OutOfService(Exception):

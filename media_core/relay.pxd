@@ -50,7 +50,9 @@ cdef struct Worker:
     Datapath datapath
     void *state                 # the datapath's
     int *stopping
-    Ring *frames                # from the player
+    Ring *frames                # from the DSP
+    Ring *taps                  # to the DSP
+    Ring *tees                  # to the recorder
     int core_wake
     int calls_wake
     int frames_wake
@@ -71,16 +73,19 @@ cdef enum:  # type of a record from the player
     FRAME_EVENT = 2             # RFC 4733
     FRAME_END = 3               # the request is over; length 0
     FRAME_PAUSE = 4             # nothing to send: holds the stream
+    FRAME_DIGIT = 5             # a key was found in the leg's sound: an EventBody
 
 cdef struct Frame:              # id is the leg
-    uint32_t offset             # samples since the request began
+    uint32_t offset             # timestamp units since the request or the stream began
     uint8_t payload_type
     uint8_t marker
     uint8_t first               # of a request
     uint8_t told                # FRAME_END: EVENT_PLAY_ENDED is due
     uint16_t length
-    uint16_t room
+    uint8_t stream              # part of a stream that the DSP makes for as long as the leg is connected; plays go before it
+    uint8_t khz                 # of the timestamps
     uint8_t data[320]
+
 
 cdef int worker_run(Worker *worker) noexcept nogil
 cdef void worker_event(Worker *worker, uint32_t type, uint64_t id, uint32_t a, uint32_t b) noexcept nogil

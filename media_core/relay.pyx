@@ -13,21 +13,23 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from media_core.abi cimport (
-    EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED, EVENT_PLAY_ENDED, FOLLOWS_NOTHING, FOLLOWS_PLAYER,
-    LATCH_LOCKED, LEG_DESCRIBED, LEG_OPEN, LEG_RECEIVE, LEG_SEND, NO_LEG, EventBody, Leg, Sent, WorkerCounters, context_at,
-    counters_at, event_ring, leg_at,
+    EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED, EVENT_PLAY_ENDED, FOLLOWS_DSP, FOLLOWS_NOTHING,
+    FOLLOWS_PLAYER, LATCH_LOCKED, LEG_COPIED, LEG_DESCRIBED, LEG_OPEN, LEG_RECEIVE, LEG_RECORDED, LEG_SEND, LEG_TAKEN, NO_LEG, OTHER_LAW,
+    EventBody, Leg, Sent, WorkerCounters, context_at, counters_at, event_ring, leg_at,
 )
 from media_core.atomic cimport RELAXED, load32
 from media_core.leg cimport adopt_legs, leg_id, same_endpoint, same_host, take_commands, take_endpoint
 from media_core.relay cimport (
-    BATCH, COMMON_BUFFER, DROPPED, FRAME_AUDIO, FRAME_END, FRAME_EVENT, LEARN, MADE, PACKET_ROOM, WELCOME, Frame, Packet, Worker,
+    BATCH, COMMON_BUFFER, DROPPED, FRAME_AUDIO, FRAME_DIGIT, FRAME_END, FRAME_EVENT, LEARN, MADE, PACKET_ROOM, WELCOME, Frame, Packet,
+    Worker,
 )
 from media_core.ring cimport RING_WAKE, Record, ring_empty, ring_front, ring_payload, ring_pop, ring_push
 from media_core.rtp cimport load16 as read16, load32 as read32, store16 as write16, store32 as write32
 from media_core.srtp cimport (
     SRTP_AUTH_FAILED, SRTP_REPLAYED, srtp_ctx, srtp_protect_batch, srtp_protect_rtcp, srtp_unprotect_batch, srtp_unprotect_rtcp,
 )
-from media_core.stream cimport stream_received, stream_renumber, stream_translate_rtcp
+from media_core.tap cimport change_law, tap_received, tap_sent
+from media_core.stream cimport stream_read_reports, stream_received, stream_renumber, stream_translate_rtcp
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -183,8 +185,13 @@ cdef inline bint commit(Worker *worker, Packet *packet, Leg *leg) noexcept nogil
 cdef inline void act(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
     """Where does it go, and as what."""
     cdef Leg *out
+    cdef uint8_t payload_type
     if packet.verdict != MADE:
-        if leg.peer == NO_LEG:
+        if leg.flags & (LEG_TAKEN | LEG_COPIED | LEG_RECORDED) and not packet.rtcp:
+            tap_received(worker, packet, leg)
+        if leg.flags & LEG_TAKEN and packet.rtcp:
+            stream_read_reports(packet, leg)
+        if leg.peer == NO_LEG or leg.flags & LEG_TAKEN:
             return
         out = leg_at(worker.memory, leg.peer)
         if out.generation != leg.peer_generation:
@@ -206,13 +213,18 @@ cdef inline void act(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
     if packet.verdict != MADE:
         if out.sent.injecting or not stream_renumber(packet, &out.sent, worker.now, leg.received.clock):
             return
-        packet.data[1] = (packet.data[1] & 0x80) | leg.payload_map[packet.data[1] & 0x7F]
+        payload_type = leg.payload_map[packet.data[1] & 0x7F]
+        if payload_type & OTHER_LAW:
+            change_law(packet)
+        packet.data[1] = (packet.data[1] & 0x80) | (payload_type & 0x7F)
     out.sent.payload_type = packet.data[1] & 0x7F
     packet.to = &out.to
     packet.socket = 2 * packet.out
     out.sent.packets += 1
     out.sent.bytes += packet.length
     out.sent.last = worker.now
+    if out.flags & LEG_RECORDED:
+        tap_sent(worker, packet, out)
 
 
 # ---- SRTP ---------------------------------------------------------------------------------------------------------------
@@ -292,24 +304,32 @@ cdef inline void sealed(Worker *worker, Packet *packet, int32_t length) noexcept
         leg_at(worker.memory, packet.out).sent.failed += 1
 
 
-# ---- what the player makes ----------------------------------------------------------------------------------------------
+# ---- what the DSP makes ----------------------------------------------------------------------------------------------
 
 cdef bint make_packet(Worker *worker, Packet *packet, Leg *leg, uint32_t index, Record *record) noexcept nogil:
     """The next packet of the leg's outgoing stream from a frame; False: there is nothing to send."""
     cdef Frame *frame = <Frame *>ring_payload(record)
     cdef Sent *s = &leg.sent
+    cdef EventBody *body
     cdef int32_t payload_type = leg.telephone_event if record.type == FRAME_EVENT else frame.payload_type
     if record.type == FRAME_END:
         s.injecting = 0
         if frame.told:
-            worker_event(worker, EVENT_PLAY_ENDED, leg_id(leg, index), 0, 0)
+            worker_event(worker, EVENT_PLAY_ENDED, leg_id(leg, index), 0, (<EventBody *>frame.data).b)
         return False
-    if frame.first or not s.injecting:
-        s.injecting = 1
+    if record.type == FRAME_DIGIT:
+        body = <EventBody *>frame.data
+        worker_event(worker, EVENT_DIGIT, leg_id(leg, index), body.a, body.b)
+        return False
+    if frame.stream and s.injecting:
+        return False
+    if frame.first or (s.follows != FOLLOWS_DSP if frame.stream else not s.injecting):
+        s.injecting = not frame.stream
         s.base = s.timestamp - frame.offset
         if s.follows != FOLLOWS_NOTHING:
-            s.base += <uint32_t>((worker.now - s.last) / 1000 * 8 / 1000)
-    s.follows = FOLLOWS_PLAYER
+            s.base += <uint32_t>((worker.now - s.last) / 1000 * frame.khz / 1000)
+            frame.marker = 1 if record.type == FRAME_AUDIO else frame.marker
+    s.follows = FOLLOWS_DSP if frame.stream else FOLLOWS_PLAYER
     if record.type != FRAME_AUDIO and record.type != FRAME_EVENT or payload_type < 0:
         return False
     s.sequence += 1

@@ -11,7 +11,7 @@ from typing import Any
 
 from appliance.sip.offer_answer import LegMedia
 from media_core import rtp
-from media_core.dsp import g711
+from media_core.codec import g711
 from media_core.srtp import Session as Srtp
 
 RATE = 8000

@@ -1,3 +1,0 @@
-from collections.abc import Iterable
-
-def g711(samples: Iterable[int], payload_type: int) -> bytes: ...
