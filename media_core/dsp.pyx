@@ -11,31 +11,26 @@ of a leg without telephone-event are told as events, and sent as events to the o
 """
 
 from libc.errno cimport errno
-from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcpy, memset
 
 from media_core.abi cimport (
-    ITEM_TONE, LEG_CODECS, LEG_DESCRIBED, LEG_LISTENED, LEG_MIXED, LEG_MUTED, LEG_OPEN, LEG_SEND, LEG_SOUND, LEG_TAKEN, NO_LEG,
-    REQUEST_DIGITS, REQUEST_FILES, REQUEST_LOOPED, REQUEST_TONES, EventBody, Item, Leg, Player, Progress, Request, WorkerCounters,
-    command_ring, config_at, counters_at, leg_at, player_at,
+    COMMAND_PLAY, LEG_DESCRIBED, LEG_MIXED, LEG_MUTED, LEG_OPEN, LEG_SEND, LEG_SOUND, LEG_TAKEN, NO_LEG, Config, Leg, Player,
+    WorkerCounters, command_ring, config_at, counters_at, leg_at, player_at,
 )
-from media_core.atomic cimport ACQUIRE, RELAXED, fence, load32
-from media_core.codec cimport (
-    CODEC_BYTES, CODEC_CN, CODEC_PCMA, CODEC_PCMU, Codec, codec_at, decoder_close, decoder_open, encoder_close, encoder_loss,
-    encoder_open, noise_make, noise_set,
-)
-from media_core.conceal cimport shorten
-from media_core.dtmf cimport detector_close, detector_feed, detector_open, digit_tones, tone_make
-from media_core.jitter cimport (
-    JITTER_IDLE, JITTER_LATE, JITTER_LOST, JITTER_PACKET, Slot, jitter_begin, jitter_excess, jitter_put, jitter_skip, jitter_take,
-)
-from media_core.mixer cimport MIX_SAMPLES, mix_hear, mix_sum
+from media_core.atomic cimport RELAXED, load32
+from media_core.codec cimport CODEC_COUNT, Encoder, codec_at, decoder_close, encoder_close, encoder_loss, encoder_open
+from media_core.dtmf cimport detector_close, digit_tones, tone_make
+from media_core.jitter cimport jitter_begin, jitter_put
 from media_core.leg cimport read_config
-from media_core.player cimport sound_begin, sound_end, sound_take
-from media_core.relay cimport FRAME_AUDIO, FRAME_DIGIT, FRAME_END, FRAME_EVENT, FRAME_PAUSE, Frame
+from media_core.line cimport PHASES, Dsp, Line, Room, pull, rate_in, send_encoded, send_sound, sending_codec, stream_khz
+from media_core.mixer cimport MIX_SAMPLES, Voice, mix_hear, mix_sum
+from media_core.play cimport play_step
+from media_core.player cimport sound_end
+from media_core.relay cimport Frame
 from media_core.resample cimport resample, resample_begin
-from media_core.ring cimport RING_WAKE, Record, Ring, ring_front, ring_payload, ring_pop, ring_push
+from media_core.ring cimport Record, Ring, ring_front, ring_payload, ring_pop
 from media_core.tap cimport Tap
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -45,9 +40,6 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_create1(int flags)
     int epoll_ctl(int epfd, int op, int fd, epoll_event *event)
     int epoll_wait(int epfd, epoll_event *events, int most, int timeout)
-
-cdef extern from "<sys/eventfd.h>" nogil:
-    int eventfd_write(int fd, uint64_t value)
 
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
@@ -64,15 +56,9 @@ cdef extern from "<sys/resource.h>" nogil:
     int setpriority(int which, unsigned who, int value)
 
 cdef enum:
-    PLAY_RATE = 8000            # Progress counts in it
-    FRAME_SAMPLES = 160         # 20 ms of it
     TICK_MS = 20
+    TONE_SAMPLES = 160          # 20 ms at 8 kHz
     NICE = 5
-    SILENT_STEPS = 50           # a second without a packet: nothing is sent any more
-    KEY_LOST_MS = 100           # a key whose end packets were lost ends after this
-    SHORTEN_MS = 100            # at most so often
-    EXCESS_SMALL = 25000        # microseconds of delay too much: shorten
-    EXCESS_LARGE = 200000       # throw packets away
     LOSS_STEPS = 250            # 5 s
     LONG_KEY = 0x7FFFFFFF
     LATE_MS = 200               # so far behind, steps are left out
@@ -83,377 +69,6 @@ cdef uint64_t milliseconds_now() noexcept nogil:
     cdef timespec time
     clock_gettime(CLOCK_MONOTONIC, &time)
     return <uint64_t>time.tv_sec * 1000 + time.tv_nsec / 1000000
-
-
-# ---- out: frames for the worker --------------------------------------------------------------------------------------------
-
-cdef void hand_over(Dsp *dsp, Line *line, uint32_t type, const Frame *frame) noexcept nogil:
-    if ring_push(dsp.worker.frames, type, line.id, frame, <uint32_t>(sizeof(Frame) - sizeof(frame.data)) + frame.length) == RING_WAKE:
-        eventfd_write(dsp.worker.frames_wake, 1)
-
-
-cdef uint32_t codec_of(const Config *config, uint32_t payload_type) noexcept nogil:
-    """The row of the codec table that this payload type means on this leg; 0: none."""
-    cdef int at
-    for at in range(LEG_CODECS):
-        if config.codecs[at] and config.codec_payloads[at] == payload_type:
-            return config.codecs[at]
-    return CODEC_PCMU if payload_type == 0 else CODEC_PCMA if payload_type == 8 else 0
-
-
-cdef int sending_codec(const Config *config) noexcept nogil:
-    """Which of the leg's codecs we send in: the first that there is; -1: none."""
-    cdef int at
-    for at in range(LEG_CODECS):
-        if config.codecs[at] == 0:
-            break
-        if codec_at(config.codecs[at]) != NULL:
-            return at
-    return -1
-
-
-cdef int encode(Line *line, uint32_t number, uint32_t rate, int16_t *samples, uint8_t *into) noexcept nogil:
-    """20 ms of sound at `rate` in the leg's codec; -1: it cannot be had."""
-    cdef int16_t fitted[2 * MIX_SAMPLES + 8]
-    cdef int count = rate // 50
-    if encoder_open(&line.encoder, number):
-        return -1
-    if line.encoder.codec.rate != rate:
-        if line.fit_from != rate or line.fit_to != line.encoder.codec.rate:
-            if resample_begin(&line.fit, rate, line.encoder.codec.rate):
-                return -1
-            line.fit_from, line.fit_to = rate, line.encoder.codec.rate
-        count = resample(&line.fit, samples, count, fitted)
-        samples = fitted
-    return line.encoder.codec.encode(&line.encoder, samples, count, into)
-
-
-cdef void send_sound(Dsp *dsp, Line *line, uint32_t rate, int16_t *samples) noexcept nogil:
-    """The next 20 ms of the leg's stream."""
-    cdef int at = sending_codec(&line.config), length
-    cdef Frame frame
-    if at < 0:
-        return
-    length = encode(line, line.config.codecs[at], rate, samples, frame.data)
-    if length > 0:
-        send_encoded(dsp, line, at, line.encoder.codec, &frame, length)
-
-
-cdef void send_encoded(Dsp *dsp, Line *line, int at, const Codec *codec, Frame *frame, int length) noexcept nogil:
-    """A payload in frame.data, in the leg's codec number `at`."""
-    frame.offset = line.offset
-    frame.payload_type = line.config.codec_payloads[at]
-    frame.marker = frame.first = line.fresh
-    frame.told = 0
-    frame.length = <uint16_t>length
-    frame.stream = 1
-    frame.khz = <uint8_t>(codec.clock // 1000)
-    line.fresh = 0
-    hand_over(dsp, line, FRAME_AUDIO, frame)
-
-
-cdef uint32_t stream_khz(const Line *line) noexcept nogil:
-    cdef int at = sending_codec(&line.config)
-    return codec_at(line.config.codecs[at]).clock // 1000 if at >= 0 else 8
-
-
-cdef void send_key(Dsp *dsp, Line *line, const Key *key, bint first, uint8_t flags) noexcept nogil:
-    """One RFC 4733 packet of a key press that belongs to the leg's stream."""
-    cdef Frame frame
-    memset(&frame, 0, sizeof(Frame) - sizeof(frame.data))
-    frame.offset = key.offset
-    frame.first, line.fresh = line.fresh, 0
-    frame.marker = first
-    frame.stream = 1
-    frame.khz = <uint8_t>stream_khz(line)
-    frame.data[0], frame.data[1] = key.code, flags
-    frame.data[2], frame.data[3] = <uint8_t>(key.duration >> 8), <uint8_t>key.duration
-    frame.length = 4
-    hand_over(dsp, line, FRAME_EVENT, &frame)
-
-
-# ---- plays -------------------------------------------------------------------------------------------------------------------
-
-cdef bint read_request(Player *player, Request *into) noexcept nogil:
-    """A consistent copy; False: it is being written (a command follows when that is done)."""
-    cdef uint32_t version = load32(&player.request.version, ACQUIRE)
-    if version & 1:
-        return False
-    memcpy(into, &player.request, sizeof(Request))
-    fence(ACQUIRE)
-    return load32(&player.request.version, RELAXED) == version
-
-
-cdef inline bint tells_end(uint32_t kind) noexcept nogil:
-    return kind != REQUEST_DIGITS
-
-
-cdef inline uint32_t samples_of(const Item *item) noexcept nogil:
-    """Whole frames, so that each frame belongs to one item."""
-    return (item.milliseconds * (PLAY_RATE / 1000) + FRAME_SAMPLES - 1) / FRAME_SAMPLES * FRAME_SAMPLES
-
-
-cdef void event_frames(Dsp *dsp, Line *line, const Item *item, const Progress *progress, Frame *frame, uint32_t length) noexcept nogil:
-    """RFC 4733 §2.5.1: the timestamp is that of the beginning, the duration grows, the end is sent three times."""
-    cdef uint32_t duration = progress.sample + FRAME_SAMPLES
-    cdef int copy, copies = 3 if duration >= length else 1
-    frame.offset -= progress.sample * frame.khz / 8
-    frame.marker = progress.sample == 0
-    frame.data[0] = <uint8_t>item.event
-    frame.data[1] = 10 | (0x80 if duration >= length else 0)
-    frame.data[2] = <uint8_t>(duration >> 8)
-    frame.data[3] = <uint8_t>duration
-    frame.length = 4
-    for copy in range(copies):
-        hand_over(dsp, line, FRAME_EVENT, frame)
-        frame.marker = frame.first = 0
-
-
-cdef void play_over(Dsp *dsp, Line *line, Progress *progress, Frame *frame, uint32_t failed) noexcept nogil:
-    """The play that `progress` is on has ended."""
-    cdef EventBody *body = <EventBody *>frame.data
-    frame.told = tells_end(progress.kind)
-    frame.length = sizeof(EventBody)
-    body.a, body.b = 0, failed
-    hand_over(dsp, line, FRAME_END, frame)
-    frame.length = frame.told = 0
-    if line.sound != NULL:
-        sound_end(dsp.shelf, line.sound)
-        line.sound = NULL
-
-
-cdef int play_sound(Dsp *dsp, Line *line, const Request *request, uint32_t number, Frame *frame) noexcept nogil:
-    """20 ms out of a file into the frame: its length; 0: not there yet; -1: over; -2: over, and a file could not be read."""
-    cdef int16_t samples[MIX_SAMPLES]
-    cdef uint32_t rate = codec_at(number).rate
-    cdef Progress *progress = &player_at(dsp.memory, <uint32_t>line.id).progress
-    cdef int got
-    if line.sound == NULL:
-        line.sound = sound_begin(dsp.shelf, <uint32_t>line.id, request, rate, <uint64_t>progress.offset * rate // PLAY_RATE)
-        return 0
-    got = sound_take(line.sound, samples, rate // 50)
-    if got <= 0:
-        return got
-    got = encode(line, number, rate, samples, frame.data)
-    return got if got > 0 else 0
-
-
-cdef bint play_step(Dsp *dsp, Line *line) noexcept nogil:
-    """The next 20 ms of what is played on a leg; False: nothing is."""
-    cdef Player *player = player_at(dsp.memory, <uint32_t>line.id)
-    cdef Progress *progress = &player.progress
-    cdef int16_t samples[MIX_SAMPLES]
-    cdef Request request
-    cdef Item *item
-    cdef Frame frame
-    cdef uint32_t length = 0, number
-    cdef int made
-    if not read_request(player, &request):
-        return True
-    memset(&frame, 0, sizeof(Frame) - sizeof(frame.data))
-    frame.khz = 8
-    if request.generation != line.id >> 32 or leg_at(dsp.memory, <uint32_t>line.id).generation > request.generation:
-        return False
-    if progress.version != request.version:
-        if line.sound != NULL:
-            sound_end(dsp.shelf, line.sound)
-            line.sound = NULL
-        if progress.version != progress.done and tells_end(progress.kind) and not tells_end(request.kind):
-            play_over(dsp, line, progress, &frame, 0)
-        progress.item = progress.sample = progress.offset = 0
-        progress.kind = request.kind
-        progress.version = request.version
-        frame.first = 1
-    elif progress.done == request.version:
-        return False
-    number = codec_of(&line.config, request.payload_type)
-    if codec_at(number) == NULL or progress.item >= request.count:
-        play_over(dsp, line, progress, &frame, 0)
-        progress.done = request.version
-        return False
-    frame.khz = <uint8_t>(codec_at(number).clock // 1000)
-    frame.offset = progress.offset * frame.khz / 8
-    frame.payload_type = <uint8_t>request.payload_type
-    frame.marker = frame.first
-    if request.kind == REQUEST_FILES or request.kind == REQUEST_LOOPED:
-        made = play_sound(dsp, line, &request, number, &frame)
-        if made < 0:
-            play_over(dsp, line, progress, &frame, made == -2)
-            progress.done = request.version
-            return False
-        frame.length = <uint16_t>made
-        hand_over(dsp, line, FRAME_AUDIO if made else FRAME_PAUSE, &frame)
-        progress.offset += FRAME_SAMPLES if made else 0
-        return True
-    item = &request.items[progress.item]
-    length = samples_of(item)
-    if item.event != ITEM_TONE:
-        event_frames(dsp, line, item, progress, &frame, length)
-    elif not tells_end(request.kind) and item.first == 0:
-        hand_over(dsp, line, FRAME_PAUSE, &frame)
-    else:
-        tone_make(item.first, item.second, progress.sample, item.milliseconds * (PLAY_RATE / 1000), PLAY_RATE, samples, FRAME_SAMPLES)
-        made = encode(line, number, PLAY_RATE, samples, frame.data)
-        frame.length = <uint16_t>(made if made > 0 else 0)
-        hand_over(dsp, line, FRAME_AUDIO if made > 0 else FRAME_PAUSE, &frame)
-    progress.sample += FRAME_SAMPLES
-    progress.offset += FRAME_SAMPLES
-    if progress.sample >= length:
-        progress.item += 1
-        progress.sample = 0
-    return True
-
-
-# ---- in: from packets to sound ---------------------------------------------------------------------------------------------
-
-cdef uint32_t rate_in(const Line *line) noexcept nogil:
-    """Hz of what `pull` gives."""
-    cdef int at
-    if line.decoder.codec != NULL:
-        return line.decoder.codec.rate
-    at = sending_codec(&line.config)
-    return codec_at(line.config.codecs[at]).rate if at >= 0 else 8000
-
-
-cdef void take_key(Dsp *dsp, Line *line, const Slot *slot, Line *other) noexcept nogil:
-    """A packet of a key press, at its place in the stream; `other` is the leg it is for, or NULL."""
-    cdef bint first = not line.key.timestamp or slot.timestamp != line.key.timestamp
-    cdef bint over
-    if slot.length < 4 or slot.data[0] > 15:
-        return
-    over = slot.data[1] & 0x80
-    if first:
-        line.key.timestamp = slot.timestamp if slot.timestamp else 1
-        line.key.offset = other.offset if other != NULL else 0
-    line.key.code = slot.data[0]
-    line.key.duration = slot.data[2] << 8 | slot.data[3]
-    line.key.on = not over
-    line.key.until = dsp.now + KEY_LOST_MS
-    if other != NULL and other.config.telephone_event >= 0:
-        send_key(dsp, other, &line.key, first, slot.data[1])
-
-
-cdef void take_packet(Line *line, const Slot *slot) noexcept nogil:
-    """Decode a packet behind what waits already."""
-    cdef uint32_t number = codec_of(&line.config, slot.payload_type)
-    cdef const Codec *before = line.decoder.codec
-    cdef int count
-    if slot.payload_type == 13 or number == CODEC_CN:
-        noise_set(&line.noise, slot.data, slot.length)
-        line.noisy = 1
-        return
-    if decoder_open(&line.decoder, number):
-        return
-    if before != NULL and before.rate != line.decoder.codec.rate:
-        line.fifo_count = 0
-    line.noisy = 0
-    count = line.decoder.codec.decode(&line.decoder, slot.data, slot.length, line.fifo + line.fifo_count)
-    if count > 0:
-        line.fifo_count += count
-        line.packet_samples = count
-        line.quiet = 0
-
-
-cdef void fill_in(Line *line, int count, Slot *following) noexcept nogil:
-    """count samples in place of what has not come."""
-    cdef const uint8_t *data = NULL
-    cdef int length = 0
-    if following != NULL and codec_at(codec_of(&line.config, following.payload_type)) == line.decoder.codec:
-        data, length = following.data, following.length
-    if line.noisy or line.decoder.codec == NULL:
-        if line.noisy:
-            noise_make(&line.noise, line.fifo + line.fifo_count, count)
-        else:
-            memset(line.fifo + line.fifo_count, 0, count * sizeof(int16_t))
-    else:
-        count = line.decoder.codec.conceal(&line.decoder, data, length, count, line.fifo + line.fifo_count)
-    line.fifo_count += count
-
-
-cdef int pull(Dsp *dsp, Line *line, Line *other, int16_t *into) noexcept nogil:
-    """The next 20 ms of what a leg says, at rate_in(): their number, 0 when it says nothing. Asked exactly once in each 20 ms."""
-    cdef int need, kind, round
-    cdef uint64_t now = dsp.now * 1000
-    cdef int64_t excess = jitter_excess(&line.jitter, now)
-    cdef Slot *slot = NULL
-    while excess > EXCESS_LARGE:
-        jitter_skip(&line.jitter)
-        excess = jitter_excess(&line.jitter, now)
-    for round in range(64):
-        need = rate_in(line) // 50
-        if line.fifo_count >= need:
-            break
-        kind = jitter_take(&line.jitter, now, &slot)
-        if kind == JITTER_PACKET and slot.event:
-            take_key(dsp, line, slot, other)
-        elif kind == JITTER_PACKET:
-            take_packet(line, slot)
-        elif kind == JITTER_LOST:
-            fill_in(line, line.packet_samples if line.packet_samples else need, slot if slot != NULL and not slot.event else NULL)
-        else:
-            line.quiet += 1
-            if kind == JITTER_IDLE and line.fifo_count == 0 and (line.quiet > SILENT_STEPS and not line.noisy or line.decoder.codec == NULL):
-                return 0
-            fill_in(line, need - line.fifo_count, NULL)
-    need = rate_in(line) // 50
-    if line.fifo_count < need:
-        memset(line.fifo + line.fifo_count, 0, (need - line.fifo_count) * sizeof(int16_t))
-        line.fifo_count = need
-    if excess > EXCESS_SMALL and dsp.now - line.shortened >= SHORTEN_MS:
-        give_back(dsp, line, need)
-    memcpy(into, line.fifo, need * sizeof(int16_t))
-    line.fifo_count -= need
-    memmove(line.fifo, line.fifo + need, line.fifo_count * sizeof(int16_t))
-    if line.config.flags & LEG_LISTENED:
-        listen(dsp, line, into, need, other)
-    return need
-
-
-cdef void give_back(Dsp *dsp, Line *line, int need) noexcept nogil:
-    """There is more delay than needed: take the next packet too and shorten both by a pitch period."""
-    cdef Slot *slot = NULL
-    if line.fifo_count < 2 * need and jitter_take(&line.jitter, dsp.now * 1000, &slot) == JITTER_PACKET and not slot.event:
-        take_packet(line, slot)
-    line.fifo_count = shorten(line.fifo, line.fifo_count, rate_in(line))
-    if line.fifo_count < need:
-        fill_in(line, need - line.fifo_count, NULL)
-    line.shortened = dsp.now
-
-
-cdef void listen(Dsp *dsp, Line *line, const int16_t *samples, int count, Line *other) noexcept nogil:
-    """Look for keys in what a leg says; tell them, and pass them on as events where the other leg takes these."""
-    cdef int16_t narrow[MIX_SAMPLES]
-    cdef uint32_t rate = rate_in(line)
-    cdef Frame frame
-    cdef EventBody *body = <EventBody *>frame.data
-    cdef bint passed = other != NULL and other.config.telephone_event >= 0
-    if line.detector.state == NULL and not detector_open(&line.detector):
-        return
-    if rate != 8000:
-        if line.narrow_from != rate:
-            line.narrow_from = rate
-            resample_begin(&line.narrow, rate, 8000)
-        count = resample(&line.narrow, samples, count, narrow)
-        samples = narrow
-    detector_feed(&line.detector, samples, count)
-    if line.detector.ended:
-        memset(&frame, 0, sizeof(Frame) - sizeof(frame.data))
-        frame.length = sizeof(EventBody)
-        body.a, body.b = line.detector.ended - 1, line.detector.milliseconds
-        hand_over(dsp, line, FRAME_DIGIT, &frame)
-        if passed and line.key.on:
-            line.key.duration += FRAME_SAMPLES
-            for count in range(3):
-                send_key(dsp, other, &line.key, False, 0x8A)
-        line.key.on = 0
-        line.detector.ended = 0
-    if line.detector.code and passed:
-        if not line.key.on:
-            line.key.offset, line.key.duration, line.key.code = other.offset, 0, <uint8_t>(line.detector.code - 1)
-        line.key.duration += FRAME_SAMPLES
-        line.key.until = dsp.now + KEY_LOST_MS
-        send_key(dsp, other, &line.key, not line.key.on, 10)
-        line.key.on = 1
 
 
 # ---- steps -------------------------------------------------------------------------------------------------------------------
@@ -492,8 +107,8 @@ cdef void bridge_step(Dsp *dsp, Line *line, Line *other) noexcept nogil:
             return  # the event packets stand for the sound
         if other.config.telephone_event >= 0:
             digit_tones(other.key.code, &first, &second)
-            tone_make(first, second, (line.offset - other.key.offset) // (stream_khz(line) // 8), LONG_KEY, 8000, samples, FRAME_SAMPLES)
-            count, rate = FRAME_SAMPLES, 8000
+            tone_make(first, second, (line.offset - other.key.offset) // (stream_khz(line) // 8), LONG_KEY, 8000, samples, TONE_SAMPLES)
+            count, rate = TONE_SAMPLES, 8000
     if count:
         send_sound(dsp, line, rate, samples)
 
@@ -767,7 +382,7 @@ cdef void take_commands(Dsp *dsp) noexcept nogil:
     cdef Record *record = ring_front(commands)
     while record != NULL:
         if <uint32_t>record.id < dsp.memory.usable:
-            look_at(dsp, <uint32_t>record.id, record.id if record.type == 2 else 0)  # COMMAND_PLAY
+            look_at(dsp, <uint32_t>record.id, record.id if record.type == COMMAND_PLAY else 0)
         ring_pop(commands)
         record = ring_front(commands)
 
