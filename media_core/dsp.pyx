@@ -55,6 +55,10 @@ cdef extern from "<sys/resource.h>" nogil:
     enum: PRIO_PROCESS
     int setpriority(int which, unsigned who, int value)
 
+cdef extern from "<sys/prctl.h>" nogil:
+    enum: PR_SET_NAME
+    int prctl(int option, ...)
+
 cdef enum:
     TICK_MS = 20
     TONE_SAMPLES = 160          # 20 ms at 8 kHz
@@ -448,6 +452,8 @@ cdef int dsp_run(Header *memory, Worker *worker, Shelf *shelf, int core_wake, in
     cdef uint64_t due, now
     cdef uint32_t index
     cdef int epoll = epoll_create1(EPOLL_CLOEXEC), status = 0
+    cdef char name[6]
+    memcpy(name, b"dsp-0", 6)
     memset(&dsp, 0, sizeof(Dsp))
     dsp.memory, dsp.worker, dsp.shelf = memory, worker, shelf
     dsp.lines = <Line **>calloc(memory.legs, sizeof(Line *))
@@ -455,6 +461,8 @@ cdef int dsp_run(Header *memory, Worker *worker, Shelf *shelf, int core_wake, in
     if dsp.lines == NULL or epoll < 0 or epoll_ctl(epoll, EPOLL_CTL_ADD, core_wake, &event):
         status = -errno if errno else -12
     else:
+        name[4] += <char>(worker.number % 10)
+        prctl(PR_SET_NAME, name)
         setpriority(PRIO_PROCESS, 0, NICE)  # of this thread only; a refusal costs nothing but fairness
         adopt(&dsp)
     due = milliseconds_now()
