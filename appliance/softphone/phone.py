@@ -203,8 +203,13 @@ class Softphone:
         self._registered = False
         self.cipher = ""  # of the TLS connection
 
+    @property
+    def connected(self) -> bool:
+        return self._facts is not None
+
     # ---- the wire
     async def connect(self, seconds: float = 8.0) -> None:
+        """Also after the connection was lost: calls stay, `register` again and they go on."""
         account = self.account
         try:
             async with asyncio.timeout(seconds):
