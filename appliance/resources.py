@@ -1,7 +1,7 @@
 """What outlives every process: the data directory and its lock, keys, setup code, sockets, shared memory, journal.
 
 Made once by the supervisor in the order below and handed down as inherited descriptors, so that a restart of any process loses none of
-it. A port that is taken or a data directory in use ends the start (`CannotStart`, a sentence) and leaves nothing behind; a part that
+it; under systemd copies lie in its descriptor store (fdstore.py), so that a restart of the supervisor loses none either. A port that is taken or a data directory in use ends the start (`CannotStart`, a sentence) and leaves nothing behind; a part that
 fails otherwise (certificate, shared memory) is noted in `failed` and the others start without it.
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from appliance import certificates, listeners
+from appliance import certificates, fdstore, listeners
 from appliance.boot import VARIABLE, Boot
 from appliance.store import Store
 
@@ -129,13 +129,12 @@ def acquire(options: Options) -> Iterator[Resources]:
     with contextlib.ExitStack() as undo:
         _data_directory(options)
         undo.enter_context(_lock(options.run / "lock"))
-        sockets = _sockets(options, undo)
-        rtp = listeners.bind_rtp(options.host, options.rtp_first, options.rtp_last, options.legs)
+        kept = _kept(options)
+        sockets = _sockets(options, undo, kept)
+        rtp = _rtp(options, kept)
         for bound in rtp.sockets:
             undo.callback(bound.close)
-        wake_flags = os.EFD_NONBLOCK | os.EFD_CLOEXEC
-        descriptors = [os.memfd_create("switchroom-journal"), os.eventfd(0, wake_flags), os.eventfd(0, wake_flags)]
-        os.ftruncate(descriptors[0], JOURNAL_BYTES)
+        descriptors = [fd for name in ("journal", "core_wake", "calls_wake") for fd in kept.get(name, ())] or _shared()
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         for fd in (*descriptors, reading):
             undo.callback(os.close, fd)
@@ -149,11 +148,63 @@ def acquire(options: Options) -> Iterator[Resources]:
             calls_wake=descriptors[2],
             stop=reading,
             stopper=undo.enter_context(io.FileIO(writing, "w")),
+            memory=kept["memory"][0] if kept else None,
         )
         _part(resources, "shared memory", lambda: _memory(resources, undo))
         _part(resources, "certificate", lambda: _certificate(resources))
-        _part(resources, "setup code", lambda: _setup_code(options))
+        _part(resources, "setup code", lambda: setup_code(options))
+        _keep(resources)
         yield resources
+
+
+SHARED = ("journal", "core_wake", "calls_wake", "memory")
+
+
+def _kept(options: Options) -> dict[str, list[int]]:
+    """What systemd kept for us, when it is whole and still what the options want; otherwise nothing: the memory and the sockets
+    are one, and half of them would be none."""
+    kept = fdstore.adopt()
+    whole = all(len(kept.get(name, ())) == 1 for name in SHARED) and len(kept.get("rtp", ())) == 2 * options.legs
+    if not kept or whole:
+        return kept
+    log.warning("what was kept from before the restart is not whole; it is not used")
+    fdstore.forget(kept)
+    for fd in (fd for fds in kept.values() for fd in fds):
+        os.close(fd)
+    return {}
+
+
+def _keep(resources: Resources) -> None:
+    """Leave everything a call needs with systemd, if it is there."""
+    if resources.memory is None:
+        return
+    shared = (resources.journal, resources.core_wake, resources.calls_wake, resources.memory)
+    for name, fd in zip(SHARED, shared, strict=True):
+        fdstore.keep(name, [fd])
+    for name, bound in resources.sockets.items():
+        fdstore.keep(name, [bound.fileno()])
+    fdstore.keep("rtp", [bound.fileno() for bound in resources.rtp.sockets])
+
+
+def _rtp(options: Options, kept: dict[str, list[int]]) -> listeners.Rtp:
+    """In the order of ports, for the core finds a leg's socket by its place."""
+    if kept:
+        adopted = [socket.socket(fileno=fd) for fd in kept["rtp"]]
+        for bound in adopted:
+            bound.setblocking(False)
+        rtp = listeners.Rtp(adopted, options.legs, "")
+    else:
+        rtp = listeners.bind_rtp(options.host, options.rtp_first, options.rtp_last, options.legs)
+    rtp.sockets.sort(key=lambda bound: int(bound.getsockname()[1]))
+    return rtp
+
+
+def _shared() -> list[int]:
+    """Journal and the two wake-ups."""
+    flags = os.EFD_NONBLOCK | os.EFD_CLOEXEC
+    descriptors = [os.memfd_create("switchroom-journal"), os.eventfd(0, flags), os.eventfd(0, flags)]
+    os.ftruncate(descriptors[0], JOURNAL_BYTES)
+    return descriptors
 
 
 def setup_completed(data: Path) -> bool:
@@ -205,7 +256,9 @@ def _lock(path: Path) -> Iterator[None]:
         file.truncate(0)
 
 
-def _sockets(options: Options, undo: contextlib.ExitStack) -> dict[str, socket.socket]:
+def _sockets(
+    options: Options, undo: contextlib.ExitStack, kept: dict[str, list[int]]
+) -> dict[str, socket.socket]:
     wanted: Mapping[str, tuple[int, str, str]] = {
         "sip_udp": (options.sip_port, "UDP", "--sip-port"),
         "sip_tcp": (options.sip_port, "TCP", "--sip-port"),
@@ -215,6 +268,9 @@ def _sockets(options: Options, undo: contextlib.ExitStack) -> dict[str, socket.s
     }
     sockets = {}
     for name, (port, protocol, option) in wanted.items():
+        if name in kept:
+            sockets[name] = undo.enter_context(socket.socket(fileno=kept[name][0]))
+            continue
         try:
             sockets[name] = undo.enter_context(listeners.bind(options.host, port, protocol, option))
         except (listeners.PortTaken, OSError) as error:
@@ -225,6 +281,9 @@ def _sockets(options: Options, undo: contextlib.ExitStack) -> dict[str, socket.s
 def _memory(resources: Resources, undo: contextlib.ExitStack) -> None:
     from media_core import Layout, create_memory
 
+    if resources.memory is not None:
+        undo.callback(os.close, resources.memory)
+        return
     memory = create_memory(Layout(legs=max(1, resources.rtp.pairs)))
     undo.callback(os.close, memory)
     resources.memory = memory
@@ -235,7 +294,7 @@ def _certificate(resources: Resources) -> None:
     resources.certificate = certificates.facts(resources.options.data)
 
 
-def _setup_code(options: Options) -> None:
+def setup_code(options: Options) -> None:
     """A one-time code for the first-run wizard, until that has been gone through."""
     if setup_completed(options.data):
         options.setup_code.unlink(missing_ok=True)

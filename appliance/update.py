@@ -1,0 +1,258 @@
+"""Installing an update into the other slot, so that a cut at any moment leaves a box that starts.
+
+A bundle is a tar: manifest.json, manifest.sig (Ed25519 over the manifest's bytes), then the parts in the order in which they are
+written. It is read as a stream; the signature is checked before anything else is looked at, and everything that can be refused is
+refused before a byte is written. Each step is on the disk before the next begins:
+
+ 1. the other slot's kernel image and left-over temporary files are removed from the boot partition: nothing names the slot now
+ 2. the hash tree's superblock is zeroed: an unfinished slot cannot be found
+ 3. root, then hash tree without its superblock, then the superblock; each read back and compared
+ 4. the kernel image under a temporary name, fsync, rename, fsync again (FAT's rename alone may leave an empty file)
+
+The running slot is never touched. Repeating an interrupted update is always allowed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import tarfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+BLOCK = 1 << 20
+LARGEST_MANIFEST = 65_536
+SUPERBLOCK = 512  # of the hash tree: its first sector
+TRIES = 3  # the boot loader gives a new version this many starts
+PARTS = ("root.img", "root.verity", "uki.efi")
+OURS = re.compile(r"switchroom_(?P<version>[0-9][0-9A-Za-z.~-]*?)(?:\+(?P<left>\d+)(?:-(?P<done>\d+))?)?\.efi")
+
+Progress = Callable[[str, int, int], None]  # what, bytes done, bytes in all
+
+
+class BadUpdate(Exception):
+    """The file cannot be installed; the message is for the administrator. Nothing was written unless it says so."""
+
+
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    size: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    compatible: str
+    version: str
+    floor: str  # the oldest version that may be updated with this file
+    root_hash: str
+    parts: list[Part]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Where this box keeps its slots. In tests these are plain files."""
+
+    compatible: str
+    version: str  # running
+    kernel: str  # file name of the running kernel image on the boot partition
+    root: Path  # the other slot
+    verity: Path
+    esp: Path  # mounted boot partition
+    keys: Sequence[Ed25519PublicKey]  # current and next
+    blessed: bool = True  # the running version has proved itself
+
+
+def version_key(version: str) -> tuple[tuple[int, str], ...]:
+    """Orders versions: numbers by value, words before numbers ("1.0~rc1" < "1.0")."""
+    parts = re.findall(r"\d+|[A-Za-z~]+", version)
+    return (*tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts), (0, ""))
+
+
+def read_manifest(tar: tarfile.TarFile, box: Box) -> Manifest:
+    """The manifest of a bundle, checked against this box; BadUpdate says why not."""
+    text = _small(tar, "manifest.json", LARGEST_MANIFEST)
+    signature = _small(tar, "manifest.sig", 64)
+    if not any(_signed_by(key, signature, text) for key in box.keys):
+        raise BadUpdate("This update is not signed by Switchroom's maker (or was changed). Nothing was written.")
+    try:
+        manifest = msgspec.json.decode(text, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise BadUpdate(f"The update's description cannot be read ({error}). Nothing was written.") from None
+    if manifest.compatible != box.compatible:
+        raise BadUpdate(f"This update is for {manifest.compatible}; this box is {box.compatible}. Nothing was written.")
+    if version_key(box.version) < version_key(manifest.floor):
+        raise BadUpdate(
+            f"This update needs at least version {manifest.floor}; this box runs {box.version}. Install {manifest.floor} first."
+        )
+    if manifest.version == box.version or not OURS.fullmatch(f"switchroom_{manifest.version}.efi"):
+        raise BadUpdate(f"Version {manifest.version} is running already. Nothing was written.")
+    if version_key(manifest.version) < version_key(box.version):
+        raise BadUpdate(f"Version {manifest.version} is older than the running {box.version}. Nothing was written.")
+    if tuple(part.name for part in manifest.parts) != PARTS:
+        raise BadUpdate("The update does not hold the parts it should. Nothing was written.")
+    for part, target in zip(manifest.parts, (box.root, box.verity), strict=False):
+        if part.size > _capacity(target):
+            raise BadUpdate(
+                f"The update's {part.name} ({part.size >> 20} MiB) does not fit this box ({_capacity(target) >> 20} MiB). Nothing was written."
+            )
+    return manifest
+
+
+def install(stream: IO[bytes], box: Box, progress: Progress = lambda what, done, total: None) -> Manifest:
+    """Install a bundle into the other slot; the next start tries it. BadUpdate leaves the running version as it was."""
+    if not box.blessed:
+        raise BadUpdate("The running version is still on trial. Wait until it has proved itself, then update.")
+    try:
+        with tarfile.open(fileobj=stream, mode="r|") as tar:
+            manifest = read_manifest(tar, box)
+            parts = {part.name: part for part in manifest.parts}
+            total = sum(part.size for part in manifest.parts)
+            _sweep(box)
+            _write(box.verity, 0, bytes(SUPERBLOCK))
+            done = _copy(tar, parts["root.img"], box.root, progress, 0, total)
+            superblock = _copy_tree(tar, parts["root.verity"], box.verity)
+            done += parts["root.verity"].size
+            progress("checking", done, total)
+            _compare(box.root, parts["root.img"])
+            _write(box.verity, 0, superblock)
+            _compare(box.verity, parts["root.verity"])
+            _kernel(tar, parts["uki.efi"], box, manifest.version)
+            progress("done", total, total)
+    except (tarfile.TarError, EOFError) as error:
+        raise BadUpdate(
+            f"The file ends too early or is not an update ({error}). The running version was not touched."
+        ) from None
+    return manifest
+
+
+def _signed_by(key: Ed25519PublicKey, signature: bytes, text: bytes) -> bool:
+    try:
+        key.verify(signature, text)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _small(tar: tarfile.TarFile, name: str, most: int) -> bytes:
+    return _member(tar, name, most).read(most)
+
+
+def _member(tar: tarfile.TarFile, name: str, most: int) -> IO[bytes]:
+    entry = tar.next()
+    if entry is None or entry.name != name or not entry.isreg() or entry.size > most:
+        raise BadUpdate("This is not a Switchroom update. The running version was not touched.")
+    content = tar.extractfile(entry)
+    assert content is not None
+    return content
+
+
+def _capacity(target: Path) -> int:
+    with target.open("rb") as file:
+        return file.seek(0, os.SEEK_END)
+
+
+def _sweep(box: Box) -> None:
+    """Remove what could start or hide: every kernel image of ours but the running one, temporary files, fsck's finds."""
+    folder = box.esp / "EFI/Linux"
+    for file in [*folder.glob("*.tmp"), *box.esp.glob("FSCK*.REC"), *folder.glob("switchroom_*.efi")]:
+        found = OURS.fullmatch(file.name)
+        running = OURS.fullmatch(box.kernel)
+        if found and running and found["version"] == running["version"]:
+            continue  # the running one, whatever its counter says by now
+        file.unlink()
+    _sync_folder(folder)
+
+
+def _write(target: Path, offset: int, data: bytes) -> None:
+    with target.open("r+b", buffering=0) as file:
+        file.seek(offset)
+        file.write(data)
+        os.fsync(file.fileno())
+
+
+def _copy(tar: tarfile.TarFile, part: Part, target: Path, progress: Progress, done: int, total: int) -> int:
+    content = _member(tar, part.name, part.size)
+    sha = hashlib.sha256()
+    with target.open("r+b", buffering=0) as file:
+        while block := content.read(BLOCK):
+            sha.update(block)
+            file.write(block)
+            done += len(block)
+            progress(part.name, done, total)
+        os.fsync(file.fileno())
+    if sha.hexdigest() != part.sha256:
+        raise BadUpdate(
+            f"The update is damaged ({part.name}). The other slot is empty now; the running version was not touched."
+        )
+    return done
+
+
+def _copy_tree(tar: tarfile.TarFile, part: Part, target: Path) -> bytes:
+    """All of the hash tree but its superblock, which is returned."""
+    content = _member(tar, part.name, part.size)
+    superblock = content.read(SUPERBLOCK)
+    sha = hashlib.sha256(superblock)
+    with target.open("r+b", buffering=0) as file:
+        file.seek(SUPERBLOCK)
+        while block := content.read(BLOCK):
+            sha.update(block)
+            file.write(block)
+        os.fsync(file.fileno())
+    if sha.hexdigest() != part.sha256:
+        raise BadUpdate(
+            f"The update is damaged ({part.name}). The other slot is empty now; the running version was not touched."
+        )
+    return superblock
+
+
+def _compare(target: Path, part: Part) -> None:
+    """What the disk gives back, not what the cache remembers."""
+    sha, left = hashlib.sha256(), part.size
+    with target.open("rb", buffering=0) as file:
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        while left and (block := file.read(min(BLOCK, left))):
+            sha.update(block)
+            left -= len(block)
+    if sha.hexdigest() != part.sha256:
+        _write(target, 0, bytes(SUPERBLOCK))
+        raise BadUpdate(
+            f"The disk did not keep what was written ({part.name}). It may be failing. The running version was not touched."
+        )
+
+
+def _kernel(tar: tarfile.TarFile, part: Part, box: Box, version: str) -> None:
+    content = _member(tar, part.name, part.size)
+    folder = box.esp / "EFI/Linux"
+    temporary, final = folder / "update.tmp", folder / f"switchroom_{version}+{TRIES}.efi"
+    sha = hashlib.sha256()
+    with temporary.open("wb", buffering=0) as file:
+        while block := content.read(BLOCK):
+            sha.update(block)
+            file.write(block)
+        os.fsync(file.fileno())
+    if sha.hexdigest() != part.sha256:
+        temporary.unlink()
+        raise BadUpdate(
+            f"The update is damaged ({part.name}). The other slot is not used; the running version was not touched."
+        )
+    temporary.rename(final)
+    with final.open("r+b", buffering=0) as file:
+        os.fsync(file.fileno())
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,82 @@
+"""What the firmware loads: the unified kernel image (kernel, initrd, command line with the root hash, signed) and the loader."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import struct
+from pathlib import Path
+
+from image.graph import run
+from image.tree import sources
+
+LOADER_SUITE = "forky"
+# The first Debian release whose systemd-boot knows `reboot-on-error`: without it an image that cannot be loaded ends in the firmware's menu.
+LOADER_CONF = "timeout 0\neditor no\nreboot-on-error yes\nauto-firmware no\n"
+
+
+def loader(out: Path, architecture: str) -> None:
+    """systemd-boot, stub included, of the suite that has reboot-on-error, unpacked into `out`."""
+    state = out / "apt"
+    for folder in ("lists/partial", "archives/partial"):
+        (state / folder).mkdir(parents=True)
+    (state / "status").touch()
+    (state / "sources.list").write_text(sources(LOADER_SUITE))
+    options = [
+        "-o", f"Dir::State={state}", "-o", f"Dir::State::status={state}/status", "-o", f"Dir::Cache={state}", "-o", f"Dir::Etc::sourcelist={state}/sources.list",
+        "-o", "Dir::Etc::sourceparts=-", "-o", f"APT::Architecture={architecture}", "-o", "APT::Sandbox::User=root", "-qq",
+    ]  # fmt: skip
+    run("apt-get", *options, "update")
+    run("apt-get", *options, "download", "systemd-boot-efi", cwd=state)
+    package = next(state.glob("systemd-boot-efi_*.deb"))
+    version = package.name.split("_")[1]
+    if int(re.split(r"\D", version)[0]) < 262:
+        raise SystemExit(f"systemd-boot {version} has no reboot-on-error")
+    run("dpkg-deb", "-x", package, out)
+    (out / "version").write_text(version + "\n")
+    shutil.rmtree(state)
+
+
+def signing_keys(out: Path) -> None:
+    """Throw-away keys of this build tree: the UKI's (X.509, also enrollable) and the update bundle's (Ed25519). Release keys never come here."""
+    run("openssl", "req", "-new", "-x509", "-newkey", "rsa:2048", "-sha256", "-nodes", "-days", "3650", "-subj", "/CN=Switchroom test image/",
+        "-keyout", out / "uki.key", "-out", out / "uki.crt")  # fmt: skip
+    run("openssl", "genpkey", "-algorithm", "ed25519", "-out", out / "bundle.key")
+    run("openssl", "pkey", "-in", out / "bundle.key", "-pubout", "-out", out / "bundle.pub")
+
+
+def uki(
+    out: Path, stub: Path, kernel: Path, initrd: Path, release: Path, command_line: str, keys: Path, source_date: int
+) -> Path:
+    """`out`/uki.efi, signed; out/uki.unsigned.efi is the same bytes for the same inputs."""
+    (out / "cmdline").write_text(command_line + "\0")
+    alignment, end = section_end(stub)
+    arguments: list[str | Path] = []
+    for name, file in ((".osrel", release), (".cmdline", out / "cmdline"), (".initrd", initrd), (".linux", kernel)):
+        end = -(-end // alignment) * alignment
+        arguments += ["--add-section", f"{name}={file}", "--change-section-vma", f"{name}={end:#x}"]
+        end += file.stat().st_size
+    unsigned = out / "uki.unsigned.efi"
+    run("objcopy", *arguments, stub, unsigned)
+    data = bytearray(unsigned.read_bytes())
+    header = struct.unpack_from("<I", data, 0x3C)[0]
+    struct.pack_into("<I", data, header + 8, source_date)  # objcopy writes the time of the build here
+    struct.pack_into("<I", data, header + 24 + 64, 0)  # the checksum, not looked at by any firmware
+    unsigned.write_bytes(data)
+    run("sbsign", "--key", keys / "uki.key", "--cert", keys / "uki.crt", "--output", out / "uki.efi", unsigned)
+    return out / "uki.efi"
+
+
+def section_end(stub: Path) -> tuple[int, int]:
+    """SectionAlignment and the first free virtual address of a PE image, absolute as objcopy wants it."""
+    data = stub.read_bytes()
+    header = struct.unpack_from("<I", data, 0x3C)[0]
+    sections, optional_size = (
+        struct.unpack_from("<H", data, header + 6)[0],
+        struct.unpack_from("<H", data, header + 20)[0],
+    )
+    base = struct.unpack_from("<Q", data, header + 24 + 24)[0]
+    alignment = struct.unpack_from("<I", data, header + 24 + 32)[0]
+    table = header + 24 + optional_size
+    ends = [sum(struct.unpack_from("<II", data, table + 40 * number + 8)) for number in range(sections)]
+    return alignment, base + max(ends)

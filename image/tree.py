@@ -1,0 +1,273 @@
+"""The root tree: Debian 13 packages, our wheel on the image's own Python, the overlay. And the parts cut from it: slot and initrd.
+
+Everything is made from files only: no mount, no loop device, no container. Time stamps are those of the commit, so two
+builds of one commit give the same slot byte for byte.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+from image.graph import run
+
+SUITE = "trixie"
+BUILD_PACKAGES = (
+    "gcc,libc6-dev,python3-dev,python3-venv,libssl-dev,liburing-dev,libopus-dev,libsndfile1-dev,libspandsp-dev"
+)
+DPKG_OPTIONS = [
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+    "--dpkgopt=path-exclude=/etc/kernel/postinst.d/initramfs-tools",  # we make our own initrd
+    "--aptopt=Apt::Install-Recommends false",
+]
+PRODUCT = "opt/switchroom"
+
+
+def sources(suite: str) -> str:
+    """The machine's own package sources, for another suite: whatever mirror works here works for the build."""
+    places = [
+        *Path("/etc/apt/sources.list.d").glob("*.sources"),
+        Path("/etc/apt/sources.list"),
+        *Path("/etc/apt/sources.list.d").glob("*.list"),
+    ]
+    uris = [
+        found
+        for place in places
+        if place.exists()
+        for found in re.findall(r"^(?:URIs:|deb(?: \[.*?\])?)\s+(\S+)", place.read_text(), re.MULTILINE)
+        if "security" not in found
+    ]
+    if not uris:
+        raise SystemExit("this machine has no Debian package source to build from")
+    key = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    return f"deb [signed-by={key}] {uris[0]} {suite} main\n"
+
+
+def bootstrap(out: Path, packages: str, architecture: str, source_date: int) -> None:
+    """A Debian root in `out`/root from the named packages."""
+    (out / "sources.list").write_text(sources(SUITE))
+    run(
+        "mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", f"--architectures={architecture}", f"--include={packages}",
+        *DPKG_OPTIONS, SUITE, out / "root", out / "sources.list",
+        env={**os.environ, "SOURCE_DATE_EPOCH": str(source_date)},
+    )  # fmt: skip
+
+
+def package_list(file: Path) -> str:
+    return ",".join(line.split("#")[0].strip() for line in file.read_text().splitlines() if line.split("#")[0].strip())
+
+
+def wheels(out: Path, requirements: Path, platform: str) -> None:
+    """The locked dependencies as wheels for the image's Python, checked against their hashes."""
+    run(
+        ".venv/bin/pip", "download", "-q", "--require-hashes", "--no-deps", "--only-binary=:all:", "--python-version=3.13", "--implementation=cp",
+        f"--platform={platform}", "--platform=manylinux2014_" + platform.rsplit("manylinux_2_28_")[-1], "--platform=any", "-d", out, "-r", requirements,
+    )  # fmt: skip
+
+
+def product(out: Path, build_root: Path, wheelhouse: Path, source: Path, source_date: int) -> None:
+    """Our wheel, compiled in the build root against the image's Python and libraries, installed with its dependencies into `out`/opt/switchroom."""
+    work = build_root / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(build_root / PRODUCT, ignore_errors=True)
+    shutil.copytree(source, work / "source")
+    shutil.copytree(wheelhouse, work / "wheels")
+    environment = {
+        "PATH": "/usr/bin:/bin", "HOME": "/work", "SOURCE_DATE_EPOCH": str(source_date), "LC_ALL": "C.UTF-8",
+        "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/work/wheels", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "CFLAGS": "-ffile-prefix-map=/work=.",
+    }  # fmt: skip
+
+    def inside(*command: str) -> None:
+        run(
+            "chroot",
+            build_root,
+            "/usr/bin/env",
+            "-i",
+            *[f"{name}={value}" for name, value in environment.items()],
+            *command,
+        )
+
+    inside("python3", "-m", "venv", f"/{PRODUCT}")
+    inside(f"/{PRODUCT}/bin/pip", "install", "-q", "setuptools", "wheel", "cython")
+    inside(
+        f"/{PRODUCT}/bin/pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "/work/dist", "/work/source"
+    )
+    locked = [
+        line.split("==")[0] for line in (source / "requirements/run.txt").read_text().splitlines() if line[:1].isalnum()
+    ]
+    inside(f"/{PRODUCT}/bin/pip", "install", "-q", "--no-deps", "--no-compile", *locked)
+    wheel = next((work / "dist").glob("*.whl"))
+    inside(f"/{PRODUCT}/bin/pip", "install", "-q", "--no-deps", "--no-compile", f"/work/dist/{wheel.name}")
+    inside(f"/{PRODUCT}/bin/pip", "uninstall", "-q", "-y", "setuptools", "wheel", "cython", "pip")
+    inside("python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", "/", f"/{PRODUCT}/lib")
+    shutil.copytree(build_root / PRODUCT, out / PRODUCT, symlinks=True)
+    shutil.copy(wheel, out / wheel.name)
+    shutil.rmtree(work)
+
+
+def compose(
+    out: Path, base: Path, product_tree: Path, overlay: Path, prune: list[str], version: str, source_date: int
+) -> None:
+    """The finished root tree in `out`/root: base, product, overlay; what no box needs and what differs per build is taken away."""
+    root = out / "root"
+    run("cp", "-a", "--reflink=auto", base, root)
+    run("cp", "-a", f"{product_tree}/opt/.", root / "opt")
+    run("cp", "-a", f"{overlay}/.", root)
+    for pattern in ("usr/lib/modules/*/kernel/",):
+        for kernel in root.glob(pattern):
+            for name in prune:
+                shutil.rmtree(kernel / name, ignore_errors=True)
+    for module_folder in (root / "usr/lib/modules").iterdir():
+        run("depmod", "-b", root, module_folder.name)
+    for waste in (
+        "var/cache/apt",
+        "var/lib/apt/lists",
+        "var/log",
+        "var/cache/ldconfig",
+        "usr/share/info",
+        "usr/lib/python3.13/test",
+        "usr/share/bash-completion",
+        "boot/efi",
+        "etc/ssh",
+    ):
+        shutil.rmtree(root / waste, ignore_errors=True)
+    for name in ("etc/hostname", "etc/resolv.conf", "var/lib/dbus/machine-id"):
+        (root / name).unlink(missing_ok=True)
+    (root / "etc/machine-id").write_text("")
+    (root / "etc/resolv.conf").symlink_to("/run/systemd/resolve/stub-resolv.conf")
+    (root / "etc/hostname").write_text("switchroom\n")
+    (root / "var/log").mkdir(exist_ok=True)
+    (root / "state").mkdir(exist_ok=True)
+    (root / "media").mkdir(exist_ok=True)
+    release = root / "usr/lib/os-release"
+    release.write_text(
+        f'ID=switchroom\nID_LIKE=debian\nNAME="Switchroom"\nPRETTY_NAME="Switchroom {version}"\nVERSION_ID={version}\nIMAGE_VERSION={version}\n'
+    )
+    run("systemctl", f"--root={root}", "preset-all", "--preset-mode=enable-only")
+    for link, target in (("default.target", "multi-user.target"),):
+        (root / "etc/systemd/system" / link).unlink(missing_ok=True)
+        (root / "etc/systemd/system" / link).symlink_to(f"/usr/lib/systemd/system/{target}")
+    run("find", root, "-newermt", f"@{source_date}", "-exec", "touch", "-h", "-d", f"@{source_date}", "{}", "+")
+
+
+def slot(out: Path, root: Path, version: str, source_date: int) -> str:
+    """squashfs `root.img` and hash tree `root.verity`; returns the root hash. The tree's superblock UUID carries the hash's first
+    half: that is how the initrd finds its slot, wherever it was written."""
+    image, verity = out / "root.img", out / "root.verity"
+    environment = {
+        name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"
+    }  # clashes with the options
+    run(
+        "mksquashfs", root, image, "-comp", "zstd", "-Xcompression-level", "9", "-all-time", str(source_date), "-mkfs-time", str(source_date),
+        "-noappend", "-quiet", "-no-progress", env=environment,
+    )  # fmt: skip
+    salt = run("sha256sum", image).split()[0]
+    text = run("veritysetup", "format", f"--salt={salt}", "--uuid=00000000-0000-0000-0000-000000000000", image, verity)
+    found = re.search(r"Root hash:\s*([0-9a-f]{64})", text)
+    assert found is not None, text
+    with verity.open("r+b") as file:
+        file.seek(16)
+        file.write(bytes.fromhex(found.group(1)[:32]))
+    return found.group(1)
+
+
+def libraries_of(root: Path, binary: Path) -> set[Path]:
+    """The shared objects a binary of the tree needs, and its loader, all inside the tree."""
+    seen: set[Path] = set()
+    todo = [binary]
+    folders = [
+        root / "usr/lib/x86_64-linux-gnu",
+        root / "usr/lib/aarch64-linux-gnu",
+        root / "usr/lib",
+        root / "usr/lib64",
+    ]
+    while todo:
+        text = run("readelf", "-ld", todo.pop())
+        names = re.findall(r"\(NEEDED\).*\[(.+?)\]", text) + [
+            Path(name).name for name in re.findall(r"interpreter: (\S+?)\]", text)
+        ]
+        for name in names:
+            place = next((folder / name for folder in folders if (folder / name).exists()), None)
+            if place is not None and place not in seen:
+                seen.add(place)
+                todo.append(place)
+    return seen
+
+
+def initrd(out: Path, root: Path, init: Path, modules: list[str], source_date: int) -> None:
+    """Our own small initrd: busybox, veritysetup, e2fsprogs, the disk drivers in load order, and the init script."""
+    tree = out / "tree"
+    for folder in ("bin", "sbin", "lib", "lib64", "dev", "proc", "sys", "run", "root", "state", "etc"):
+        (tree / folder).mkdir(parents=True)
+    shutil.copy(root / "usr/bin/busybox", tree / "bin/busybox")
+    for binary in (
+        "usr/sbin/veritysetup",
+        "usr/sbin/e2fsck",
+        "usr/sbin/mke2fs",
+        "usr/sbin/blkid",
+        "usr/sbin/resize2fs",
+    ):
+        shutil.copy(root / binary, tree / "sbin")
+        for library in libraries_of(root, root / binary):
+            place = tree / library.relative_to(root / "usr").parent
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.copy(library, place / library.name)
+    if (root / "usr/lib64/ld-linux-x86-64.so.2").exists():
+        shutil.copy(root / "usr/lib64/ld-linux-x86-64.so.2", tree / "lib64")
+    kernel = next((root / "usr/lib/modules").iterdir())
+    (tree / "modules").mkdir()
+    order = load_order(kernel, modules)
+    for number, module in enumerate(order):
+        target = tree / "modules" / f"{number:03d}-{module.name.removesuffix('.xz')}"
+        target.write_bytes(
+            subprocess.run(["xz", "-dc", module], capture_output=True, check=True).stdout
+            if module.suffix == ".xz"
+            else module.read_bytes()
+        )
+    shutil.copy(init, tree / "init")
+    (tree / "init").chmod(0o755)
+    run("find", tree, "-exec", "touch", "-h", "-d", f"@{source_date}", "{}", "+")
+    names = sorted(
+        str(path.relative_to(tree))
+        for path in tree.rglob("*")
+        if path.is_symlink() or stat.S_ISREG(path.lstat().st_mode) or path.is_dir()
+    )
+    packed = subprocess.run(
+        ["cpio", "-o", "-H", "newc", "--reproducible", "--quiet", "-R", "0:0"],
+        cwd=tree,
+        input="\n".join(names).encode(),
+        capture_output=True,
+        check=True,
+    ).stdout
+    (out / "initrd").write_bytes(
+        subprocess.run(["zstd", "-q", "-19", "-c"], input=packed, capture_output=True, check=True).stdout
+    )
+    shutil.rmtree(tree)
+
+
+def load_order(kernel: Path, wanted: list[str]) -> list[Path]:
+    """Module files in an order in which each finds what it needs; built-in and absent ones are left out."""
+    needs: dict[str, list[str]] = {}
+    for line in (kernel / "modules.dep").read_text().splitlines():
+        file, _, rest = line.partition(":")
+        needs[file] = rest.split()
+    by_name = {Path(file).name.split(".ko")[0].replace("-", "_"): file for file in needs}
+    order: list[str] = []
+
+    def add(file: str) -> None:
+        for needed in reversed(needs[file]):
+            add(needed)
+        if file not in order:
+            order.append(file)
+
+    for name in wanted:
+        if (found := by_name.get(name.replace("-", "_"))) is not None:
+            add(found)
+    return [kernel / file for file in order]

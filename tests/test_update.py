@@ -1,0 +1,164 @@
+"""The updater on files: what is refused before a byte is written, and what a cut at any write leaves."""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from appliance import update
+from appliance.update import BadUpdate, Box, install
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+NEXT_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
+RUNNING = "switchroom_1.0.efi"
+
+
+def parts() -> dict[str, bytes]:
+    return {"root.img": os.urandom(300_000), "root.verity": os.urandom(9_000), "uki.efi": os.urandom(50_000)}
+
+
+def bundle(content: dict[str, bytes], key: Ed25519PrivateKey = KEY, **changes: object) -> bytes:
+    rows = [
+        {"name": name, "size": len(body), "sha256": hashlib.sha256(body).hexdigest()} for name, body in content.items()
+    ]
+    manifest = json.dumps(
+        {"compatible": "switchroom-test", "version": "1.1", "floor": "0.9", "root_hash": "00" * 32, "parts": rows}
+        | changes
+    ).encode()
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, body in {"manifest.json": manifest, "manifest.sig": key.sign(manifest), **content}.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(body)
+            tar.addfile(entry, io.BytesIO(body))
+    return out.getvalue()
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    for name, size in (("root", 1 << 20), ("verity", 1 << 16)):
+        (tmp_path / name).write_bytes(b"\xee" * size)
+    (tmp_path / "esp/EFI/Linux").mkdir(parents=True)
+    (tmp_path / "esp/EFI/Linux" / RUNNING).write_bytes(b"running")
+    (tmp_path / "esp/EFI/Linux/switchroom_0.9+0-3.efi").write_bytes(b"failed once")
+    keys = [KEY.public_key(), NEXT_KEY.public_key()]
+    return Box("switchroom-test", "1.0", RUNNING, tmp_path / "root", tmp_path / "verity", tmp_path / "esp", keys)
+
+
+def state(box: Box) -> dict[str, bytes]:
+    files = [box.root, box.verity, *(file for file in box.esp.rglob("*") if file.is_file())]
+    return {str(file): file.read_bytes() for file in files}
+
+
+def test_a_good_update(box: Box) -> None:
+    content = parts()
+    seen: list[tuple[str, int, int]] = []
+    manifest = install(io.BytesIO(bundle(content)), box, lambda *what: seen.append(what))
+    assert manifest.version == "1.1"
+    assert box.root.read_bytes()[:300_000] == content["root.img"]
+    assert box.verity.read_bytes()[:9_000] == content["root.verity"]
+    names = sorted(file.name for file in (box.esp / "EFI/Linux").iterdir())
+    assert names == [RUNNING, "switchroom_1.1+3.efi"]
+    assert (box.esp / "EFI/Linux/switchroom_1.1+3.efi").read_bytes() == content["uki.efi"]
+    assert seen[-1][0] == "done"
+    install(io.BytesIO(bundle(content)), box)  # once more: allowed
+    install(io.BytesIO(bundle(content, NEXT_KEY)), box)
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        (lambda: bundle(parts(), Ed25519PrivateKey.generate()), "not signed"),
+        (lambda: bundle(parts()).replace(b'"version": "1.1"', b'"version": "1.2"'), "not signed"),
+        (lambda: bundle(parts(), compatible="other-box"), "is for other-box"),
+        (lambda: bundle(parts(), floor="1.0.1"), "Install 1.0.1 first"),
+        (lambda: bundle(parts(), version="0.9"), "older than the running"),
+        (lambda: bundle(parts(), version="1.0"), "running already"),
+        (lambda: bundle(parts(), version="../1.2"), "running already"),
+        (lambda: bundle({**parts(), "root.img": os.urandom(2 << 20)}), "does not fit"),
+        (lambda: bundle({"uki.efi": b"x", **parts()}), "parts it should"),
+        (lambda: bundle(parts(), extra=1), "cannot be read"),
+        (lambda: b"", "not an update"),
+        (lambda: os.urandom(20_000), "not an update"),
+    ],
+)
+def test_refused_before_a_byte_is_written(box: Box, file, words: str) -> None:
+    before = state(box)
+    with pytest.raises(BadUpdate, match=words):
+        install(io.BytesIO(file()), box)
+    assert state(box) == before
+
+
+def test_not_while_on_trial(box: Box) -> None:
+    with pytest.raises(BadUpdate, match="on trial"):
+        install(
+            io.BytesIO(bundle(parts())),
+            Box(**{name: getattr(box, name) for name in Box.__slots__} | {"blessed": False}),
+        )
+
+
+def startable(box: Box) -> list[str]:
+    """Kernel images that the loader could pick and whose slot could be found."""
+    found = [file.name for file in (box.esp / "EFI/Linux").glob("switchroom_*.efi") if update.OURS.fullmatch(file.name)]
+    return [name for name in found if name == RUNNING or box.verity.read_bytes()[:512] != bytes(512)]
+
+
+def test_damaged_parts_leave_the_running_version_only(box: Box) -> None:
+    whole = bundle(parts())
+    for offset in (5_000, 305_000, 320_000):  # in root.img, root.verity, uki.efi
+        damaged = bytearray(whole)
+        damaged[offset] ^= 1
+        with pytest.raises(BadUpdate, match=r"damaged|kept|keep"):
+            install(io.BytesIO(bytes(damaged)), box)
+        assert startable(box) == [RUNNING]
+
+
+def test_cut_short_at_every_place(box: Box) -> None:
+    whole = bundle(parts())
+    for length in range(0, 365_000, 7_777):
+        with pytest.raises(BadUpdate):
+            install(io.BytesIO(whole[:length]), box)
+        assert startable(box)[:1] == [RUNNING]
+        assert len(startable(box)) == 1 or length < 2_000
+
+
+def test_a_power_cut_before_every_sync(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dying at each fsync in turn: the running image is whole, and a second attempt succeeds."""
+    content = parts()
+    real, left = os.fsync, 0
+
+    class Cut(BaseException):
+        pass
+
+    def fsync(handle: int) -> None:
+        nonlocal left
+        if left == 0:
+            raise Cut
+        left -= 1
+        real(handle)
+
+    cuts = 0
+    for cut in range(20):
+        left = cut
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fsync)
+            try:
+                install(io.BytesIO(bundle(content)), box)
+                break
+            except Cut:
+                cuts += 1
+        assert (box.esp / "EFI/Linux" / RUNNING).read_bytes() == b"running"
+        new = box.esp / "EFI/Linux/switchroom_1.1+3.efi"
+        assert not new.exists() or new.read_bytes() == content["uki.efi"]
+    assert cuts >= 8
+    install(io.BytesIO(bundle(content)), box)
+
+
+def test_version_order() -> None:
+    order = ["0.9", "0.10", "1.0~rc1", "1.0", "1.0.1", "1.1", "2"]
+    assert sorted(order, key=update.version_key) == order
