@@ -21,6 +21,7 @@ import click
 import msgspec
 
 from appliance import cti
+from appliance.box.commands import COMMANDS
 from appliance.version import VERSION
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ port = click.IntRange(1, 65535)
 @click.version_option(VERSION, prog_name="switchroom")
 def main() -> None:
     """Switchroom, an office telephone system."""
+
+
+for command in COMMANDS:
+    main.add_command(command)
 
 
 class PortRange(click.ParamType[tuple[int, int]]):

@@ -256,9 +256,7 @@ def _lock(path: Path) -> Iterator[None]:
         file.truncate(0)
 
 
-def _sockets(
-    options: Options, undo: contextlib.ExitStack, kept: dict[str, list[int]]
-) -> dict[str, socket.socket]:
+def _sockets(options: Options, undo: contextlib.ExitStack, kept: dict[str, list[int]]) -> dict[str, socket.socket]:
     wanted: Mapping[str, tuple[int, str, str]] = {
         "sip_udp": (options.sip_port, "UDP", "--sip-port"),
         "sip_tcp": (options.sip_port, "TCP", "--sip-port"),

@@ -61,13 +61,13 @@ def build(board_name: str, out: Path, cache: Path, tries: int) -> dict[str, Path
 
     base = graph.step(
         "base",
-        digest(packages, code),
+        digest(packages, tree.SUITE, *tree.DPKG_OPTIONS),
         lambda work: tree.bootstrap(work, packages, board["architecture"], 1_700_000_000),
     )
     build_packages = ",".join([tree.BUILD_PACKAGES, *(["libipsec-mb-dev"] if board["libraries"] else [])])
     compiler = graph.step(
         "compiler",
-        digest(build_packages, code),
+        digest(build_packages, tree.SUITE, *tree.DPKG_OPTIONS),
         lambda work: tree.bootstrap(work, build_packages, board["architecture"], 1_700_000_000),
     )
     requirements = Path("requirements/image.txt")
@@ -91,11 +91,17 @@ def build(board_name: str, out: Path, cache: Path, tries: int) -> dict[str, Path
         digest(key, wheelhouse.name, compiler.name),
         lambda work: tree.product(work, compiler / "root", wheelhouse, source, date),
     )
-    root_key = digest(product.name, base.name, HERE / "overlay", str(board["prune"]), version, str(date), code)
+    keys = graph.step("keys", "test", boot.signing_keys)
+    box = {"compatible": COMPATIBLE.format(board=board_name)}
+    root_key = digest(
+        product.name, base.name, HERE / "overlay", str(board["prune"]), version, str(date), code, str(box)
+    )
     root = graph.step(
         "tree",
         root_key,
-        lambda work: tree.compose(work, base / "root", product, HERE / "overlay", board["prune"], version, date),
+        lambda work: tree.compose(
+            work, base / "root", product, HERE / "overlay", board["prune"], version, date, box, keys / "bundle.pub"
+        ),
     )
     initrd = graph.step(
         "initrd",
@@ -109,7 +115,6 @@ def build(board_name: str, out: Path, cache: Path, tries: int) -> dict[str, Path
     slot = graph.step("slot", root_key, make_slot)
     root_hash = (slot / "roothash").read_text()
     loader = graph.step("loader", digest(HERE / "boot.py"), lambda work: boot.loader(work, board["architecture"]))
-    keys = graph.step("keys", "test", boot.signing_keys)
     kernel = next((base / "root/boot").glob(board["kernel_file"]))
     uki = graph.step(
         "uki", digest(root_hash, initrd.name, loader.name, COMMAND_LINE),
@@ -132,7 +137,19 @@ def build(board_name: str, out: Path, cache: Path, tries: int) -> dict[str, Path
             **{f"switchroom-{kind}-{side}": board[f"{kind}_type"] for kind in ("root", "verity") for side in "ab"},
         }
         disk.disk(work / "switchroom.img", parts, types)
-        run("qemu-img", "convert", "-c", "-O", "qcow2", work / "switchroom.img", work / "switchroom.qcow2")
+        run(
+            "qemu-img",
+            "convert",
+            "-c",
+            "-o",
+            "compression_type=zstd",
+            "-m",
+            "2",
+            "-O",
+            "qcow2",
+            work / "switchroom.img",
+            work / "switchroom.qcow2",
+        )
         for part in ("esp.img", "state.img", "media.img"):
             (work / part).unlink()
 

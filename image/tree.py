@@ -6,6 +6,7 @@ builds of one commit give the same slot byte for byte.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -28,6 +29,13 @@ DPKG_OPTIONS = [
     "--aptopt=Apt::Install-Recommends false",
 ]
 PRODUCT = "opt/switchroom"
+# No login, no shell, no maintenance prompt anywhere; and what a read-only box has no use for.
+MASKED = (
+    "getty@.service", "serial-getty@.service", "autovt@.service", "console-getty.service", "container-getty@.service", "emergency.service",
+    "rescue.service", "debug-shell.service", "systemd-firstboot.service", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer",
+    "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "systemd-networkd-wait-online.service", "systemd-pcrphase.service", "chrony-wait.service",
+    "systemd-boot-update.service", "systemd-boot-random-seed.service", "systemd-update-utmp.service", "systemd-hibernate-clear.service",
+)  # fmt: skip
 
 
 def sources(suite: str) -> str:
@@ -113,7 +121,15 @@ def product(out: Path, build_root: Path, wheelhouse: Path, source: Path, source_
 
 
 def compose(
-    out: Path, base: Path, product_tree: Path, overlay: Path, prune: list[str], version: str, source_date: int
+    out: Path,
+    base: Path,
+    product_tree: Path,
+    overlay: Path,
+    prune: list[str],
+    version: str,
+    source_date: int,
+    box: dict[str, str],
+    key: Path,
 ) -> None:
     """The finished root tree in `out`/root: base, product, overlay; what no box needs and what differs per build is taken away."""
     root = out / "root"
@@ -146,6 +162,16 @@ def compose(
     (root / "var/log").mkdir(exist_ok=True)
     (root / "state").mkdir(exist_ok=True)
     (root / "media").mkdir(exist_ok=True)
+    (root / "efi").mkdir(exist_ok=True)
+    (root / "usr/lib/switchroom/keys").mkdir(parents=True)
+    (root / "usr/lib/switchroom/box.json").write_text(json.dumps(box) + "\n")
+    shutil.copy(key, root / "usr/lib/switchroom/keys/1-current.pub")
+    for unit in MASKED:
+        place = root / "etc/systemd/system" / unit
+        place.unlink(missing_ok=True)
+        place.symlink_to("/dev/null")
+    (root / "etc/systemd/system-generators").mkdir(exist_ok=True)
+    (root / "etc/systemd/system-generators/systemd-getty-generator").symlink_to("/dev/null")
     release = root / "usr/lib/os-release"
     release.write_text(
         f'ID=switchroom\nID_LIKE=debian\nNAME="Switchroom"\nPRETTY_NAME="Switchroom {version}"\nVERSION_ID={version}\nIMAGE_VERSION={version}\n'
@@ -213,6 +239,7 @@ def initrd(out: Path, root: Path, init: Path, modules: list[str], source_date: i
         "usr/sbin/mke2fs",
         "usr/sbin/blkid",
         "usr/sbin/resize2fs",
+        "usr/sbin/sfdisk",
     ):
         shutil.copy(root / binary, tree / "sbin")
         for library in libraries_of(root, root / binary):

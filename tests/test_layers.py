@@ -50,6 +50,7 @@ LAYERS = {
     ),
     "appliance.records": row("appliance.store", "sqlite_utils msgspec", "call records and registrations"),
     "appliance.licensing": row("appliance.model", "cryptography", "pure: file, box and date in, limits out"),
+    "appliance.fdstore": row("", "", "what systemd keeps for us over a restart"),
     "appliance.listeners": row("", "", "binds sockets"),
     "appliance.process": row("", "", "keeps one process alive"),
     "appliance.health": row("", "", "sees a process from outside"),
@@ -73,6 +74,8 @@ LAYERS = {
         "opens the use-cases with the licence of the box",
     ),
     # 5: what builds and connects
+    "appliance.update": row("", "cryptography msgspec", "a signed bundle into the other slot"),
+    "appliance.box": row("appliance", "click cryptography msgspec segno", "the appliance around the telephone system"),
     "appliance.calls": row("appliance media_core", "uvloop msgspec", "composition root of the process calls"),
     "appliance.softphone": row("appliance.sip media_core", "", "a phone: sees the box through its sockets"),
     "appliance.selftest": row("appliance.softphone appliance.cti", "msgspec", "uses the box from outside"),

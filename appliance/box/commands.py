@@ -1,0 +1,61 @@
+"""The commands that exist for the image's units: `switchroom console`, `health`, `update`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from pathlib import Path
+
+import click
+
+from appliance.box.system import DATA
+from appliance.version import VERSION
+
+data_option = click.option("--data", type=click.Path(path_type=Path), default=DATA, show_default=True)
+
+
+@click.command(hidden=True)
+@data_option
+def console(data: Path) -> None:
+    """Serve the terminals of the box."""
+    from appliance.box.console import serve
+
+    asyncio.run(serve(data))
+
+
+@click.command(hidden=True)
+@data_option
+def health(data: Path) -> None:
+    """Check a start; exits 1 when this version has not proved itself."""
+    from appliance.box import gate, system
+
+    try:
+        gate.check(data, click.echo)
+    except (gate.Unhealthy, system.CannotDo) as error:
+        click.echo(f"not healthy: {error}", err=True)
+        with contextlib.suppress(OSError):
+            if system.on_trial():
+                gate.write_down(str(error))
+        sys.exit(1)
+    click.echo("healthy")
+
+
+@click.command("return", hidden=True)
+def go_back() -> None:
+    """After a failed health check: leave a version that is on trial, and start the one that worked."""
+    from appliance.box import gate, system
+
+    if not system.on_trial():
+        return
+    if (trial := system.last_trial()) is None or trial.version != VERSION:
+        gate.write_down("It did not finish its health check.")
+    try:
+        system.switch_slot()
+    except system.CannotDo as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+    system.reboot()
+
+
+COMMANDS = (console, health, go_back)

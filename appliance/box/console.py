@@ -1,0 +1,265 @@
+"""`switchroom console`: the screen of the box, on its monitor and its serial line. No login, no shell.
+
+It shows where the admin page is, the setup code until it has been used, the state of every process and what is wrong, and has a menu
+of nine things. Whoever can press keys here holds the box in hands anyway. One process serves every terminal; each is drawn again when
+what it shows has changed and nobody is typing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import secrets
+import termios
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import segno
+
+from appliance import cti
+from appliance.box import support, system
+from appliance.box.system import CannotDo
+from appliance.resources import CODE_ALPHABET, CODE_LENGTH
+from appliance.version import VERSION
+
+EVERY = 2.0  # seconds
+CLEAR = "\x1b[2J\x1b[H"
+
+
+def screen(status: cti.Status | None, setup_code: str, notes: list[str], slot: str, qr: bool) -> str:
+    """The whole text. Pure."""
+    lines = [f"Switchroom {VERSION}    slot {slot.upper()}", ""]
+    if status is None:
+        lines += ["The telephone system is not running."]
+    else:
+        address = status.addresses.get("admin", "")
+        lines += [f"Admin page   {address}"]
+        if setup_code:
+            lines += [f"Setup code   {setup_code}   (asked once, by the first page)"]
+            if qr:
+                lines += ["", *code_picture(f"{address}#{setup_code}")]
+        phones = [status.addresses[name] for name in ("sip", "sips") if name in status.addresses]
+        lines += [f"Phones       {' · '.join(phones)}", ""]
+        lines += ["State        " + ("healthy" if status.healthy else "NOT HEALTHY")]
+        lines += [f"  {process.name:<12}{process.state}" for process in status.processes]
+        lines += [f"{alarm.severity.upper()}: {alarm.message} {alarm.repair}" for alarm in status.alarms]
+    lines += ["", *notes] if notes else []
+    lines += ["", *(f"  {number}  {words}" for number, (words, _) in enumerate(MENU, 1)), "", "Number and Enter: "]
+    return "\n".join(lines)
+
+
+def code_picture(text: str) -> list[str]:
+    """A QR code in half blocks."""
+    out = io.StringIO()
+    segno.make(text, error="l", micro=False).terminal(out, border=2, compact=True)
+    return out.getvalue().splitlines()
+
+
+def read_setup_code(data: Path) -> str:
+    with contextlib.suppress(OSError):
+        return (data / "run/setup-code").read_text().strip()
+    return ""
+
+
+def notes() -> Iterator[str]:
+    """What the last start had to say."""
+    for part in ("state", "media"):
+        with contextlib.suppress(OSError):
+            said = (system.BOOT_FACTS / part).read_text().strip()
+            if said == "broken":
+                yield f"The {part} partition cannot be read; the box runs without it. Restore a backup, or reset (6)."
+            elif said == "repaired":
+                yield f"The {part} partition was damaged and has been repaired."
+    with contextlib.suppress(OSError):
+        if system.on_trial():
+            yield f"Version {VERSION} is on trial until it has proved itself."
+    if (trial := system.last_trial()) is not None:
+        yield f"Version {trial.version} did not work and was left: {trial.reason}"
+
+
+class Terminal:
+    """One screen with a keyboard."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        mode = termios.tcgetattr(self._fd)
+        mode[0] = termios.ICRNL | termios.IUTF8 if hasattr(termios, "IUTF8") else termios.ICRNL
+        mode[1] = termios.OPOST | termios.ONLCR
+        mode[3] = termios.ICANON | termios.ECHO | termios.ECHOE
+        termios.tcsetattr(self._fd, termios.TCSANOW, mode)
+        self._lines: asyncio.Queue[str] = asyncio.Queue(8)
+        self.busy = False
+        self.drawn = ""
+        asyncio.get_running_loop().add_reader(self._fd, self._readable)
+
+    def _readable(self) -> None:
+        try:
+            text = os.read(self._fd, 4096).decode(errors="replace")
+        except OSError:
+            return
+        for line in text.splitlines():
+            with contextlib.suppress(asyncio.QueueFull):
+                self._lines.put_nowait(line.strip()[:200])
+
+    def show(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # nobody reads this line: it is drawn again
+            os.write(self._fd, text.encode())
+
+    async def line(self) -> str:
+        return await self._lines.get()
+
+    async def ask(self, question: str) -> str:
+        self.show(f"{question} ")
+        return await asyncio.wait_for(self.line(), 300)
+
+    async def sure(self, what: str) -> bool:
+        return (await self.ask(f"{what} Type yes and Enter, anything else to go back:")).lower() == "yes"
+
+
+class Console:
+    def __init__(self, data: Path, terminals: list[Terminal]) -> None:
+        self._data = data
+        self._terminals = terminals
+
+    async def run(self) -> None:
+        await asyncio.gather(self._draw(), *(self._listen(terminal) for terminal in self._terminals))
+
+    async def _draw(self) -> None:
+        while True:
+            status = await self._status()
+            slot, told = "?", list(notes())
+            with contextlib.suppress(OSError):
+                slot = system.slot()
+            for terminal in self._terminals:
+                text = screen(status, read_setup_code(self._data), told, slot, qr=True)
+                if not terminal.busy and text != terminal.drawn:
+                    terminal.drawn = text
+                    terminal.show(CLEAR + text)
+            await asyncio.sleep(EVERY)
+
+    async def _status(self) -> cti.Status | None:
+        with contextlib.suppress(cti.Unavailable):
+            reply = await cti.ask(str(self._data / "run/supervisor.sock"), cti.GetStatus())
+            return reply if isinstance(reply, cti.Status) else None
+        return None
+
+    async def _listen(self, terminal: Terminal) -> None:
+        while True:
+            typed = await terminal.line()
+            terminal.busy = True
+            try:
+                if typed.isdigit() and 1 <= int(typed) <= len(MENU):
+                    words, action = MENU[int(typed) - 1]
+                    terminal.show(f"{words}\n")
+                    terminal.show(f"{await action(self, terminal)}\n")
+                    await asyncio.sleep(EVERY)
+            except CannotDo as error:
+                terminal.show(f"{error}\n")
+                await asyncio.sleep(2 * EVERY)
+            except TimeoutError:
+                pass
+            terminal.busy, terminal.drawn = False, ""
+
+    # ---- the menu
+    async def network(self, terminal: Terminal) -> str:
+        address = await terminal.ask("Address with network, such as 192.168.1.10/24 (empty: by DHCP):")
+        gateway = servers = ""
+        if address:
+            gateway = await terminal.ask("Gateway:")
+            servers = await terminal.ask("Name servers:")
+        await asyncio.to_thread(system.set_network, address, gateway, servers)
+        return "Done. The new address appears in a moment."
+
+    async def setup_code(self, terminal: Terminal) -> str:
+        file = self._data / "run/setup-code"
+        if not file.exists():
+            return "The box is set up already. `Factory reset` begins anew; a forgotten password is changed under 8."
+        code = "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
+        owner = file.stat()
+        system.write_whole(file, code.encode())
+        os.chown(file, owner.st_uid, owner.st_gid)
+        file.chmod(0o600)
+        return f"New setup code: {code}"
+
+    async def switch(self, terminal: Terminal) -> str:
+        if not await terminal.sure("The box starts with its other version; calls are cut."):
+            return "Nothing was changed."
+        version = await asyncio.to_thread(system.switch_slot)
+        system.reboot()
+        return f"Starting with version {version}."
+
+    async def restart(self, terminal: Terminal) -> str:
+        await asyncio.to_thread(system.restart_telephony)
+        return "The telephone system was restarted; calls went on."
+
+    async def reboot(self, terminal: Terminal) -> str:
+        if not await terminal.sure("The box restarts; calls are cut."):
+            return "Nothing was changed."
+        system.reboot()
+        return "Restarting."
+
+    async def reset(self, terminal: Terminal) -> str:
+        if not await terminal.sure("Everything is erased: extensions, call records, keys."):
+            return "Nothing was changed."
+        keep = (await terminal.ask("Keep the network settings? (yes or no)")).lower() == "yes"
+        media = (await terminal.ask("Erase recordings and prompts too? (yes or no)")).lower() == "yes"
+        system.ask_factory_reset(keep, media)
+        system.reboot()
+        return "Erasing at the next start, which is now."
+
+    async def bundle(self, terminal: Terminal) -> str:
+        file = await asyncio.to_thread(support.write, self._data)
+        return f"Written ({file.stat().st_size >> 10} KiB); it is on the admin page under Updates."
+
+    async def password(self, terminal: Terminal) -> str:
+        from appliance.entitlement import open_admin
+
+        word = "-".join("".join(secrets.choice(CODE_ALPHABET) for _ in range(4)) for _ in range(4))
+        with open_admin(self._data) as admin:
+            found = next((user for user in admin.snapshot.users.values() if user.role == "full"), None)
+            if found is None:
+                return "There is no administrator yet: use the setup code."
+            if not await terminal.sure(f"{found.username} gets a new password."):
+                return "Nothing was changed."
+            admin.set_password(found.id, word, "the console")
+        return f"New password of {found.username}: {word}\nChange it on the admin page. (Enter)" + await terminal.ask(
+            ""
+        )
+
+    async def power_off(self, terminal: Terminal) -> str:
+        if not await terminal.sure("The box is switched off; calls are cut."):
+            return "Nothing was changed."
+        system.power_off()
+        return "Switching off."
+
+
+Action = Callable[[Console, Terminal], Awaitable[str]]
+MENU: tuple[tuple[str, Action], ...] = (
+    ("Network", Console.network),
+    ("New setup code", Console.setup_code),
+    ("Switch to the other version", Console.switch),
+    ("Restart the telephone system (calls go on)", Console.restart),
+    ("Restart the box", Console.reboot),
+    ("Factory reset", Console.reset),
+    ("Support bundle", Console.bundle),
+    ("New password for the administrator", Console.password),
+    ("Switch off", Console.power_off),
+)
+
+
+def terminals() -> list[Path]:
+    """Where the kernel writes its own console; the first virtual terminal for `tty0`."""
+    names = Path("/sys/class/tty/console/active").read_text().split()
+    paths = [Path("/dev") / ("tty1" if name == "tty0" else name) for name in names]
+    return [path for path in paths if path.exists()]
+
+
+async def serve(data: Path) -> None:
+    opened = []
+    for path in terminals():
+        with contextlib.suppress(OSError, termios.error):
+            opened.append(Terminal(path))
+    await Console(data, opened).run()
