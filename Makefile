@@ -1,4 +1,5 @@
-# Switchroom: `make run` and `make test` work on a fresh Debian 12 with git, make and python3; also `make build`, `make bench`, `make clean`.
+# Switchroom: `make run` and `make test` work on a fresh Debian 12 with git, make and python3; also `make build`, `make bench`, `make image`,
+# `make image-test`, `make clean`.
 # Each step leaves a stamp and is done again only when what it was made from has changed.
 
 SHELL := /bin/bash
@@ -15,7 +16,7 @@ SOURCES := $(wildcard media_core/*.pyx media_core/*.pxd media_core/*.pxi media_c
 ASSETS := $(wildcard webui/assets/*) webui/build.py
 JOBS := $(shell nproc)
 
-.PHONY: run build test bench clean help
+.PHONY: run build test bench image image-test image-test-full clean help
 
 run: build
 	exec $(BIN)/switchroom run $(ARGS)
@@ -27,6 +28,17 @@ test: build/.debian-test $(VENV)/.dev build
 
 bench: build/.debian-test $(VENV)/.dev build
 	for bench in relay srtp; do $(BIN)/python -m benchmarks.$$bench $(ARGS); done
+
+# A flashable disk image and an update bundle in dist/, signed with throw-away keys. Only files are made: no loop device, mount or container.
+image: build/.debian-image build
+	PATH=$$PATH:/usr/sbin:/sbin $(BIN)/python -m image.build $(ARGS)
+
+# The image in an emulated box: boot, first call, restart, updates that fail. `image-test-full` adds what takes long.
+image-test: build/.debian-image $(VENV)/.dev image
+	PATH=$$PATH:/usr/sbin:/sbin $(BIN)/python -m pytest --no-header -p no:cacheprovider tests/image/boots -m "not slow" $(ARGS)
+
+image-test-full: build/.debian-image $(VENV)/.dev image
+	PATH=$$PATH:/usr/sbin:/sbin $(BIN)/python -m pytest --no-header -p no:cacheprovider tests/image/boots $(ARGS)
 
 clean:
 	rm -rf $(VENV) build artefacts .assets webui/static/vendor *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

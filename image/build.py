@@ -4,17 +4,17 @@
     build root ┼─ product ─ tree ──────┤                            ├─ UKI ─ disk, bundle
     wheels ────┘                       └─ initrd ───────────────────┘
 
-Needs Debian's mmdebstrap, squashfs-tools, cryptsetup-bin, dosfstools, mtools, sbsigntool, binutils, e2fsprogs, fdisk, cpio, zstd, kmod.
+Needs the Debian packages of requirements/debian-image.txt. `--tries` and `--release` make the variants that the tests start from.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
 import sys
 import time
 import tomllib
+from functools import cached_property
 from pathlib import Path
 
 from image import boot, disk, tree
@@ -22,185 +22,185 @@ from image.graph import Graph, digest, run
 
 HERE = Path(__file__).parent
 COMMAND_LINE = "switchroom.roothash={hash} console=tty0 console=ttyS0,115200 panic=10 ro systemd.volatile=state systemd.gpt_auto=0 gpt quiet loglevel=4"
-COMPATIBLE = "switchroom-{board}"
+SOURCES = ("appliance", "media_core", "webui", "requirements", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+EPOCH = 1_700_000_000  # of what does not depend on the commit
 
 
 def source_tree(out: Path) -> None:
     """What the wheel is built from: the tracked files of the checkout, built web assets included."""
-    names = subprocess.run(
-        [
-            "git",
-            "ls-files",
-            "-z",
-            "appliance",
-            "media_core",
-            "webui",
-            "requirements",
-            "pyproject.toml",
-            "setup.py",
-            "README.md",
-            "LICENSE",
-        ],
-        capture_output=True,
-        check=True,
-    ).stdout
-    for name in [*filter(None, names.decode().split("\0")), *map(str, Path("webui/static/vendor").rglob("*"))]:
+    names = run("git", "ls-files", "-z", *SOURCES)
+    for name in [*filter(None, names.split("\0")), *map(str, Path("webui/static/vendor").rglob("*"))]:
         if Path(name).is_file():
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(name, out / name)
 
 
-def build(board_name: str, out: Path, cache: Path, tries: int) -> dict[str, Path]:
-    """Build everything for a board; returns the files made."""
-    board = tomllib.loads((HERE / "boards" / f"{board_name}.toml").read_text())
-    graph = Graph(cache / board_name)
-    date = int(run("git", "log", "-1", "--format=%ct").strip())
-    version = tomllib.loads(Path("pyproject.toml").read_text())["project"]["version"]
-    code = digest(HERE / "tree.py")
-    packages = ",".join([tree.package_list(HERE / "packages.txt"), board["kernel"], *board["libraries"]])
+class Image:
+    """The parts for one board, each made when it is first asked for and kept in the graph's cache."""
 
-    base = graph.step(
-        "base",
-        digest(packages, tree.SUITE, *tree.DPKG_OPTIONS),
-        lambda work: tree.bootstrap(work, packages, board["architecture"], 1_700_000_000),
-    )
-    build_packages = ",".join([tree.BUILD_PACKAGES, *(["libipsec-mb-dev"] if board["libraries"] else [])])
-    compiler = graph.step(
-        "compiler",
-        digest(build_packages, tree.SUITE, *tree.DPKG_OPTIONS),
-        lambda work: tree.bootstrap(work, build_packages, board["architecture"], 1_700_000_000),
-    )
-    requirements = Path("requirements/image.txt")
-    wheelhouse = graph.step(
-        "wheels",
-        digest(requirements, board["python_platform"]),
-        lambda work: tree.wheels(work, requirements, board["python_platform"]),
-    )
-    source = graph.step(
-        "source",
-        digest(
-            run("git", "rev-parse", "HEAD"),
-            run("git", "status", "--porcelain"),
-            str(time.time_ns()) if run("git", "status", "--porcelain").strip() else "",
-        ),
-        source_tree,
-    )
-    key = digest(source)
-    product = graph.step(
-        "product",
-        digest(key, wheelhouse.name, compiler.name),
-        lambda work: tree.product(work, compiler / "root", wheelhouse, source, date),
-    )
-    keys = graph.step("keys", "test", boot.signing_keys)
-    box = {"compatible": COMPATIBLE.format(board=board_name)}
-    root_key = digest(
-        product.name, base.name, HERE / "overlay", str(board["prune"]), version, str(date), code, str(box)
-    )
-    root = graph.step(
-        "tree",
-        root_key,
-        lambda work: tree.compose(
-            work, base / "root", product, HERE / "overlay", board["prune"], version, date, box, keys / "bundle.pub"
-        ),
-    )
-    initrd = graph.step(
-        "initrd",
-        digest(base.name, HERE / "initrd", str(board["initrd_modules"]), code),
-        lambda work: tree.initrd(work, base / "root", HERE / "initrd/init", board["initrd_modules"], 1_700_000_000),
-    )
+    def __init__(self, board: str, cache: Path) -> None:
+        self.name = board
+        self.board = tomllib.loads((HERE / "boards" / f"{board}.toml").read_text())
+        self.graph = Graph(cache / board)
+        self.version = str(tomllib.loads(Path("pyproject.toml").read_text())["project"]["version"])
+        self.date = int(run("git", "log", "-1", "--format=%ct").strip())
+        self.compatible = f"switchroom-{board}"
 
-    def make_slot(work: Path) -> None:
-        (work / "roothash").write_text(tree.slot(work, root / "root", version, date))
-
-    slot = graph.step("slot", root_key, make_slot)
-    root_hash = (slot / "roothash").read_text()
-    loader = graph.step("loader", digest(HERE / "boot.py"), lambda work: boot.loader(work, board["architecture"]))
-    kernel = next((base / "root/boot").glob(board["kernel_file"]))
-    uki = graph.step(
-        "uki", digest(root_hash, initrd.name, loader.name, COMMAND_LINE),
-        lambda work: boot.uki(work, loader / board["efi_stub"], kernel, initrd / "initrd", root / "root/usr/lib/os-release", COMMAND_LINE.format(hash=root_hash), keys, date),
-    )  # fmt: skip
-
-    def make_disk(work: Path) -> None:
-        esp = disk.esp(
-            work,
-            board["boot_file"],
-            loader / "usr/lib/systemd/boot/efi" / board["loader"],
-            boot.LOADER_CONF,
-            {f"switchroom_{version}+{tries}.efi" if tries else f"switchroom_{version}.efi": uki / "uki.efi"},
-            date,
+    def root_of(self, name: str, packages: str) -> Path:
+        key = digest(packages, tree.SUITE, *tree.DPKG_OPTIONS)
+        return self.graph.step(
+            name, key, lambda work: tree.bootstrap(work, packages, self.board["architecture"], EPOCH)
         )
-        parts = {"esp": esp, "switchroom-root-a": slot / "root.img", "switchroom-verity-a": slot / "root.verity",
-                 "switchroom-state": disk.ext4(work / "state.img", "switchroom-state", 4096), "switchroom-media": disk.ext4(work / "media.img", "switchroom-media", 512)}  # fmt: skip
-        types = {
-            "esp": disk.ESP_TYPE,
-            **{f"switchroom-{kind}-{side}": board[f"{kind}_type"] for kind in ("root", "verity") for side in "ab"},
+
+    @cached_property
+    def base(self) -> Path:
+        names = [tree.package_list(HERE / "packages.txt"), self.board["kernel"], *self.board["libraries"]]
+        return self.root_of("base", ",".join(names))
+
+    @cached_property
+    def product(self) -> Path:
+        extra = ["libipsec-mb-dev"] if self.board["libraries"] else []
+        compiler = self.root_of("compiler", ",".join([tree.BUILD_PACKAGES, *extra]))
+        requirements, platform = Path("requirements/image.txt"), self.board["python_platform"]
+        wheels = self.graph.step(
+            "wheels", digest(requirements, platform), lambda work: tree.wheels(work, requirements, platform)
+        )
+        changed = run("git", "status", "--porcelain", *SOURCES)
+        fresh = str(time.time_ns()) if changed.strip() else ""
+        source = self.graph.step("source", digest(run("git", "ls-tree", "HEAD", *SOURCES), fresh), source_tree)
+        key = digest(digest(source), wheels.name, compiler.name, HERE / "tree.py")
+        return self.graph.step(
+            "product", key, lambda work: tree.product(work, compiler / "root", wheels, source, self.date)
+        )
+
+    @cached_property
+    def keys(self) -> Path:
+        return self.graph.step("keys", "test", boot.signing_keys)
+
+    @cached_property
+    def tree(self) -> Path:
+        facts = tree.Facts(
+            self.version, self.date, self.compatible, self.keys / "bundle.pub", tuple(self.board["prune"])
+        )
+        key = digest(self.product.name, self.base.name, HERE / "overlay", str(facts), HERE / "tree.py")
+        return self.graph.step(
+            "tree", key, lambda work: tree.compose(work, self.base / "root", self.product, HERE / "overlay", facts)
+        )
+
+    @cached_property
+    def slot(self) -> Path:
+        def make(work: Path) -> None:
+            (work / "roothash").write_text(tree.slot(work, self.tree / "root", self.date))
+
+        return self.graph.step("slot", self.tree.name.split("-", 1)[1], make)
+
+    @cached_property
+    def initrd(self) -> Path:
+        modules = self.board["initrd_modules"]
+        return self.graph.step(
+            "initrd",
+            digest(self.base.name, HERE / "initrd", str(modules), HERE / "tree.py"),
+            lambda work: tree.initrd(work, self.base / "root", HERE / "initrd/init", modules, EPOCH),
+        )
+
+    @cached_property
+    def loader(self) -> Path:
+        return self.graph.step(
+            "loader", digest(HERE / "boot.py"), lambda work: boot.loader(work, self.board["architecture"])
+        )
+
+    @cached_property
+    def root_hash(self) -> str:
+        return (self.slot / "roothash").read_text()
+
+    @cached_property
+    def uki(self) -> Path:
+        kernel = next((self.base / "root/boot").glob(self.board["kernel_file"]))
+        release = self.tree / "root/usr/lib/os-release"
+        line = COMMAND_LINE.format(hash=self.root_hash)
+        made = self.graph.step(
+            "uki",
+            digest(self.slot.name, self.initrd.name, self.loader.name, line),
+            lambda work: boot.uki(
+                work,
+                self.loader / self.board["efi_stub"],
+                kernel,
+                self.initrd / "initrd",
+                release,
+                line,
+                self.keys,
+                self.date,
+            ),
+        )
+        return made / "uki.efi"
+
+    def write_disk(self, work: Path) -> None:
+        """switchroom.img and switchroom.qcow2 in `work`."""
+        loader = self.loader / "usr/lib/systemd/boot/efi" / self.board["loader"]
+        kernels = {f"switchroom_{self.version}.efi": self.uki}
+        parts = {
+            "esp": disk.esp(work, self.board["boot_file"], loader, boot.LOADER_CONF, kernels, self.date),
+            "switchroom-root-a": self.slot / "root.img",
+            "switchroom-verity-a": self.slot / "root.verity",
+            "switchroom-state": disk.ext4(work / "state.img", "switchroom-state", 4096),
+            "switchroom-media": disk.ext4(work / "media.img", "switchroom-media", 512),
         }
-        disk.disk(work / "switchroom.img", parts, types)
-        run(
-            "qemu-img",
-            "convert",
-            "-c",
-            "-o",
-            "compression_type=zstd",
-            "-m",
-            "2",
-            "-O",
-            "qcow2",
-            work / "switchroom.img",
-            work / "switchroom.qcow2",
-        )
+        types = {
+            f"switchroom-{kind}-{side}": self.board[f"{kind}_type"] for kind in ("root", "verity") for side in "ab"
+        }
+        disk.disk(work / "switchroom.img", parts, {"esp": disk.ESP_TYPE, **types})
         for part in ("esp.img", "state.img", "media.img"):
             (work / part).unlink()
 
-    whole = graph.step("disk", digest(uki.name, slot.name, HERE / "disk.py", str(tries)), make_disk)
-    update = graph.step(
-        "bundle", digest(uki.name, slot.name, HERE / "disk.py"),
-        lambda work: disk.bundle(work, version=version, floor="0.1.0", compatible=COMPATIBLE.format(board=board_name), root_hash=root_hash,
-                                 parts={"root.img": slot / "root.img", "root.verity": slot / "root.verity", "uki.efi": uki / "uki.efi"}, key=keys / "bundle.key"),
-    )  # fmt: skip
+    @cached_property
+    def disk(self) -> Path:
+        key = digest(self.uki.parent.name, self.slot.name, HERE / "disk.py", HERE / "boot.py")
+        return self.graph.step("disk", key, self.write_disk) / "switchroom.img"
 
-    def compress(work: Path) -> None:
-        run(
-            "zstd",
-            "-q",
-            "-T0",
-            "-6",
-            whole / "switchroom.img",
-            "-o",
-            work / f"switchroom-{version}-{board_name}.img.zst",
+    @cached_property
+    def qcow2(self) -> Path:
+        def make(work: Path) -> None:
+            options = ("-c", "-m", "2", "-W", "-o", "compression_type=zstd", "-O", "qcow2")
+            run("qemu-img", "convert", *options, self.disk, work / "switchroom.qcow2")
+
+        return self.graph.step("qcow2", self.disk.parent.name, make) / "switchroom.qcow2"
+
+    @cached_property
+    def packed(self) -> Path:
+        name = f"switchroom-{self.version}-{self.name}.img.zst"
+        step = self.graph.step(
+            "compressed",
+            self.disk.parent.name,
+            lambda work: run("zstd", "-q", "-T0", "-3", self.disk, "-o", work / name),
         )
+        return step / name
 
-    packed = graph.step("compressed", whole.name, compress)
-    out.mkdir(parents=True, exist_ok=True)
-    made = {
-        "img": next(packed.iterdir()),
-        "qcow2": whole / "switchroom.qcow2",
-        "update": next(update.glob("*.update")),
-        "product": next(product.glob("*.whl")),
-    }
-    for file in made.values():
-        shutil.copy(file, out / file.name)
-    return {name: out / file.name for name, file in made.items()} | {
-        "raw": whole / "switchroom.img",
-        "slot": slot,
-        "keys": keys,
-        "tree": root / "root",
-    }
+    @cached_property
+    def bundle(self) -> Path:
+        parts = {"root.img": self.slot / "root.img", "root.verity": self.slot / "root.verity", "uki.efi": self.uki}
+
+        def make(work: Path) -> None:
+            disk.bundle(
+                work, version=self.version, floor="0.1.0", compatible=self.compatible, root_hash=self.root_hash, parts=parts, key=self.keys / "bundle.key"
+            )  # fmt: skip
+
+        made = self.graph.step("bundle", digest(self.uki.parent.name, self.slot.name, HERE / "disk.py"), make)
+        return next(made.glob("*.update"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--board", default="x86-64", choices=sorted(file.stem for file in (HERE / "boards").glob("*.toml"))
-    )
+    boards = sorted(file.stem for file in (HERE / "boards").glob("*.toml"))
+    parser.add_argument("--board", default="x86-64", choices=boards)
     parser.add_argument("--out", type=Path, default=Path("dist"))
     parser.add_argument("--cache", type=Path, default=Path("build/image"))
     arguments = parser.parse_args()
     started = time.monotonic()
-    made = build(arguments.board, arguments.out, arguments.cache.absolute(), tries=0)
-    for name, file in made.items():
-        print(f"  {name:<9} {file}", file=sys.stderr)
+    image = Image(arguments.board, arguments.cache.absolute())
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for file in (image.packed, image.qcow2, image.bundle):
+        shutil.copy(file, arguments.out / file.name)
+        print(f"  {arguments.out / file.name}  {file.stat().st_size / 2**20:.0f} MiB", file=sys.stderr)
     print(f"image built in {time.monotonic() - started:.0f} s", file=sys.stderr)
 
 

@@ -12,6 +12,7 @@ import re
 import shutil
 import stat
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from image.graph import run
@@ -120,70 +121,63 @@ def product(out: Path, build_root: Path, wheelhouse: Path, source: Path, source_
     shutil.rmtree(work)
 
 
-def compose(
-    out: Path,
-    base: Path,
-    product_tree: Path,
-    overlay: Path,
-    prune: list[str],
-    version: str,
-    source_date: int,
-    box: dict[str, str],
-    key: Path,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the finished tree is told about itself."""
+
+    version: str
+    source_date: int
+    compatible: str
+    key: Path  # public, of the update bundles it trusts
+    prune: tuple[str, ...]  # driver folders no such board needs
+
+
+WASTE = (
+    "var/cache/apt", "var/lib/apt/lists", "var/log", "var/cache/ldconfig", "usr/share/info", "usr/lib/python3.13/test", "usr/share/bash-completion",
+    "boot", "etc/ssh", "etc/hostname", "etc/resolv.conf", "var/lib/dbus/machine-id", "etc/systemd/system/default.target",
+)  # fmt: skip
+FOLDERS = ("var/log", "state", "media", "efi", "boot", "usr/lib/switchroom/keys", "etc/systemd/system-generators")
+
+
+def compose(out: Path, base: Path, product_tree: Path, overlay: Path, facts: Facts) -> None:
     """The finished root tree in `out`/root: base, product, overlay; what no box needs and what differs per build is taken away."""
     root = out / "root"
     run("cp", "-a", "--reflink=auto", base, root)
     run("cp", "-a", f"{product_tree}/opt/.", root / "opt")
     run("cp", "-a", f"{overlay}/.", root)
-    for pattern in ("usr/lib/modules/*/kernel/",):
-        for kernel in root.glob(pattern):
-            for name in prune:
-                shutil.rmtree(kernel / name, ignore_errors=True)
-    for module_folder in (root / "usr/lib/modules").iterdir():
-        run("depmod", "-b", root, module_folder.name)
-    for waste in (
-        "var/cache/apt",
-        "var/lib/apt/lists",
-        "var/log",
-        "var/cache/ldconfig",
-        "usr/share/info",
-        "usr/lib/python3.13/test",
-        "usr/share/bash-completion",
-        "boot/efi",
-        "etc/ssh",
-    ):
-        shutil.rmtree(root / waste, ignore_errors=True)
-    for name in ("etc/hostname", "etc/resolv.conf", "var/lib/dbus/machine-id"):
-        (root / name).unlink(missing_ok=True)
+    for kernel in (root / "usr/lib/modules").iterdir():
+        for name in facts.prune:
+            shutil.rmtree(kernel / "kernel" / name, ignore_errors=True)
+        run("depmod", "-b", root, kernel.name)
+    for name in WASTE:
+        place = root / name
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        else:
+            place.unlink(missing_ok=True)
+    for name in FOLDERS:
+        (root / name).mkdir(parents=True, exist_ok=True)
     (root / "etc/machine-id").write_text("")
     (root / "etc/resolv.conf").symlink_to("/run/systemd/resolve/stub-resolv.conf")
     (root / "etc/hostname").write_text("switchroom\n")
-    (root / "var/log").mkdir(exist_ok=True)
-    (root / "state").mkdir(exist_ok=True)
-    (root / "media").mkdir(exist_ok=True)
-    (root / "efi").mkdir(exist_ok=True)
-    (root / "usr/lib/switchroom/keys").mkdir(parents=True)
-    (root / "usr/lib/switchroom/box.json").write_text(json.dumps(box) + "\n")
-    shutil.copy(key, root / "usr/lib/switchroom/keys/1-current.pub")
-    for unit in MASKED:
-        place = root / "etc/systemd/system" / unit
-        place.unlink(missing_ok=True)
-        place.symlink_to("/dev/null")
-    (root / "etc/systemd/system-generators").mkdir(exist_ok=True)
-    (root / "etc/systemd/system-generators/systemd-getty-generator").symlink_to("/dev/null")
-    release = root / "usr/lib/os-release"
-    release.write_text(
-        f'ID=switchroom\nID_LIKE=debian\nNAME="Switchroom"\nPRETTY_NAME="Switchroom {version}"\nVERSION_ID={version}\nIMAGE_VERSION={version}\n'
+    (root / "usr/lib/os-release").write_text(
+        f'ID=switchroom\nID_LIKE=debian\nNAME="Switchroom"\nPRETTY_NAME="Switchroom {facts.version}"\n'
+        f"VERSION_ID={facts.version}\nIMAGE_VERSION={facts.version}\n"
     )
+    (root / "usr/lib/switchroom/box.json").write_text(json.dumps({"compatible": facts.compatible}) + "\n")
+    shutil.copy(facts.key, root / "usr/lib/switchroom/keys/1-current.pub")
+    units = root / "etc/systemd/system"
     run("systemctl", f"--root={root}", "preset-all", "--preset-mode=enable-only")
-    for link, target in (("default.target", "multi-user.target"),):
-        (root / "etc/systemd/system" / link).unlink(missing_ok=True)
-        (root / "etc/systemd/system" / link).symlink_to(f"/usr/lib/systemd/system/{target}")
-    run("find", root, "-newermt", f"@{source_date}", "-exec", "touch", "-h", "-d", f"@{source_date}", "{}", "+")
+    for unit in MASKED:
+        (units / unit).unlink(missing_ok=True)
+        (units / unit).symlink_to("/dev/null")
+    (root / "etc/systemd/system-generators/systemd-getty-generator").symlink_to("/dev/null")
+    (units / "default.target").symlink_to("/usr/lib/systemd/system/multi-user.target")
+    date = f"@{facts.source_date}"
+    run("find", root, "-newermt", date, "-exec", "touch", "-h", "-d", date, "{}", "+")
 
 
-def slot(out: Path, root: Path, version: str, source_date: int) -> str:
+def slot(out: Path, root: Path, source_date: int) -> str:
     """squashfs `root.img` and hash tree `root.verity`; returns the root hash. The tree's superblock UUID carries the hash's first
     half: that is how the initrd finds its slot, wherever it was written."""
     image, verity = out / "root.img", out / "root.verity"

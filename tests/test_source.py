@@ -29,7 +29,7 @@ WIDE_CLASSES: dict[str, str] = {
     "appliance/sip/stack.py:Stack": "the whole face of the SIP layer",
 }
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "manager", "managers", "common", "base", "misc", "data"}
-PRINTING = ("benchmarks/",)  # they print figures; the command line uses click
+PRINTING = ("benchmarks/", "image/")  # they print figures and progress; the command line uses click
 LEFTOVERS = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 PYX_FUNCTION = re.compile(r"^([ \t]*)(?:def|cdef|cpdef)\b[^=\n]*?(\w+)\(", re.MULTILINE)
 

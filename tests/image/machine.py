@@ -1,0 +1,123 @@
+"""A box in QEMU: started from a fresh overlay of a disk, watched on its serial line, ended by its process id.
+
+Emulated (TCG), for KVM may be there and not work; firmware is OVMF. Every wait has a limit and fails with the end of the serial log.
+Ports of the guest are forwarded to free ports of 127.0.0.1 while it runs (`forward`), the guest reaches the host as 10.0.2.2.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+
+FIRMWARE = Path("/usr/share/OVMF")
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+PATIENCE = 300.0  # seconds; an emulated box on a busy machine is slow
+
+
+class Machine:
+    def __init__(
+        self, folder: Path, disk: Path, *, memory: int = 1024, extra: tuple[str, ...] = (), size: str = ""
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.disk = folder / "disk.qcow2"
+        self.log = folder / "serial.log"
+        variables = folder / "variables.fd"
+        if not self.disk.exists():
+            kind = "qcow2" if disk.suffix == ".qcow2" else "raw"
+            words = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", kind, "-b", str(disk.absolute()), str(self.disk)]
+            subprocess.run([*words, *([size] if size else [])], check=True)
+            shutil.copy(FIRMWARE / "OVMF_VARS_4M.fd", variables)
+        self._seen = 0
+        self.command = [
+            "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(memory), "-nographic", "-nodefaults",
+            "-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE / 'OVMF_CODE_4M.fd'}", "-drive", f"if=pflash,format=raw,file={variables}",
+            "-drive", f"if=virtio,format=qcow2,file={self.disk}", "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=",
+            "-device", "virtio-rng-pci", "-serial", f"unix:{folder / 'serial'},server=on,wait=off,logfile={self.log},logappend=off",
+            "-monitor", f"unix:{folder / 'monitor'},server=on,wait=off", *extra,
+        ]  # fmt: skip
+
+    def __enter__(self) -> Machine:
+        for name in ("serial", "monitor"):
+            (self.folder / name).unlink(missing_ok=True)
+        self.started = time.monotonic()
+        self._seen = 0
+        self.process = subprocess.Popen(["nice", "-n", "15", *self.command], stdin=subprocess.DEVNULL)
+        self._serial, self._monitor = self._connect("serial"), self._connect("monitor")
+        self.monitor("")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._serial.close()
+        self._monitor.close()
+
+    def _connect(self, name: str) -> socket.socket:
+        path, until = self.folder / name, time.monotonic() + 20
+        while True:
+            made = socket.socket(socket.AF_UNIX)
+            try:
+                made.connect(str(path))
+            except OSError:
+                made.close()
+                if time.monotonic() > until or self.process.poll() is not None:
+                    raise
+                time.sleep(0.05)
+            else:
+                return made
+
+    def text(self) -> str:
+        """All that came over the serial line, without cursor movements."""
+        with contextlib.suppress(BlockingIOError):
+            while self._serial.recv(65536, socket.MSG_DONTWAIT):
+                pass  # also in the log; read here so that the line does not fill up
+        raw = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return ESCAPES.sub("", raw).replace("\r", "")
+
+    def wait(self, pattern: str, seconds: float = PATIENCE) -> re.Match[str]:
+        """The next place after the last one waited for where the serial line shows `pattern`."""
+        until = time.monotonic() + seconds
+        while True:
+            text = self.text()
+            if found := re.compile(pattern, re.MULTILINE).search(text, self._seen):
+                self._seen = found.end()
+                return found
+            if time.monotonic() > until or self.process.poll() is not None:
+                raise AssertionError(f"{pattern!r} did not come in {seconds:g} s; the last was:\n{text[-3000:]}")
+            time.sleep(0.2)
+
+    def send(self, line: str) -> None:
+        self._serial.sendall(line.encode() + b"\r")
+
+    def monitor(self, command: str) -> str:
+        """One command of QEMU's monitor and its answer."""
+        if command:
+            self._monitor.sendall(command.encode() + b"\n")
+        said = b""
+        while not said.rstrip().endswith(b"(qemu)"):
+            said += self._monitor.recv(65536)
+        return said.decode(errors="replace")
+
+    def forward(self, protocol: str, port: int, here: int = 0) -> int:
+        """Forward a free port of 127.0.0.1 to the guest's; returns it."""
+        if not here:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM) as probe:
+                probe.bind(("127.0.0.1", 0))
+                here = probe.getsockname()[1]
+        said = self.monitor(f"hostfwd_add net {protocol}:127.0.0.1:{here}-:{port}")
+        if "could not" in said.lower() or "invalid" in said.lower():
+            raise AssertionError(said)
+        return here
+
+    def seconds(self) -> float:
+        """Since it was switched on."""
+        return time.monotonic() - self.started
