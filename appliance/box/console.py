@@ -1,7 +1,7 @@
 """`switchroom console`: the screen of the box, on its monitor and its serial line. No login, no shell.
 
-It shows where the admin page is, the setup code until it has been used, the state of every process and what is wrong, and has a menu
-of nine things. Whoever can press keys here holds the box in hands anyway. One process serves every terminal; each is drawn again when
+It shows where the admin page is, the setup code until it has been used, the state of every process and what is wrong, and has a menu.
+ Whoever can press keys here holds the box in hands anyway. One process serves every terminal; each is drawn again when
 what it shows has changed and nobody is typing.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 import segno
 
 from appliance import cti
-from appliance.box import support, system
+from appliance.box import facts, support, system
 from appliance.box.system import CannotDo
 from appliance.resources import CODE_ALPHABET, CODE_LENGTH
 from appliance.version import VERSION
@@ -89,7 +89,9 @@ class Terminal:
         mode[0] = termios.ICRNL | termios.IUTF8 if hasattr(termios, "IUTF8") else termios.ICRNL
         mode[1] = termios.OPOST | termios.ONLCR
         mode[3] = termios.ICANON | termios.ECHO | termios.ECHOE
+        mode[2] |= termios.CLOCAL | termios.CREAD
         termios.tcsetattr(self._fd, termios.TCSANOW, mode)
+        os.set_blocking(self._fd, True)  # a screenful is longer than the buffer of a serial line
         self._lines: asyncio.Queue[str] = asyncio.Queue(8)
         self.busy = False
         self.drawn = ""
@@ -229,6 +231,11 @@ class Console:
             ""
         )
 
+    async def facts(self, terminal: Terminal) -> str:
+        lines = await asyncio.to_thread(facts.report)
+        terminal.show("\n".join([*lines, "end of facts. Enter: back"]))
+        return await terminal.ask("")
+
     async def power_off(self, terminal: Terminal) -> str:
         if not await terminal.sure("The box is switched off; calls are cut."):
             return "Nothing was changed."
@@ -247,6 +254,7 @@ MENU: tuple[tuple[str, Action], ...] = (
     ("Support bundle", Console.bundle),
     ("New password for the administrator", Console.password),
     ("Switch off", Console.power_off),
+    ("Facts about this box", Console.facts),
 )
 
 

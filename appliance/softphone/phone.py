@@ -23,7 +23,7 @@ from appliance.sip.message import Request, Response
 from appliance.sip.offer_answer import EVENT, Encrypt, LegMedia
 from appliance.sip.sdp import Format
 from appliance.sip.stack import FlowFacts, Stack
-from appliance.softphone.sound import LOUD_ENOUGH, RATE, Audio, share_of
+from appliance.softphone.sound import LOUD_ENOUGH, RATE, Audio, Route, direct, share_of
 
 T = TypeVar("T")
 
@@ -47,6 +47,7 @@ class Account:
     ca_file: str = ""  # TLS: the authority to trust
     encrypt: Encrypt = "preferred"
     address: str = "127.0.0.1"  # where media is wanted
+    listen: str = ""  # where it is received, when that is another address (behind a forwarding)
 
 
 class PhoneCall:
@@ -185,8 +186,16 @@ class PhoneCall:
 class Softphone:
     """One account. Use as an asynchronous context manager: it registers at its beginning and unregisters at its end."""
 
-    def __init__(self, account: Account, *, frequency: float = 440.0, user_agent: str = "Switchroom softphone") -> None:
+    def __init__(
+        self,
+        account: Account,
+        *,
+        frequency: float = 440.0,
+        user_agent: str = "Switchroom softphone",
+        route: Route = direct,
+    ) -> None:
         self.account = account
+        self._route = route
         self.frequency = frequency
         self._facts: FlowFacts | None = None
         self._stack = Stack(tokens=lambda: secrets.token_hex(14), user_agent=user_agent, facts=lambda _: self._facts)
@@ -361,8 +370,8 @@ class Softphone:
         self._incoming.put_nowait(call)
 
     async def _new_call(self) -> PhoneCall:
-        audio = Audio(self.frequency)
-        port = await audio.open(self.account.address)
+        audio = Audio(self.frequency, self._route)
+        port = await audio.open(self.account.listen or self.account.address)
         leg = LegMedia(
             self.account.address,
             port,

@@ -7,6 +7,7 @@ import math
 import secrets
 import struct
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from appliance.sip.offer_answer import LegMedia
@@ -50,11 +51,20 @@ def share_of(frequency: float, samples: list[int]) -> float:
     return 2 * power / (len(samples) * total)
 
 
+Address = tuple[str, int]
+Route = Callable[[Address], Address]  # where packets for an address go: behind a forwarding that is another one
+
+
+def direct(address: Address) -> Address:
+    return address
+
+
 class Audio(asyncio.DatagramProtocol):
     """The RTP socket of one call."""
 
-    def __init__(self, frequency: float) -> None:
+    def __init__(self, frequency: float, route: Route = direct) -> None:
         self._frequency = frequency
+        self._route = route
         self._transport: asyncio.DatagramTransport | None = None
         self._task: asyncio.Task[None] | None = None
         self._sequence = secrets.randbelow(1 << 16)
@@ -64,7 +74,7 @@ class Audio(asyncio.DatagramProtocol):
         self._in: Srtp | None = None
         self._out: Srtp | None = None
         self._keys: tuple[Any, Any] | None = None
-        self.target: tuple[str, int] | None = None
+        self.target: Address | None = None
         self.payload_type = 8
         self.heard: deque[int] = deque(maxlen=KEPT)
         self.packets = 0  # understood
@@ -81,7 +91,7 @@ class Audio(asyncio.DatagramProtocol):
         """Send and understand what was agreed."""
         agreed = leg.agreed
         assert agreed is not None
-        self.target = (agreed.address, agreed.port) if agreed.may_send else None
+        self.target = self._route((agreed.address, agreed.port)) if agreed.may_send else None
         self.payload_type = next((each.payload_type for each in agreed.send if each.name in ("PCMA", "PCMU")), 8)
         keys = (agreed.crypto_in, agreed.crypto_out)
         if keys != self._keys:

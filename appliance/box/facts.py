@@ -1,0 +1,61 @@
+"""Facts about the box, one per line, for the console's menu, the support bundle and the tests: units that failed, how partitions are
+mounted and filled, what listens, memory, how long the start took.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from appliance.box import system
+
+MOUNTS = ("/", "/state", "/media", "/efi")
+
+
+def report() -> list[str]:
+    return [*_units(), *_mounts(), *_listeners(), *_memory(), *_start()]
+
+
+def _units() -> Iterator[str]:
+    for line in system.run("systemctl", "list-units", "--failed", "--plain", "--no-legend").splitlines():
+        yield f"failed-unit {line.split()[0]}"
+    state = system.run("systemctl", "show", "--value", "-p", "ActiveState", "switchroom-health.service").strip()
+    yield "health " + {"active": "passed", "failed": "failed"}.get(state, "still running")
+
+
+def _mounts() -> Iterator[str]:
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, place, kind, options, *_ = line.split()
+        if place in MOUNTS:
+            yield f"mount {place} {kind} {options}"
+    for place in MOUNTS[1:]:
+        figures = os.statvfs(place)
+        yield f"size {place} {figures.f_blocks * figures.f_frsize} free {figures.f_bavail * figures.f_frsize}"
+
+
+def _listeners() -> Iterator[str]:
+    """Sockets that anybody may reach, loopback included; of RTP ports only how many."""
+    media = 0
+    for line in system.run("ss", "-H", "-lntu").splitlines():
+        fields = line.split()
+        port = fields[4].rpartition(":")[2]
+        if fields[0] == "udp" and port.isdigit() and 16384 <= int(port) <= 32767:
+            media += 1
+        else:
+            yield f"listens {fields[0]} {port} {fields[4]}"
+    yield f"media-ports {media}"
+
+
+def _memory() -> Iterator[str]:
+    found = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE))
+    used = int(found["MemTotal"]) - int(found["MemAvailable"])
+    yield f"memory used {used >> 10} MiB of {int(found['MemTotal']) >> 10} MiB"
+
+
+def _start() -> Iterator[str]:
+    for unit in ("multi-user.target", "switchroom.service", "switchroom-health.service"):
+        done = system.run("systemctl", "show", "--value", "-p", "ActiveEnterTimestampMonotonic", unit).strip()
+        if done.isdigit() and int(done):
+            yield f"started {unit} {int(done) / 1e6:.1f} s"

@@ -1,0 +1,1 @@
+"""Tests that start boxes in an emulator: `make image-test`."""

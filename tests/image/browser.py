@@ -1,0 +1,77 @@
+"""A person at the admin page: HTTPS that trusts the box's own authority, cookies, forms with their hidden fields."""
+
+from __future__ import annotations
+
+import html
+import http.cookiejar
+import re
+import ssl
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
+
+
+class Browser:
+    """`authority` is fetched on the first visit, which is the only one that trusts blindly; as a person does it."""
+
+    def __init__(self, port: int, authority: Path) -> None:
+        self.address = f"https://127.0.0.1:{port}"
+        blind = ssl.create_default_context()
+        blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
+        with urllib.request.urlopen(f"{self.address}/encryption/authority.crt", context=blind, timeout=60) as answer:
+            authority.write_bytes(answer.read())
+        self.authority = authority
+        trusting = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(authority)))
+        cookies = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+        self._opener = urllib.request.build_opener(trusting, cookies)
+        self.place = self.address + "/"
+        self.page = ""
+
+    def open(self, path: str) -> str:
+        return self._fetch(urllib.request.Request(urllib.parse.urljoin(self.place, path)))
+
+    def submit(self, path: str, **fields: str) -> str:
+        """Send a form of the page that is open."""
+        found = TOKEN.search(self.page)
+        body = urllib.parse.urlencode({"csrf_token": found[1] if found else "", **fields}).encode()
+        headers = {"Referer": self.place, "Origin": self.address}
+        return self._fetch(urllib.request.Request(urllib.parse.urljoin(self.place, path), body, headers))
+
+    def _fetch(self, request: urllib.request.Request) -> str:
+        try:
+            with self._opener.open(request, timeout=90) as answer:
+                self.place, text = answer.url, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            raise AssertionError(
+                f"{request.full_url}: {error.code}\n{error.read().decode(errors='replace')[:2000]}"
+            ) from None
+        if "<html" in text:
+            self.page = text
+        return str(text)
+
+    def set_up(self, code: str, password: str) -> None:
+        """The first-run wizard."""
+        self.open("/setup")
+        self.submit("/setup/code", code=code)
+        self.submit("/setup/administrator", full_name="Anna Berger", username="anna", password=password, again=password)
+        done = self.submit("/setup/numbering", country="DE", first_extension="100")
+        assert "Ready, Anna" in done, done[:3000]
+
+    def add_extension(self, number: str) -> tuple[str, str]:
+        """SIP user name and password, as the page shows them."""
+        self.open("/extensions/add")
+        page = self.submit(
+            "/extensions/add", number=number, name=f"Phone {number}", encrypt="required", ring_seconds="30"
+        )
+        if "/lines/" not in page:
+            page = self.open(self.place.split("?")[0] + "/lines")
+        line = re.search(r"/lines/([^/\"]+)/reveal", page)
+        name = re.search(r'name="sip_username" value="([^"]+)"', page)
+        assert line, page[:3000]
+        assert name, page[:3000]
+        shown = re.search(r"<code[^>]*>([^<]+)</code>", self.submit(f"/lines/{line[1]}/reveal"))
+        assert shown
+        return html.unescape(name[1]), html.unescape(shown[1])
