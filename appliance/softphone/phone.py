@@ -187,12 +187,7 @@ class Softphone:
     """One account. Use as an asynchronous context manager: it registers at its beginning and unregisters at its end."""
 
     def __init__(
-        self,
-        account: Account,
-        *,
-        frequency: float = 440.0,
-        user_agent: str = "Switchroom softphone",
-        route: Route = direct,
+        self, account: Account, *, frequency: float = 440.0, user_agent: str = "Switchroom softphone", route: Route = direct
     ) -> None:
         self.account = account
         self._route = route
@@ -227,9 +222,7 @@ class Softphone:
             raise PhoneError(f"The certificate of {account.host} is not accepted: {error.verify_message}.") from None
         except (OSError, TimeoutError) as error:
             words = getattr(error, "strerror", None) or "no answer"
-            raise PhoneError(
-                f"{account.transport} port {account.port} of {account.host} cannot be reached: {words}."
-            ) from None
+            raise PhoneError(f"{account.transport} {account.host}:{account.port} cannot be reached: {words}.") from None
 
     async def _connect_udp(self) -> None:
         phone = self
