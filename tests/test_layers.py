@@ -75,6 +75,7 @@ LAYERS = {
     ),
     # 5: what builds and connects
     "appliance.update": row("", "cryptography msgspec", "a signed bundle into the other slot"),
+    "appliance.update_client": row("", "", "how the unprivileged reach the box's helper"),
     "appliance.box": row("appliance", "click cryptography msgspec segno", "the appliance around the telephone system"),
     "appliance.calls": row("appliance media_core", "uvloop msgspec", "composition root of the process calls"),
     "appliance.softphone": row("appliance.sip media_core", "", "a phone: sees the box through its sockets"),
@@ -85,7 +86,7 @@ LAYERS = {
     "appliance": row("", "", "the package itself holds nothing"),
     "webui": row(
         "appliance.admin appliance.model appliance.cti appliance.boot appliance.store appliance.licensing appliance.countries "
-        "appliance.records appliance.certificates appliance.entitlement",
+        "appliance.records appliance.certificates appliance.entitlement appliance.update_client appliance.version",
         "flask flask_wtf werkzeug jinja2 markupsafe hypercorn a2wsgi uvloop annotated_types cryptography segno msgspec",
         "pages over the use-cases, the control socket and the call records; no telephone inside",
     ),

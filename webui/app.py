@@ -25,7 +25,8 @@ from webui.sessions import ServerSideSessions
 
 log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
-LARGEST_FORM = 1 << 20  # octets; no page takes a file yet
+LARGEST_FORM = 1 << 20  # octets
+LARGEST = {"updates.upload": 512 << 20}  # of the pages that take a file
 
 
 class Assets:
@@ -67,6 +68,7 @@ def create_app(made: Desk) -> Flask:
     app.session_interface = ServerSideSessions(made.sessions, made.now)
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.before_request(_allow_files)
     guard.install(app)
     CSRFProtect(app)
     wording.install(app)
@@ -81,6 +83,11 @@ def create_app(made: Desk) -> Flask:
     app.register_error_handler(StorageFailed, _storage)
     app.register_error_handler(Exception, _apologise)
     return app
+
+
+def _allow_files() -> None:
+    if (largest := LARGEST.get(request.endpoint or "")) is not None:
+        request.max_content_length = largest
 
 
 def _for_every_page() -> dict[str, Any]:

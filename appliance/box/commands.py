@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -58,4 +59,30 @@ def go_back() -> None:
     system.reboot()
 
 
-COMMANDS = (console, health, go_back)
+@click.command(hidden=True)
+def helper() -> None:
+    """Serve the admin page's requests that need root."""
+    from appliance.box.privileged import serve
+
+    serve()
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def update(file: Path) -> None:
+    """Install an update into the other slot; the next start tries it."""
+    from appliance import update_client
+
+    def show(row: dict[str, Any]) -> None:
+        click.echo(f"\r{row['what']:<12} {100 * row['done'] // max(1, row['total']):3} %", nl=False)
+
+    try:
+        with file.open("rb") as content:
+            version = update_client.send_update(iter(lambda: content.read(update_client.BLOCK), b""), show)
+    except update_client.HelperFailed as error:
+        click.echo(f"\n{error}", err=True)
+        sys.exit(1)
+    click.echo(f"\nVersion {version} is installed; the next start tries it.")
+
+
+COMMANDS = (console, health, go_back, helper, update)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import json
 import os
 import secrets
 import termios
@@ -20,6 +21,7 @@ import segno
 
 from appliance import cti
 from appliance.box import facts, support, system
+from appliance.box.privileged import PROGRESS
 from appliance.box.system import CannotDo
 from appliance.resources import CODE_ALPHABET, CODE_LENGTH
 from appliance.version import VERSION
@@ -75,6 +77,10 @@ def notes() -> Iterator[str]:
     with contextlib.suppress(OSError):
         if system.on_trial():
             yield f"Version {VERSION} is on trial until it has proved itself."
+    with contextlib.suppress(OSError, ValueError):
+        told = json.loads(PROGRESS.read_text())
+        percent = 100 * told["done"] // max(1, told["total"])
+        yield f"Update: {told['what']} {told['version']} {told['error']} {percent} %".replace("  ", " ")
     if (trial := system.last_trial()) is not None:
         yield f"Version {trial.version} did not work and was left: {trial.reason}"
 

@@ -48,6 +48,7 @@ class Account:
     encrypt: Encrypt = "preferred"
     address: str = "127.0.0.1"  # where media is wanted
     listen: str = ""  # where it is received, when that is another address (behind a forwarding)
+    route: Route = direct  # where media is sent
 
 
 class PhoneCall:
@@ -186,11 +187,8 @@ class PhoneCall:
 class Softphone:
     """One account. Use as an asynchronous context manager: it registers at its beginning and unregisters at its end."""
 
-    def __init__(
-        self, account: Account, *, frequency: float = 440.0, user_agent: str = "Switchroom softphone", route: Route = direct
-    ) -> None:
+    def __init__(self, account: Account, *, frequency: float = 440.0, user_agent: str = "Switchroom softphone") -> None:
         self.account = account
-        self._route = route
         self.frequency = frequency
         self._facts: FlowFacts | None = None
         self._stack = Stack(tokens=lambda: secrets.token_hex(14), user_agent=user_agent, facts=lambda _: self._facts)
@@ -363,7 +361,7 @@ class Softphone:
         self._incoming.put_nowait(call)
 
     async def _new_call(self) -> PhoneCall:
-        audio = Audio(self.frequency, self._route)
+        audio = Audio(self.frequency, self.account.route)
         port = await audio.open(self.account.listen or self.account.address)
         leg = LegMedia(
             self.account.address,

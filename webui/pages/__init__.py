@@ -14,6 +14,7 @@ from webui.pages import (
     login,
     setup,
     status,
+    updates,
     users,
 )
 
@@ -29,6 +30,7 @@ BLUEPRINTS = (
     login.pages,
     setup.pages,
     status.pages,
+    updates.pages,
     users.pages,
 )
 
@@ -40,5 +42,6 @@ MENU = (
     ("users", "Users", "users"),
     ("encryption", "Encryption", "shield-lock"),
     ("licence", "Licence", "license"),
+    ("updates", "Updates", "refresh"),
     ("changes", "Changes", "list-details"),
 )

@@ -89,6 +89,10 @@ def test_a_call_goes_on_over_a_restart(box: Machine, setup_code: str, tmp_path: 
     browser.set_up(setup_code, "correct horse battery")
     logins = [browser.add_extension(number) for number in ("100", "101")]
     port = box.forward("tcp", 5061)
+
+    def through(address: tuple[str, int]) -> tuple[str, int]:
+        return "127.0.0.1", box.forward("udp", address[1])
+
     accounts = [
         Account(
             "127.0.0.1",
@@ -108,13 +112,9 @@ def test_a_call_goes_on_over_a_restart(box: Machine, setup_code: str, tmp_path: 
 
 
 async def _call(box: Machine, accounts: list[Account]) -> None:
-    def through(address: tuple[str, int]) -> tuple[str, int]:
-        return "127.0.0.1", box.forward("udp", address[1])
-
     async with contextlib.AsyncExitStack() as stack:
         phones = [
-            Softphone(account, frequency=frequency, route=through)
-            for account, frequency in zip(accounts, (LOW, HIGH), strict=True)
+            Softphone(account, frequency=frequency) for account, frequency in zip(accounts, (LOW, HIGH), strict=True)
         ]
         for phone in phones:
             await phone.connect(60)

@@ -1,6 +1,7 @@
 // What every page can do: running timers, local times, copy, show and hide, ask before, tabs, live events.
 import { startTimers, localTimes } from "./time.js";
 import { listen } from "./live.js";
+import { updates } from "./update.js";
 
 const said = document.getElementById("said");
 let quiet;
@@ -85,3 +86,4 @@ document.addEventListener("htmx:afterSettle", (event) => prepare(event.target));
 prepare(document);
 startTimers();
 if (document.body.hasAttribute("data-live")) listen();
+updates();

@@ -1,0 +1,185 @@
+"""`switchroom helper`: the few things the admin page needs root for, over a local socket that only the telephone system may open.
+
+A request is one line of JSON, `{"do": VERB, …}`; for `update` the bundle follows until the end of the stream. Answers are lines of
+JSON; the last one has `ok` or `failed`. One update at a time. Its progress also lies in a file, for the console and for pages that are
+opened meanwhile. A restart waits, when asked, until no call is up or until an hour of the day.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import re
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, cast
+
+from appliance import cti, update
+from appliance.box import support, system
+from appliance.box.system import CannotDo
+from appliance.update import BadUpdate
+from appliance.version import VERSION
+
+FIRST = 3  # the socket systemd hands over
+PROGRESS = Path("/run/switchroom-box/progress.json")
+LONGEST_LINE = 65536
+HOUR = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
+LOOK_EVERY = 5.0  # seconds between two looks whether a restart that waits may come
+
+Answer = Callable[[dict[str, Any]], None]
+
+
+class Helper:
+    """What is asked for, done. `progress` is called with what the page and the console show."""
+
+    def __init__(self, data: Path = system.DATA, progress: Path = PROGRESS) -> None:
+        self._data = data
+        self._progress = progress
+        self._updating = threading.Lock()
+        self._restart = ""  # now, idle or HH:MM; "" none asked for
+
+    def handle(self, stream: IO[bytes], answer: Answer) -> None:
+        try:
+            request = json.loads(stream.readline(LONGEST_LINE))
+            verb = getattr(self, "_do_" + str(request.get("do")).replace("-", "_"), None)
+            if verb is None:
+                raise CannotDo("The helper does not know this request.")
+            answer({"ok": verb(request, stream, answer)})
+        except (CannotDo, BadUpdate) as error:
+            answer({"failed": str(error)})
+        except (ValueError, AttributeError) as error:
+            answer({"failed": f"The request cannot be read: {error}"})
+        except OSError as error:
+            answer({"failed": f"That did not work: {error.strerror}. The running version was not touched."})
+
+    # ---- the verbs
+    def _do_status(self, request: dict[str, Any], stream: IO[bytes], answer: Answer) -> dict[str, Any]:
+        trial = system.last_trial()
+        kernels = [
+            {"version": kernel.version, "running": kernel.running, "left": kernel.left} for kernel in system.kernels()
+        ]
+        return {
+            "version": VERSION,
+            "slot": system.slot(),
+            "trial": system.on_trial(),
+            "kernels": kernels,
+            "failed": {"version": trial.version, "reason": trial.reason, "when": trial.when} if trial else None,
+            "restart": self._restart,
+            "progress": self.progress(),
+        }
+
+    def _do_update(self, request: dict[str, Any], stream: IO[bytes], answer: Answer) -> str:
+        if not self._updating.acquire(blocking=False):
+            raise CannotDo("An update is being installed already.")
+        try:
+            self._say("reading", 0, 0)
+            last = 0.0
+
+            def progress(what: str, done: int, total: int) -> None:
+                nonlocal last
+                if (now := time.monotonic()) - last > 0.5 or done == total:
+                    last = now
+                    self._say(what, done, total)
+                    answer({"what": what, "done": done, "total": total})
+
+            with system.writable_esp():
+                manifest = update.install(stream, system.this_box(), progress)
+            self._say("installed", 1, 1, manifest.version)
+            return manifest.version
+        except (BadUpdate, CannotDo) as error:
+            self._say("refused", 0, 0, error=str(error))
+            raise
+        finally:
+            self._updating.release()
+
+    def _do_restart(self, request: dict[str, Any], stream: IO[bytes], answer: Answer) -> str:
+        when = str(request.get("when", ""))
+        if when not in ("now", "idle", "") and not HOUR.fullmatch(when):
+            raise CannotDo("A restart is now, when no call is up (idle), or at an hour such as 03:30.")
+        if self._updating.locked():
+            raise CannotDo("An update is being installed; restart afterwards.")
+        self._restart = when
+        if when == "now":
+            system.reboot()
+        return when
+
+    def _do_support(self, request: dict[str, Any], stream: IO[bytes], answer: Answer) -> str:
+        file = support.write(self._data)
+        owner = self._data.stat()
+        for path in (file.parent, file):
+            os.chown(path, owner.st_uid, owner.st_gid)
+        return str(file)
+
+    def _do_factory_reset(self, request: dict[str, Any], stream: IO[bytes], answer: Answer) -> str:
+        if request.get("sure") != "factory reset":
+            raise CannotDo("Nothing was changed.")
+        system.ask_factory_reset(bool(request.get("keep_network")), bool(request.get("erase_media")))
+        system.reboot()
+        return "restarting"
+
+    # ---- progress and waiting
+    def progress(self) -> dict[str, Any]:
+        with contextlib.suppress(OSError, ValueError):
+            return dict(json.loads(self._progress.read_text()))
+        return {}
+
+    def _say(self, what: str, done: int, total: int, version: str = "", error: str = "") -> None:
+        self._progress.parent.mkdir(mode=0o755, exist_ok=True)
+        temporary = self._progress.with_suffix(".tmp")
+        temporary.write_text(
+            json.dumps({"what": what, "done": done, "total": total, "version": version, "error": error})
+        )
+        temporary.rename(self._progress)
+
+    def restart_when_due(self, now: datetime.datetime, calls: int | None) -> bool:
+        """Whether the restart that was asked for comes now. `calls` is None when nobody knows."""
+        if self._restart == "idle":
+            return calls == 0
+        return bool(self._restart) and self._restart == f"{now:%H:%M}"
+
+    def watch(self) -> None:
+        """For a thread: restart when it is due."""
+        while True:
+            time.sleep(LOOK_EVERY)
+            if self._restart and self.restart_when_due(datetime.datetime.now().astimezone(), self._calls()):
+                self._restart = ""
+                with contextlib.suppress(CannotDo):
+                    system.reboot()
+
+    def _calls(self) -> int | None:
+        with contextlib.suppress(cti.Unavailable, OSError), cti.Client(str(self._data / "run/calls.sock")) as client:
+            reply = client.ask(cti.GetCounters())
+            if isinstance(reply, cti.Counters):
+                return reply.counters.get("calls", 0)
+        return None
+
+
+def serve() -> None:
+    """On the socket systemd hands over; for ever."""
+    helper = Helper()
+    threading.Thread(target=helper.watch, daemon=True).start()
+
+    class Request(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            def answer(row: dict[str, Any]) -> None:
+                with contextlib.suppress(OSError):  # who asked is gone; the update goes on
+                    self.wfile.write(json.dumps(row).encode() + b"\n")
+
+            helper.handle(cast(IO[bytes], self.rfile), answer)
+
+    class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+        daemon_threads = True
+
+        def __init__(self) -> None:
+            super().__init__("", Request, bind_and_activate=False)
+            self.socket.close()
+            self.socket = socket.socket(fileno=FIRST)
+
+    with Server() as server:
+        server.serve_forever()

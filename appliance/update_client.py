@@ -1,0 +1,60 @@
+"""How the admin page and `switchroom update` reach the box's helper (appliance/box/privileged.py). On a machine that is not the appliance
+there is none: `available` says so."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+SOCKET = Path("/run/switchroom-helper.sock")
+BLOCK = 1 << 18
+PATIENCE = 600.0  # seconds; the other slot is read back before the answer
+
+
+class HelperFailed(Exception):
+    """The helper's sentence."""
+
+
+def available() -> bool:
+    return SOCKET.exists()
+
+
+def ask(do: str, **words: Any) -> Any:
+    """One request; HelperFailed with a sentence."""
+    return _last(_converse({"do": do, **words}, ()), lambda row: None)
+
+
+def send_update(blocks: Iterable[bytes], progress: Callable[[dict[str, Any]], None] = lambda row: None) -> str:
+    """Stream a bundle into the other slot; returns its version. `progress` gets rows with what, done, total."""
+    return str(_last(_converse({"do": "update"}, blocks), progress))
+
+
+def _last(rows: Iterator[dict[str, Any]], progress: Callable[[dict[str, Any]], None]) -> Any:
+    for row in rows:
+        if "failed" in row:
+            raise HelperFailed(row["failed"])
+        if "ok" in row:
+            return row["ok"]
+        progress(row)
+    raise HelperFailed("The box's helper ended without an answer.")
+
+
+def _converse(request: dict[str, Any], blocks: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(PATIENCE)
+        try:
+            connection.connect(str(SOCKET))
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused: the reason is in the answer
+                for block in blocks:
+                    connection.sendall(block)
+                connection.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise HelperFailed(f"The box's helper cannot be reached: {error.strerror or error}.") from None
+        with connection.makefile("rb") as answers:
+            for line in answers:
+                yield json.loads(line)

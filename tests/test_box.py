@@ -1,0 +1,123 @@
+"""The appliance around the telephone system, without a box: the console's screen, slots as files, what the privileged side refuses."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance import cti
+from appliance.box import console, support, system
+from appliance.box.privileged import Helper
+
+
+def status(**changes: Any) -> cti.Status:
+    views = [
+        cti.ProcessView(name=name, pid=1, state="running", uptime=1.0, restarts=0, memory=0, files=0)
+        for name in ("core", "calls", "web")
+    ]
+    facts: dict[str, Any] = {
+        "version": "1.0", "started": 0.0, "healthy": True, "processes": views, "counters": {}, "alarms": [], "datapath": "",
+        "addresses": {"admin": "https://192.0.2.7:4021/", "sip": "192.0.2.7:5060 (UDP, TCP)"},
+    }  # fmt: skip
+    return cti.Status(**(facts | changes))
+
+
+def test_the_screen_shows_address_code_and_states() -> None:
+    text = console.screen(status(), "ABCDEFGHJK", [], "a", qr=True)
+    assert "https://192.0.2.7:4021/" in text
+    assert "Setup code   ABCDEFGHJK" in text
+    assert "State        healthy" in text
+    assert "calls       running" in text
+    assert "▀" in text or "█" in text
+    assert all(f"  {number}  " in text for number in range(1, len(console.MENU) + 1))
+
+
+def test_the_screen_of_a_box_that_is_set_up_has_no_code() -> None:
+    text = console.screen(status(healthy=False), "", ["Version 2 did not work"], "b", qr=True)
+    assert "Setup code  " not in text
+    assert "NOT HEALTHY" in text
+    assert "Version 2 did not work" in text
+
+
+def test_the_screen_says_when_nothing_runs() -> None:
+    assert "not running" in console.screen(None, "", [], "a", qr=True)
+
+
+def test_kernels_are_read_from_their_names(tmp_path: Path) -> None:
+    for name in ("switchroom_1.0.efi", "switchroom_1.1+2-1.efi", "other.efi", "update.tmp"):
+        (tmp_path / name).touch()
+    assert system.kernels(tmp_path, running="1.1") == [
+        system.Kernel("switchroom_1.1+2-1.efi", "1.1", 2, True),
+        system.Kernel("switchroom_1.0.efi", "1.0", None, False),
+    ]
+
+
+def test_an_address_without_network_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(system, "NETWORK_FILE", tmp_path / "50-console.network")
+    monkeypatch.setattr(system, "run", lambda *command, **options: "")
+    for wrong in ("192.168.1.10", "nonsense", "192.168.1.10/40"):
+        with pytest.raises(system.CannotDo):
+            system.set_network(wrong, "", "")
+    assert not (tmp_path / "50-console.network").exists()
+    system.set_network("192.168.1.10/24", "192.168.1.1", "192.168.1.1 9.9.9.9")
+    assert (
+        "Address=192.168.1.10/24\nGateway=192.168.1.1\nDNS=192.168.1.1\nDNS=9.9.9.9"
+        in (tmp_path / "50-console.network").read_text()
+    )
+
+
+def test_the_support_bundle_masks_secrets() -> None:
+    text = "Authorization: Digest username=7\na=crypto:1 AES inline:QUJDREVG\npassword=hunter2 setup code: ABCDEFGHJK\nfine"
+    masked = support.masked(text)
+    for secret in ("username=7", "QUJDREVG", "hunter2", "ABCDEFGHJK"):
+        assert secret not in masked
+    assert "fine" in masked
+
+
+def answers(helper: Helper, request: bytes) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    helper.handle(io.BytesIO(request), rows.append)
+    return rows
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        b"",
+        b"not json\n",
+        b'{"do": "shell"}\n',
+        b'{"do": "_calls"}\n',
+        b"[1]\n",
+        b'{"do": "restart", "when": "25:99"}\n',
+        b'{"do": "factory-reset"}\n',
+    ],
+)
+def test_a_request_that_is_not_known_is_refused(tmp_path: Path, request_line: bytes) -> None:
+    (row,) = answers(Helper(tmp_path, tmp_path / "progress"), request_line)
+    assert row["failed"]
+
+
+def test_a_restart_waits_for_the_last_call_or_the_hour(tmp_path: Path) -> None:
+    helper = Helper(tmp_path, tmp_path / "progress")
+    night = datetime.datetime(2026, 1, 2, 3, 30, tzinfo=datetime.UTC)
+    assert not helper.restart_when_due(night, 0)
+    assert answers(helper, b'{"do": "restart", "when": "idle"}\n') == [{"ok": "idle"}]
+    assert [helper.restart_when_due(night, calls) for calls in (1, None, 0)] == [False, False, True]
+    assert answers(helper, b'{"do": "restart", "when": "03:30"}\n') == [{"ok": "03:30"}]
+    assert helper.restart_when_due(night, 3)
+    assert not helper.restart_when_due(night.replace(hour=4), 0)
+
+
+def test_a_refused_update_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_mounted() -> Any:
+        raise system.CannotDo("no boot partition")
+
+    monkeypatch.setattr(system, "writable_esp", not_mounted)
+    helper = Helper(tmp_path, tmp_path / "run/progress.json")
+    assert answers(helper, b'{"do": "update"}\nrubbish') == [{"failed": "no boot partition"}]
+    assert json.loads((tmp_path / "run/progress.json").read_text())["error"] == "no boot partition"

@@ -1,0 +1,79 @@
+"""Versions of the appliance: what runs, what failed and why, installing an update, when to restart, the support bundle.
+
+The bundle is the body of the request and goes block by block to the box's helper, which writes it into the other slot: nothing is kept
+here. Only on the appliance; elsewhere the page says how this installation is updated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from flask import Blueprint, Response, abort, flash, redirect, render_template, request, send_file, url_for
+from flask.typing import ResponseReturnValue
+
+from appliance import update_client
+from appliance.update_client import HelperFailed
+from appliance.version import VERSION
+from webui.guard import route
+
+pages = Blueprint("updates", __name__)
+
+
+@route(pages, "/updates", role="read-only")
+def listing() -> ResponseReturnValue:
+    status, problem = None, ""
+    if update_client.available():
+        try:
+            status = update_client.ask("status")
+        except HelperFailed as error:
+            problem = str(error)
+    return render_template("updates.html", version=VERSION, status=status, problem=problem)
+
+
+@route(pages, "/updates/install", role="full", methods=("POST",))
+def upload() -> ResponseReturnValue:
+    """Plain text: the version that was installed (200), or why not (409)."""
+    try:
+        version = update_client.send_update(_blocks())
+    except HelperFailed as error:
+        return Response(str(error), 409, mimetype="text/plain")
+    return Response(version, mimetype="text/plain")
+
+
+def _blocks() -> Iterator[bytes]:
+    while block := request.stream.read(update_client.BLOCK):
+        yield block
+
+
+@route(pages, "/updates/progress", role="read-only", live=True)
+def progress() -> ResponseReturnValue:
+    try:
+        return dict(update_client.ask("status")["progress"])
+    except HelperFailed as error:
+        return {"what": "refused", "error": str(error)}
+
+
+@route(pages, "/updates/restart", role="full", methods=("POST",))
+def restart() -> ResponseReturnValue:
+    when = request.form.get("when", "")
+    try:
+        update_client.ask("restart", when=request.form.get("hour", "") if when == "hour" else when)
+    except HelperFailed as error:
+        flash(str(error))
+    else:
+        said = {"now": "The box restarts now.", "idle": "The box restarts when no call is up.", "": "No restart."}
+        flash(said.get(when, "The box restarts at that hour."))
+    return redirect(url_for("updates.listing"), 303)
+
+
+@route(pages, "/updates/support", role="full", methods=("POST",))
+def support() -> ResponseReturnValue:
+    try:
+        made = Path(update_client.ask("support"))
+    except HelperFailed as error:
+        flash(str(error))
+        return redirect(url_for("updates.listing"), 303)
+    if not made.is_file():
+        abort(404)
+    return send_file(made, as_attachment=True, download_name="switchroom-support.tar.gz")
