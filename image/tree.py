@@ -36,6 +36,8 @@ MASKED = (
     "rescue.service", "debug-shell.service", "systemd-firstboot.service", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer",
     "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "systemd-networkd-wait-online.service", "systemd-pcrphase.service", "chrony-wait.service",
     "systemd-boot-update.service", "systemd-boot-random-seed.service", "systemd-update-utmp.service", "systemd-hibernate-clear.service",
+    "systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount", "systemd-journal-catalog-update.service", "systemd-hwdb-update.service",
+    "ldconfig.service", "systemd-update-done.service", "systemd-sysusers.service",
 )  # fmt: skip
 
 
@@ -135,6 +137,7 @@ class Facts:
 WASTE = (
     "var/cache/apt", "var/lib/apt/lists", "var/log", "var/cache/ldconfig", "usr/share/info", "usr/lib/python3.13/test", "usr/share/bash-completion",
     "boot", "etc/ssh", "etc/hostname", "etc/resolv.conf", "var/lib/dbus/machine-id", "etc/systemd/system/default.target",
+    "etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/.pwd.lock",
 )  # fmt: skip
 FOLDERS = ("var/log", "state", "media", "efi", "boot", "usr/lib/switchroom/keys", "etc/systemd/system-generators")
 
@@ -149,6 +152,7 @@ def compose(out: Path, base: Path, product_tree: Path, overlay: Path, facts: Fac
         for name in facts.prune:
             shutil.rmtree(kernel / "kernel" / name, ignore_errors=True)
         run("depmod", "-b", root, kernel.name)
+    run("systemd-sysusers", f"--root={root}", env={**os.environ, "SOURCE_DATE_EPOCH": str(facts.source_date)})
     for name in WASTE:
         place = root / name
         if place.is_dir() and not place.is_symlink():
