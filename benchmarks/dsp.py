@@ -70,7 +70,7 @@ class Phones:
     def leg(self, codec: str, beside: Leg | None, *, talks: bool = True) -> Leg:
         leg = self.core.engine.open(beside=beside.id if beside else None)
         agreed = (Codec(codec, PAYLOAD_TYPES[codec]),)
-        remote = Remote(*self.socket.getsockname(), signalling=HOST, codecs=agreed)
+        remote = Remote(HOST, self.socket.getsockname()[1], signalling=HOST, codecs=agreed)
         self.core.engine.describe(leg.id, remote)
         if talks:
             self.talkers.append(Talker(leg, codec, self.sounds[codec], len(self.talkers)))

@@ -3,8 +3,7 @@
 It is what the self-test and the end-to-end tests telephone with, so it sees the box as any phone does: through its sockets.
 One Softphone is one SIP account on one flow (UDP, TCP or TLS); a PhoneCall is one call of it with its own RTP socket. Audio
 is G.711; what it sends is one tone, what it hears is kept for the last second and judged by the Goertzel algorithm.
-
-Nothing here waits for ever: every wait has a limit and ends in PhoneError with a sentence.
+Every wait has a limit and ends in PhoneError with a sentence.
 """
 
 from __future__ import annotations
@@ -236,9 +235,7 @@ class Softphone:
 
     async def _connect_stream(self) -> None:
         account = self.account
-        context = None
-        if account.transport == "TLS":
-            context = ssl.create_default_context(cafile=account.ca_file or None)
+        context = ssl.create_default_context(cafile=account.ca_file or None) if account.transport == "TLS" else None
         reader, writer = await asyncio.open_connection(
             account.host, account.port, ssl=context, server_hostname=account.host if context else None
         )
