@@ -27,7 +27,7 @@ test: build/.debian-test $(VENV)/.dev build
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: build/.debian-test $(VENV)/.dev build
-	for bench in relay srtp; do $(BIN)/python -m benchmarks.$$bench $(ARGS); done
+	$(BIN)/python -m benchmarks.report $(ARGS)
 
 # A flashable disk image and an update bundle in dist/, signed with throw-away keys. Only files are made: no loop device, mount or container.
 image: build/.debian-image build

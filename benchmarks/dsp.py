@@ -70,7 +70,8 @@ class Phones:
     def leg(self, codec: str, beside: Leg | None, *, talks: bool = True) -> Leg:
         leg = self.core.engine.open(beside=beside.id if beside else None)
         agreed = (Codec(codec, PAYLOAD_TYPES[codec]),)
-        remote = Remote(HOST, self.socket.getsockname()[1], signalling=HOST, codecs=agreed)
+        address, port = self.socket.getsockname()
+        remote = Remote(address, port, signalling=HOST, codecs=agreed)
         self.core.engine.describe(leg.id, remote)
         if talks:
             self.talkers.append(Talker(leg, codec, self.sounds[codec], len(self.talkers)))
@@ -178,7 +179,12 @@ def main() -> None:
         "conference_100_core_share": round(room["share"], 4) if options.party == 100 else None,
         "rows": {
             name: {key: round(value, 4) for key, value in row.items()}
-            for name, row in (("g711_opus", opus), ("g711_g722", g722), ("conference", room), ("conference_mixed", mixed))
+            for name, row in (
+                ("g711_opus", opus),
+                ("g711_g722", g722),
+                ("conference", room),
+                ("conference_mixed", mixed),
+            )
         },
         "conditions": {
             "counted": "CPU time of the whole core process, both directions, speech-like sound, 20 ms packets, plain RTP on loopback",

@@ -7,7 +7,13 @@ The same seed gives the same sound everywhere.
 import math
 import random
 
-FORMANTS = [(730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480), (570, 840, 2410)]  # a, i, u, e, o
+FORMANTS = [
+    (730, 1090, 2440),
+    (270, 2290, 3010),
+    (300, 870, 2240),
+    (530, 1840, 2480),
+    (570, 840, 2410),
+]  # a, i, u, e, o
 BANDWIDTHS = (80, 110, 160)
 
 

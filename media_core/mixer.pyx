@@ -46,11 +46,25 @@ cdef void choose(Voice **voices, uint32_t count) noexcept nogil:
             voices[at].heard = 1
 
 
+cdef int32_t larger(int32_t a, int32_t b) noexcept nogil:
+    return a if a > b else b
+
+
+cdef int32_t loudest(const int32_t *total, const int16_t *share, int samples) noexcept nogil:
+    """The largest magnitude of the total without this share (or with all)."""
+    cdef int32_t most = 0, value
+    cdef int at
+    for at in range(samples):
+        value = total[at] - (share[at] if share != NULL else 0)
+        most = larger(most, value if value >= 0 else -value)
+    return most
+
+
 cdef void mix_sum(Mix *mix, Voice **voices, uint32_t count, int samples) noexcept nogil:
     """Sum up what `count` members say; each one's `sound` is filled (silence where nothing came)."""
     cdef uint32_t member
     cdef int at
-    cdef int32_t peak = 0, value
+    cdef int32_t peak, head, value
     cdef Voice *voice
     memset(mix.total, 0, sizeof(mix.total))
     for member in range(count):
@@ -68,16 +82,20 @@ cdef void mix_sum(Mix *mix, Voice **voices, uint32_t count, int samples) noexcep
                 value = value * (samples - at - 1) // samples
             voice.share[at] = <int16_t>value
             mix.total[at] += value
-    for at in range(samples):
-        value = mix.total[at] if mix.total[at] >= 0 else -mix.total[at]
-        if value > peak:
-            peak = value
+    peak = loudest(mix.total, NULL, samples)
+    head = loudest(mix.total, NULL, RAMP)
+    for member in range(count):
+        if voices[member].heard or voices[member].before:
+            peak = larger(peak, loudest(mix.total, voices[member].share, samples))
+            head = larger(head, loudest(mix.total, voices[member].share, RAMP))
     mix.gain_before = mix.gain if mix.gain > 0 else 1
     mix.gain = mix.gain_before + 0.05
     if mix.gain > 1:
         mix.gain = 1
     if peak * mix.gain > 32767:
         mix.gain = <float>32767 / peak
+    if head * mix.gain_before > 32767:  # no time to turn it down slowly
+        mix.gain_before = mix.gain
 
 
 cdef void mix_hear(const Mix *mix, const Voice *own, int samples, int16_t *into) noexcept nogil:
