@@ -3,6 +3,10 @@
 It dies with its parent (PR_SET_PDEATHSIG, prctl(2)), even when that is killed with -9: nobody is left behind holding a port.
 It is in a process group of its own, so that Ctrl-C in a terminal reaches the supervisor only, which ends the others in order.
 Death is seen through a pidfd: no signal handler, no thread. A hang is the supervisor's to see; `restart` ends it here.
+
+A process whose absence is heard (the core) has a spare: the same command, started ahead, that waits for eight octets on its standard
+input. It gets them the moment the death is seen, before anything else is done, and the next spare is started. It ends by itself
+when its input is closed.
 """
 
 from __future__ import annotations
@@ -20,6 +24,9 @@ from pathlib import Path
 
 DELAYS = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)  # seconds before the first, second, … restart in a row
 STEADY = 30.0  # seconds up after which the row starts anew
+SPARE_AFTER = 0.1  # seconds from a start to that of the spare: who takes over needs the processor first
+SPARE_AGAIN = 1.0  # seconds until a spare that died is replaced
+GO = (1).to_bytes(8, "little")  # what a spare waits for; an eventfd would say the same
 LINE_LIMIT = 8192  # bytes of one line of output; the rest of a longer one is dropped
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -29,12 +36,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Backoff:
     """How long to wait before the next start. Pure: times are arguments, seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, steady: float = STEADY) -> None:
         self._row = 0
+        self._steady = steady
 
     def died(self, up: float) -> float:
         """The process was up for `up` seconds; returns the seconds to wait."""
-        if up >= STEADY:
+        if up >= self._steady:
             self._row = 0
         delay = DELAYS[min(self._row, len(DELAYS) - 1)]
         self._row += 1
@@ -45,20 +53,34 @@ class Process:
     """A command kept alive. `state`: stopped, starting, running, backing off; `running` is the supervisor's word (`ready`)."""
 
     def __init__(
-        self, name: str, module: str, environment: Mapping[str, str], fds: Iterable[int], changed: Callable[[], None]
+        self,
+        name: str,
+        module: str,
+        environment: Mapping[str, str],
+        fds: Iterable[int],
+        changed: Callable[[], None],
+        *,
+        spare: Mapping[str, str] | None = None,
+        steady: float = STEADY,
     ) -> None:
+        """`spare`: the environment of one that stands by; None: there is none. `steady`: seconds up after which a death is the first."""
         self.name = name
         self.state = "stopped"
         self.restarts = 0
         self.started = 0.0  # loop time of the present start
         self.deaths: list[float] = []  # loop times of the last unasked deaths, newest last
         self._command = [sys.executable, "-P", "-m", module]
-        self._environment = {**environment, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONUNBUFFERED": "1"}
+        own = {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONUNBUFFERED": "1"}
+        self._environment = {**environment, **own}
+        self._spare_environment = None if spare is None else {**spare, **own}
         self._fds = tuple(fds)
         self._changed = changed
         self._log = logging.getLogger(name)
         self._child: subprocess.Popen[bytes] | None = None
-        self._backoff = Backoff()
+        self._spare: subprocess.Popen[bytes] | None = None
+        self._spare_watch = -1  # its pidfd
+        self._spare_due: asyncio.TimerHandle | None = None
+        self._backoff = Backoff(steady)
         self._asked = False  # the present death was asked for
         self._ending = False
         self._again = asyncio.Event()  # cuts a back-off short
@@ -101,12 +123,11 @@ class Process:
         while not self._ending:
             self._again.clear()
             self._asked = False
-            self.started = loop.time()
             try:
                 await self._one_life()
             except OSError as error:
                 self._log.error("cannot start: %s", error)
-            self._child = None
+                self._child = None
             if self._ending:
                 break
             self.restarts += 1
@@ -118,35 +139,22 @@ class Process:
             if delay:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._again.wait(), delay)
+        self._drop_spare()
         self._set("stopped")
 
     async def _one_life(self) -> None:
         loop = asyncio.get_running_loop()
-        parent = os.getpid()
-
-        def die_with_parent() -> None:
-            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # it died before the line above
-                os._exit(1)
-
-        child = subprocess.Popen(
-            self._command,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=self._fds,
-            process_group=0,
-            preexec_fn=die_with_parent,  # safe: the supervisor has one thread
-        )
+        self.started = loop.time()
+        child = self._wake_spare() or self._spawn(self._environment, subprocess.DEVNULL)
         assert child.stdout is not None
         self._child = child
         if self._ending:  # asked to stop while it was being started
             child.terminate()
         self._set("starting")
+        self._order_spare(SPARE_AFTER)
         transport, lines = await loop.connect_read_pipe(lambda: _Lines(self._log), child.stdout)
-        pidfd = os.pidfd_open(child.pid)
         died = asyncio.Event()
+        pidfd = os.pidfd_open(child.pid)
         loop.add_reader(pidfd, died.set)
         try:
             await died.wait()
@@ -160,9 +168,94 @@ class Process:
         if not (self._ending or self._asked):
             self._log.warning("%s (pid %d) died: %s", self.name, child.pid, _death(code))
 
+    def _spawn(self, environment: Mapping[str, str], stdin: int) -> subprocess.Popen[bytes]:
+        parent = os.getpid()
+
+        def die_with_parent() -> None:
+            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # it died before the line above
+                os._exit(1)
+
+        return subprocess.Popen(
+            self._command,
+            env=environment,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=self._fds,
+            process_group=0,
+            preexec_fn=die_with_parent,  # safe: the supervisor has one thread
+        )
+
+    # ---- the spare
+
+    def _order_spare(self, delay: float) -> None:
+        if self._spare_environment is not None and self._spare is None and self._spare_due is None and not self._ending:
+            self._spare_due = asyncio.get_running_loop().call_later(delay, self._start_spare, self._spare_environment)
+
+    def _start_spare(self, environment: Mapping[str, str]) -> None:
+        self._spare_due = None
+        try:
+            self._spare = self._spawn(environment, subprocess.PIPE)
+        except OSError as error:
+            self._log.error("cannot start a spare: %s", error)
+            self._order_spare(SPARE_AGAIN)
+            return
+        self._spare_watch = os.pidfd_open(self._spare.pid)
+        asyncio.get_running_loop().add_reader(self._spare_watch, self._spare_died)
+
+    def _spare_died(self) -> None:
+        spare = self._take_spare()
+        if spare is not None:
+            self._log.warning("the spare of %s (pid %d) died: %s", self.name, spare.pid, _death(spare.wait()))
+            _close(spare)
+            self._order_spare(SPARE_AGAIN)
+
+    def _take_spare(self) -> subprocess.Popen[bytes] | None:
+        """The spare, which from now on is none."""
+        if self._spare_due is not None:
+            self._spare_due.cancel()
+            self._spare_due = None
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            asyncio.get_running_loop().remove_reader(self._spare_watch)
+            os.close(self._spare_watch)
+        return spare
+
+    def _wake_spare(self) -> subprocess.Popen[bytes] | None:
+        """Let the spare be the process; None when there is none or it died as well."""
+        spare = self._take_spare()
+        if spare is None:
+            return None
+        assert spare.stdin is not None
+        with contextlib.suppress(OSError):
+            os.write(spare.stdin.fileno(), GO)
+            spare.stdin.close()
+            if spare.poll() is None:
+                return spare
+        _end(spare)
+        return None
+
+    def _drop_spare(self) -> None:
+        spare = self._take_spare()
+        if spare is not None:
+            _end(spare)
+
     def _set(self, state: str) -> None:
         self.state = state
         self._changed()
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.kill()
+    child.wait()
+    _close(child)
+
+
+def _close(child: subprocess.Popen[bytes]) -> None:
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            pipe.close()
 
 
 class _Lines(asyncio.Protocol):

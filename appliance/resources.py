@@ -103,8 +103,8 @@ class Resources:
         )
         return boot.environment(), list(fds.values())
 
-    def core(self) -> tuple[dict[str, str], list[int]]:
-        """Environment and descriptors of the core (format: media_core/__main__.py)."""
+    def core(self, go: int | None = None) -> tuple[dict[str, str], list[int]]:
+        """Environment and descriptors of the core, with `go` of one that stands by (format: media_core/__main__.py)."""
         kinds = {"sip_udp": "udp", "sip_tcp": "tcp", **({"sips": "tls"} if self.tls else {})}
         sip = [{"fd": self.sockets[name].fileno(), "transport": kind} for name, kind in kinds.items()]
         rtp = [bound.fileno() for bound in self.rtp.sockets]
@@ -116,6 +116,8 @@ class Resources:
             else None
         )
         record = {**fds, "sip": sip, "tls": tls, "rtp": _runs(rtp), "datapath": self.options.datapath}
+        if go is not None:
+            record["go"] = go
         environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
         inherited = (
             [fd for fd in fds.values() if fd is not None] + [self.sockets[name].fileno() for name in kinds] + rtp

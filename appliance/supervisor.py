@@ -18,6 +18,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from appliance import cti, health
 from appliance.alarms import Alarms, Facts, ProcessFacts
@@ -30,6 +31,8 @@ CALLS_FIRST = 0.6  # of these, how long the core waits for calls and web
 PING_EVERY = 2.0  # seconds
 MISSES = 3  # unanswered pings until a process counts as hung
 START_LIMIT = 20.0  # seconds a process may take until its first answer
+STDIN = 0  # what a spare core waits on
+CORE_STEADY = 0.5  # seconds: calls are silent while the core is away, so only what dies while it starts waits
 RECENT = 600.0  # seconds a death stays in the alarms
 
 log = logging.getLogger("supervisor")
@@ -152,12 +155,13 @@ class Supervisor:
         if resources.memory is None:  # without it neither can live; the alarm says why
             log.error("core and calls are not started: there is no shared memory")
         else:
-            self._add("core", "media_core", *resources.core())
+            spare, _ = resources.core(go=STDIN)
+            self._add("core", "media_core", *resources.core(), spare=spare, steady=CORE_STEADY)
             self._add("calls", "appliance.calls", *resources.boot(("memory", "core_wake", "calls_wake", "journal")))
         self._add("web", "webui", *resources.boot(("admin_tcp", "admin_udp")))
 
-    def _add(self, name: str, module: str, environment: dict[str, str], fds: list[int]) -> None:
-        self.processes[name] = Process(name, module, environment, fds, self._changed.set)
+    def _add(self, name: str, module: str, environment: dict[str, str], fds: list[int], **options: Any) -> None:
+        self.processes[name] = Process(name, module, environment, fds, self._changed.set, **options)
         self._misses[name] = 0
 
     def _asked_to_end(self) -> None:

@@ -113,8 +113,6 @@ class Ours(Contender):
         }
         self.command = ["taskset", "-c", str(cpu), sys.executable, "-m", "media_core"]
         self.environment = {**os.environ, VARIABLE: json.dumps(boot)}
-        self.go = os.eventfd(0, os.EFD_NONBLOCK)
-        self.spare: subprocess.Popen[bytes] | None = None
         self.engine = MediaEngine(self.memory_fd, *wakes)
         self.start()
         end = time.monotonic() + 20
@@ -142,27 +140,9 @@ class Ours(Contender):
         rtp = [s.fileno() for s in self.sockets]
         self.process = subprocess.Popen(self.command, env=self.environment, pass_fds=[*self.fds, *rtp])
 
-    def restart(self) -> None:
-        """kill -9; the spare that stands by takes over."""
-        self.process.kill()
-        self.process.wait()
-        assert self.spare is not None
-        self.process = self.spare
-        self.spare = None
-        os.eventfd_write(self.go, 1)
-
-    def stand_by(self) -> None:
-        """Have a spare core ready."""
-        boot = json.loads(self.environment[VARIABLE]) | {"go": self.go}
-        fds = [*self.fds, self.go, *(s.fileno() for s in self.sockets)]
-        self.spare = subprocess.Popen(self.command, env={**os.environ, VARIABLE: json.dumps(boot)}, pass_fds=fds)
-
     def close(self) -> None:
         os.close(self.stop_end)
-        for process in (self.process, self.spare):
-            if process is not None:
-                process.wait(10)
-        os.close(self.go)
+        self.process.wait(10)
         for s in self.sockets:
             s.close()
         for fd in self.fds:

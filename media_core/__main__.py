@@ -10,10 +10,10 @@ Everything it needs comes as inherited file descriptors, named by one JSON objec
      "tls": {"certificate": "/path/chain.pem", "key": "/path/key.pem", "ticket_keys": "160 hex digits or empty"},   or null
      "rtp": [12, 13, [14, 4000]], bound UDP sockets, RTP and its RTCP in turn; [first, count] stands for a run of descriptors
      "datapath": "auto",          or the name of one datapath
-     "go": 15}                    optional eventfd: stand by, ready to run, until it is signalled
+     "go": 0}                     optional eventfd or pipe: stand by, ready to run, until it gives eight octets
 
-A standby core touches nothing. When the running one has died, one signal on `go` makes the spare take over within a few
-milliseconds, without the start of an interpreter; the supervisor then starts the next spare.
+A standby core touches nothing. When the running one has died, a word on `go` makes the spare take over within a few
+milliseconds, without the start of an interpreter; the supervisor then starts the next spare. When the pipe is closed, it ends.
 
 All descriptors are non-blocking. A leg index owns one pair in this order, so a restarted core must be given the same sockets in
 the same order. Exit status: 0 stopped, 2 the environment or the memory is unusable or a thread failed (the reason is on standard
@@ -48,6 +48,8 @@ def expand(descriptors: list[Any]) -> list[int]:
 
 def stand_by(go: int, stop: int) -> bool:
     """Wait until this core is wanted; False: it has to end instead."""
+    import media_core.flows  # noqa: F401 - so that nothing is left to be loaded
+
     waiting = select.poll()
     waiting.register(go, select.POLLIN)
     waiting.register(stop, select.POLLIN)
@@ -56,10 +58,9 @@ def stand_by(go: int, stop: int) -> bool:
         if stop in ready:
             return False
         try:
-            os.eventfd_read(go)
+            return os.read(go, 8) != b""
         except BlockingIOError:  # another spare was quicker
             continue
-        return True
 
 
 def main() -> int:

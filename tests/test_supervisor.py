@@ -34,6 +34,8 @@ def test_delay_grows_and_starts_anew_after_steady_running() -> None:
     assert [backoff.died(0.0) for _ in range(8)] == [*DELAYS, DELAYS[-1], DELAYS[-1]]
     assert backoff.died(STEADY) == DELAYS[0]
     assert backoff.died(STEADY - 1) == DELAYS[1]
+    quick = Backoff(steady=0.5)
+    assert [quick.died(0.5), quick.died(0.5), quick.died(0.4)] == [DELAYS[0], DELAYS[0], DELAYS[1]]
 
 
 # ---- alarms ----------------------------------------------------------------------------------------------------------
@@ -142,7 +144,11 @@ def test_everything_is_made_and_undone(tmp_path: Path) -> None:
 
 
 def test_second_start_on_the_same_data_is_refused_with_the_pid(tmp_path: Path) -> None:
-    with acquire(options(tmp_path / "var")), pytest.raises(CannotStart, match=f"pid {os.getpid()}"), acquire(options(tmp_path / "var")):
+    with (
+        acquire(options(tmp_path / "var")),
+        pytest.raises(CannotStart, match=f"pid {os.getpid()}"),
+        acquire(options(tmp_path / "var")),
+    ):
         pass
 
 
@@ -162,7 +168,10 @@ def test_failing_part_does_not_stop_the_others(tmp_path: Path) -> None:
     with acquire(options(tmp_path / "var")) as resources:
         assert list(resources.failed) == ["certificate"]
         assert resources.memory is not None
-        assert {socket["transport"] for socket in json.loads(resources.core()[0]["SWITCHROOM_CORE"])["sip"]} == {"udp", "tcp"}
+        assert {socket["transport"] for socket in json.loads(resources.core()[0]["SWITCHROOM_CORE"])["sip"]} == {
+            "udp",
+            "tcp",
+        }
 
 
 def test_path_too_long_for_a_socket(tmp_path: Path) -> None:
@@ -229,6 +238,79 @@ async def test_stop_cuts_a_back_off_short(tmp_path: Path, monkeypatch: pytest.Mo
     await asyncio.wait_for(process.ended(), 1)
 
 
+SPARE = """
+import os, sys, time
+if "STANDS_BY" in os.environ:
+    print("standing by", os.getpid())
+    if not os.read(0, 8):
+        sys.exit(0)
+print("at work", os.getpid())
+time.sleep(60)
+"""
+
+
+def with_spare(tmp_path: Path) -> Process:
+    file = tmp_path / "subject.py"
+    file.write_text(SPARE)
+    environment = dict(os.environ)
+    process = Process("subject", "subject", environment, (), lambda: None, spare={**environment, "STANDS_BY": "1"})
+    process._command = [process._command[0], str(file)]
+    return process
+
+
+async def test_the_spare_takes_over_and_has_a_successor(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    process = with_spare(tmp_path)
+    process.start()
+    for life in range(2):
+        await until(lambda: process._spare is not None)
+        assert process._spare is not None
+        spare = process._spare.pid
+        os.kill(process.pid, signal.SIGKILL)
+        await until(lambda spare=spare: process.pid == spare)
+        await until(lambda spare=spare: f"at work {spare}" in caplog.text)
+        assert process.restarts == len(process.deaths) == life + 1
+    await until(lambda: process._spare is not None)
+    assert process._spare is not None
+    idle = process._spare
+    process.stop()
+    await process.ended()
+    assert idle.returncode is not None
+    assert process._spare is None
+
+
+async def test_a_spare_that_dies_is_replaced_and_nothing_else_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("appliance.process.SPARE_AGAIN", 0.01)
+    process = with_spare(tmp_path)
+    process.start()
+    await until(lambda: process._spare is not None)
+    assert process._spare is not None
+    first, spare = process.pid, process._spare.pid
+    os.kill(spare, signal.SIGKILL)
+    await until(lambda: process._spare is not None and process._spare.pid != spare)
+    assert (process.pid, process.restarts) == (first, 0)
+    assert f"the spare of subject (pid {spare}) died: killed by SIGKILL" in caplog.text
+    process.stop()
+    await process.ended()
+
+
+async def test_both_dead_at_once_is_a_start_like_the_first(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    process = with_spare(tmp_path)
+    process.start()
+    await until(lambda: process._spare is not None)
+    assert process._spare is not None
+    first, spare = process.pid, process._spare.pid
+    os.kill(spare, signal.SIGKILL)
+    os.waitid(os.P_PID, spare, os.WEXITED | os.WNOWAIT)
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: process.pid not in (0, first, spare) and f"at work {process.pid}" in caplog.text)
+    process.stop()
+    await process.ended()
+
+
 def test_memory_and_files_of_a_process() -> None:
     assert health.memory_of(os.getpid()) > 1 << 20
     assert health.files_of(os.getpid()) >= 3
@@ -254,7 +336,9 @@ def test_licence_of_this_box_counts_and_a_foreign_one_is_named(tmp_path: Path, m
 
     private = Ed25519PrivateKey.generate()
     maker = tmp_path / "maker.pem"
-    maker.write_bytes(private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+    maker.write_bytes(
+        private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
     monkeypatch.setattr(entitlement, "MAKER_KEY", maker)
     box = entitlement.box_id(tmp_path)
     assert entitlement.box_id(tmp_path) == box
