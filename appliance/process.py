@@ -206,9 +206,12 @@ class Process:
 
     def _spare_died(self) -> None:
         spare = self._take_spare()
-        if spare is not None:
-            self._log.warning("the spare of %s (pid %d) died: %s", self.name, spare.pid, _death(spare.wait()))
-            _close(spare)
+        if spare is None:
+            return
+        code = spare.wait()
+        _close(spare)
+        if not self._ending:
+            self._log.warning("the spare of %s (pid %d) died: %s", self.name, spare.pid, _death(code))
             self._order_spare(SPARE_AGAIN)
 
     def _take_spare(self) -> subprocess.Popen[bytes] | None:
