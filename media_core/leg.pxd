@@ -9,6 +9,7 @@ cdef extern from "<sys/socket.h>" nogil:
     enum: AF_INET
 
 cdef bint read_config(ConfigBlock *block, Config *into, uint32_t *version) noexcept nogil
+cdef void apply_config(Worker *worker, uint32_t index) noexcept nogil
 cdef void adopt_legs(Worker *worker) noexcept nogil
 cdef void take_commands(Worker *worker) noexcept nogil
 

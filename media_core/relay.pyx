@@ -15,10 +15,10 @@ from libc.string cimport memcpy
 from media_core.abi cimport (
     EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED, EVENT_PLAY_ENDED, FOLLOWS_DSP, FOLLOWS_NOTHING,
     FOLLOWS_PLAYER, LATCH_LOCKED, LEG_COPIED, LEG_DESCRIBED, LEG_OPEN, LEG_RECEIVE, LEG_RECORDED, LEG_SEND, LEG_TAKEN, NO_LEG, OTHER_LAW,
-    EventBody, Leg, Sent, WorkerCounters, context_at, counters_at, event_ring, leg_at,
+    EventBody, Leg, Sent, WorkerCounters, config_at, context_at, counters_at, event_ring, leg_at,
 )
 from media_core.atomic cimport RELAXED, load32
-from media_core.leg cimport adopt_legs, leg_id, same_endpoint, same_host, take_commands, take_endpoint
+from media_core.leg cimport adopt_legs, apply_config, leg_id, same_endpoint, same_host, take_commands, take_endpoint
 from media_core.relay cimport (
     BATCH, COMMON_BUFFER, DROPPED, FRAME_AUDIO, FRAME_DIGIT, FRAME_END, FRAME_EVENT, LEARN, MADE, PACKET_ROOM, WELCOME, Frame, Packet,
     Worker,
@@ -415,10 +415,12 @@ cdef void relay_batch(Worker *worker) noexcept nogil:
 
 
 cdef void look_after(Worker *worker, uint32_t index) noexcept nogil:
-    """Once a second for each leg: silence, and keys whose end was lost."""
+    """Once a second for each leg: a command that found no room in the ring, silence, and keys whose end was lost."""
     cdef Leg *leg = leg_at(worker.memory, index)
     cdef uint64_t since
     cdef uint32_t seconds, told
+    if leg.applied != load32(&config_at(worker.memory, index).version, RELAXED):
+        apply_config(worker, index)
     if not leg.flags & LEG_OPEN:
         return
     if leg.digit and not leg.digit_told and worker.now - leg.digit_last > <uint64_t>DIGIT_LOST_MS * 1000000:
