@@ -97,6 +97,7 @@ class Terms:
             telephone_event=agreed.telephone_event,
             crypto_in=_crypto(agreed.crypto_in) if agreed.secure else None,
             crypto_out=_crypto(agreed.crypto_out) if agreed.secure else None,
+            codecs=_codecs(agreed),
         )
 
     def payload_map(self, other: Terms) -> dict[int, int]:
@@ -108,6 +109,12 @@ class Terms:
     def tone_payload_type(self) -> int | None:
         """A G.711 that the phone receives, for tones."""
         return next((each.payload_type for each in self.formats() if each.payload_type in (0, 8)), None)
+
+
+def _codecs(agreed: Agreed) -> tuple[media_core.Codec, ...]:
+    """Under the payload types the phone takes them, the first choice first, then those it sends them under."""
+    formats = [*agreed.send, *(each for each in agreed.receive if each not in agreed.send)]
+    return tuple(media_core.Codec(each.name, each.payload_type) for each in formats if not each.is_event)
 
 
 def _crypto(line: CryptoLine | None) -> media_core.Crypto | None:
