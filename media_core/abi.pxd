@@ -237,7 +237,12 @@ cdef struct Leg:                # what the packet loop reads and writes
     uint32_t reported_lost
     uint32_t reported_jitter    # timestamp units
     uint64_t reported           # ns
-    uint32_t room[12]
+    uint32_t reporter_sr        # the middle of the NTP time in its last sender report
+    uint32_t report_lost        # what stood in our last report
+    uint64_t reporter_time      # ns: when that came
+    uint64_t report_time        # ns: when ours went
+    uint32_t report_expected
+    uint32_t room[5]
 
 cdef struct WorkerCounters:     # one per worker, its own lines
     uint64_t packets_in

@@ -107,7 +107,7 @@ cdef class _Core:
             worker.legs = self.memory.usable
             worker.crypto = srtp_engine_create(SRTP_AUTO)
             worker.frames = <Ring *>calloc(1, ring_size(FRAME_BYTES))
-            worker.made = <uint8_t *>calloc(BATCH, PACKET_ROOM)
+            worker.made = <uint8_t *>calloc(2 * BATCH, PACKET_ROOM)
             worker.taps = <Ring *>calloc(1, ring_size(TAP_BYTES))
             worker.tees = <Ring *>calloc(1, ring_size(TEE_BYTES))
             if worker.crypto == NULL or worker.frames == NULL or worker.made == NULL or worker.taps == NULL or worker.tees == NULL:

@@ -13,6 +13,7 @@ from media_core.abi cimport (
     config_at, context_at, counters_at, leg_at,
 )
 from media_core.atomic cimport ACQUIRE, RELAXED, RELEASE, fence, load32, store32
+from media_core.codec cimport codec_at
 from media_core.relay cimport Worker
 from media_core.ring cimport Record, Ring, ring_front, ring_pop
 from media_core.srtp cimport SRTP_IN, SRTP_OUT, srtp_adopt, srtp_ctx, srtp_direction, srtp_init, srtp_wipe
@@ -101,6 +102,8 @@ cdef void apply_config(Worker *worker, uint32_t index) noexcept nogil:
     leg.peer_generation = config.peer_generation
     leg.telephone_event = config.telephone_event
     memcpy(leg.payload_map, config.payload_map, 128)
+    if codec_at(config.codecs[0]) != NULL:
+        leg.received.clock = codec_at(config.codecs[0]).clock
     leg.signalling = config.signalling
     if config.flags & LEG_DESCRIBED:
         if leg.remote_version != config.remote_version:

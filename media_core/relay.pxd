@@ -63,7 +63,7 @@ cdef struct Worker:
     uint64_t tick
     uint32_t count
     Packet batch[BATCH]
-    uint8_t *made               # buffers of the player's packets
+    uint8_t *made               # buffers of packets that are made here: BATCH for frames, BATCH for reports (sends may be queued)
     srtp_engine *crypto
     srtp_job jobs[BATCH]
     uint8_t jobs_packet[BATCH]  # which packet of the batch the job is

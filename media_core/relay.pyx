@@ -23,13 +23,14 @@ from media_core.relay cimport (
     BATCH, COMMON_BUFFER, DROPPED, FRAME_AUDIO, FRAME_DIGIT, FRAME_END, FRAME_EVENT, LEARN, MADE, PACKET_ROOM, WELCOME, Frame, Packet,
     Worker,
 )
+from media_core.report cimport report_read, report_write
 from media_core.ring cimport RING_WAKE, Record, ring_empty, ring_front, ring_payload, ring_pop, ring_push
 from media_core.rtp cimport load16 as read16, load32 as read32, store16 as write16, store32 as write32
 from media_core.srtp cimport (
     SRTP_AUTH_FAILED, SRTP_REPLAYED, srtp_ctx, srtp_protect_batch, srtp_protect_rtcp, srtp_unprotect_batch, srtp_unprotect_rtcp,
 )
 from media_core.tap cimport change_law, tap_received, tap_sent
-from media_core.stream cimport stream_read_reports, stream_received, stream_renumber, stream_translate_rtcp
+from media_core.stream cimport stream_received, stream_renumber, stream_translate_rtcp
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -190,7 +191,7 @@ cdef inline void act(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
         if leg.flags & (LEG_TAKEN | LEG_COPIED | LEG_RECORDED) and not packet.rtcp:
             tap_received(worker, packet, leg)
         if leg.flags & LEG_TAKEN and packet.rtcp:
-            stream_read_reports(packet, leg)
+            report_read(packet, leg, worker.now)
         if leg.peer == NO_LEG or leg.flags & LEG_TAKEN:
             return
         out = leg_at(worker.memory, leg.peer)
@@ -438,16 +439,44 @@ cdef void look_after(Worker *worker, uint32_t index) noexcept nogil:
         worker_event(worker, EVENT_MEDIA_SILENT, leg_id(leg, index), seconds, 0)
 
 
+cdef void report(Worker *worker, uint32_t index) noexcept nogil:
+    """RTCP of a leg whose streams begin and end here, when it is due, into the batch."""
+    cdef Leg *leg = leg_at(worker.memory, index)
+    cdef Packet *packet = &worker.batch[worker.count]
+    cdef int32_t length
+    if (leg.flags & (LEG_OPEN | LEG_DESCRIBED | LEG_SEND | LEG_TAKEN)) != (LEG_OPEN | LEG_DESCRIBED | LEG_SEND | LEG_TAKEN):
+        return
+    packet.data = worker.made + <size_t>PACKET_ROOM * (BATCH + worker.count)
+    length = report_write(leg, worker.now, packet.data, PACKET_ROOM)
+    if length <= 0 or leg.to_rtcp.length == 0:
+        return
+    packet.length = <uint32_t>length
+    packet.leg = packet.out = index
+    packet.buffer = COMMON_BUFFER
+    packet.rtcp = 1
+    packet.verdict = MADE
+    packet.to = &leg.to_rtcp
+    packet.socket = 2 * index + (0 if same_endpoint(&leg.to, leg.to_rtcp.address) else 1)
+    leg.sent.rtcp += 1
+    worker.count += 1
+
+
 cdef void housekeeping(Worker *worker) noexcept nogil:
     cdef uint32_t slice = worker.legs / (SLICES * worker.memory.workers) + 1, step
     worker.tick = worker.now + SECOND / SLICES
     counters_at(worker.memory, worker.number).beat = worker.now
+    worker.count = 0
     for step in range(slice):
         if worker.cursor >= worker.legs:
             worker.cursor = worker.number
             break
         look_after(worker, worker.cursor)
+        if worker.count < BATCH:
+            report(worker, worker.cursor)
         worker.cursor += worker.memory.workers
+    if worker.count:
+        seal_packets(worker)
+        worker.datapath.send(worker)
 
 
 cdef int worker_run(Worker *worker) noexcept nogil:

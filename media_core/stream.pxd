@@ -7,4 +7,3 @@ from media_core.relay cimport Packet
 cdef bint stream_received(Leg *leg, Packet *packet, uint64_t now) noexcept nogil
 cdef bint stream_renumber(Packet *packet, Sent *s, uint64_t now, uint32_t clock) noexcept nogil
 cdef bint stream_translate_rtcp(Packet *packet, Leg *leg, Leg *out) noexcept nogil
-cdef void stream_read_reports(Packet *packet, Leg *leg) noexcept nogil

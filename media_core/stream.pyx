@@ -121,24 +121,3 @@ cdef bint stream_translate_rtcp(Packet *packet, Leg *leg, Leg *out) noexcept nog
             write32(p + 8, leg.sent.source)
         at = end
     return at == packet.length
-
-
-cdef void stream_read_reports(Packet *packet, Leg *leg) noexcept nogil:
-    """What the far end says of the stream that the DSP makes for it: such RTCP goes no further."""
-    cdef uint32_t at = 0, size, block, blocks
-    cdef uint8_t *p
-    while at + 8 <= packet.length:
-        p = packet.data + at
-        size = 4 * (read16(p + 2) + 1)
-        if p[0] >> 6 != 2 or at + size > packet.length:
-            return
-        if p[1] == 200 or p[1] == 201:
-            block = 28 if p[1] == 200 else 8
-            blocks = p[0] & 31
-            while blocks and block + 24 <= size:
-                if read32(p + block) == leg.sent.ssrc:
-                    leg.reported_lost = read32(p + block + 4) & 0xFFFFFF
-                    leg.reported_jitter = read32(p + block + 12)
-                block += 24
-                blocks -= 1
-        at += size

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from media_core import Codec, Digit, MediaEngine, PlayEnded, RecordEnded
+from media_core import Codec, Digit, MediaEngine, PlayEnded, RecordEnded, rtp
 from media_core.codec import CLOCKS, Coder
 from media_core.dtmf import Receiver, digit
-from tests.media_core.bench import Bench, fields, running, settle
+from tests.media_core.bench import Bench, fields, report, running, settle
 from tests.media_core.voices import Voice, sine, strength, talk
 
 
@@ -409,4 +409,26 @@ def test_codecs_may_change_during_the_call(bench: Bench) -> None:
     b.heard.clear()
     talk(0.8, both, a.tone(440))
     assert strength(b.heard[-6400:], 440, 16000) > 0.8
+    close(bench.engine, both)
+
+
+def test_a_transcoded_stream_has_reports_of_its_own(bench: Bench) -> None:
+    a, b = both = voices(bench, "PCMA", "opus")
+    bench.engine.connect(a.leg.id, b.leg.id)
+    settle()
+    talk(1.6, both, a.tone(440), b.tone(1000))
+    data = b.receive(1, rtcp=True)[0]
+    sr, sdes = rtp.parse_rtcp(data)
+    assert (sr.type, sdes.type) == (200, 202)
+    assert sr.sender is not None
+    assert sr.sender.ssrc == fields(b.packets[0])[3]
+    assert 0 < sr.sender.packets <= len(b.packets)
+    (block,) = sr.reports
+    assert (block.ssrc, block.lost, block.fraction_lost) == (b.ssrc, 0, 0)
+    b.rtcp.sendto(report(b.ssrc, 1, about=sr.sender.ssrc, highest=100, lost=7), ("127.0.0.1", b.leg.port + 1))
+    settle()
+    assert bench.engine.stats(b.leg.id).sent.lost == 7
+    assert all(
+        rtp.parse_rtcp(packet)[0].sender != sr.sender for packet in a.receive(2, 0.1, rtcp=True)
+    )  # it went no further
     close(bench.engine, both)
