@@ -1,5 +1,5 @@
 # Switchroom: `make run` and `make test` work on a fresh Debian 12 with git, make and python3; also `make build`, `make bench`, `make image`,
-# `make image-test`, `make clean`.
+# `make image-test`, `make sanitize`, `make clean`.
 # Each step leaves a stamp and is done again only when what it was made from has changed.
 
 SHELL := /bin/bash
@@ -16,7 +16,7 @@ SOURCES := $(wildcard media_core/*.pyx media_core/*.pxd media_core/*.pxi media_c
 ASSETS := $(wildcard webui/assets/*) webui/build.py
 JOBS := $(shell nproc)
 
-.PHONY: run build test bench image image-test image-test-full clean help
+.PHONY: run build test bench sanitize image image-test image-test-full clean help
 
 run: build
 	exec $(BIN)/switchroom run $(ARGS)
@@ -39,6 +39,19 @@ image-test: build/.debian-image $(VENV)/.dev image
 
 image-test-full: build/.debian-image $(VENV)/.dev image
 	PATH=$$PATH:/usr/sbin:/sbin $(BIN)/python -m pytest --no-header -p no:cacheprovider tests/image/boots $(ARGS)
+
+# The media core and its tests under the address and undefined-behaviour sanitizers, in a copy: the build in place stays as it is.
+SANITIZED := build/sanitized
+sanitize: build/.debian-test $(VENV)/.dev
+	mkdir -p $(SANITIZED)
+	echo "· compiling the media core with sanitizers"
+	rm -rf $(SANITIZED)/tests
+	cp --recursive --update --preserve=timestamps --parents $$(git ls-files appliance benchmarks media_core tests webui pyproject.toml setup.py) $(SANITIZED)
+	cd $(SANITIZED)
+	SWITCHROOM_BUILD=sanitize $(abspath $(BIN))/python setup.py -q build_ext --inplace --parallel $(JOBS) > compile.log 2>&1 || { tail -60 compile.log; exit 1; }
+	export LD_PRELOAD="$$(gcc -print-file-name=libasan.so)"
+	export ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+	$(abspath $(BIN))/python -m pytest -p no:cacheprovider -o timeout=600 tests/media_core $(ARGS)
 
 clean:
 	rm -rf $(VENV) build artefacts .assets webui/static/vendor *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

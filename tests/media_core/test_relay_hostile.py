@@ -12,7 +12,7 @@ from tests.media_core.bench import DATAPATHS, HOST, Bench, Phone, collect, field
 from tests.media_core.test_relay_srtp import dial, hang_up
 
 SUITE = "AES_CM_128_HMAC_SHA1_80"
-NOISE = 20_000
+NOISE = 100_000
 
 
 @pytest.fixture(scope="module", params=DATAPATHS)
@@ -66,6 +66,40 @@ def test_a_spray_over_all_ports_is_not_heard(bench: Bench) -> None:
             assert heard == [b"\x11" * 160]
             assert b.nothing(0.02)
             assert a.nothing(0.02)
+        assert not collect(stranger, 1, 0.05)
+        assert not collect(other, 1, 0.01)
+    for pair in calls:
+        hang_up(bench, *pair)
+
+
+def test_a_spray_teaches_a_secure_call_nothing(bench: Bench) -> None:
+    """Before the first genuine packet, from the host the call comes from: in sequence, plausible, and without the key."""
+    calls = [dial(bench, SUITE, "AEAD_AES_128_GCM") for _ in range(3)]
+    stranger, other = rtp_pair()
+    with stranger, other:
+
+        def spray(sequence: int) -> None:
+            packet = struct.pack("!BBHII", 0x80, 8, sequence, 160 * sequence, 0xBAD) + b"\xee" * 170
+            for s in bench.sockets:
+                stranger.sendto(packet, s.getsockname())
+
+        for sequence in range(20):
+            spray(sequence)
+        for a, b in calls:
+            assert not bench.engine.stats(a.leg.id).locked
+            assert a.nothing(0.02)
+            assert b.nothing(0.02)
+        for sequence in range(20, 60):
+            spray(sequence)
+            for a, b in calls:
+                a.send(1, b"\x11" * 160)
+                b.send(1, b"\x22" * 160)
+        for a, b in calls:
+            assert [fields(p)[4] for p in b.receive(40)] == [b"\x11" * 160] * 40
+            assert [fields(p)[4] for p in a.receive(40)] == [b"\x22" * 160] * 40
+            assert a.nothing(0.02)
+            assert b.nothing(0.02)
+            assert bench.engine.stats(a.leg.id).remote == (HOST, a.port)
         assert not collect(stranger, 1, 0.05)
         assert not collect(other, 1, 0.01)
     for pair in calls:
