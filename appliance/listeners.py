@@ -89,16 +89,16 @@ def bind_rtp(host: str, first: int, last: int, pairs: int) -> Rtp:
 
 
 def advertised(host: str) -> str:
-    """The address phones are told: `host` itself, or for a wildcard the address of the interface towards the world."""
+    """The address phones are told: `host` itself, or for a wildcard the address of the interface towards the world; without a way to
+    the world the one towards neighbours (RFC 3927)."""
     if not ipaddress.ip_address(host).is_unspecified:
         return host
     family = _family(host)
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1" if family == socket.AF_INET else "2001:db8::1", 9))  # sends nothing
-        except OSError:
-            return "127.0.0.1" if family == socket.AF_INET else "::1"
-        return str(probe.getsockname()[0])
+    for there in ("192.0.2.1", "169.254.1.1") if family == socket.AF_INET else ("2001:db8::1",):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((there, 9))  # sends nothing
+            return str(probe.getsockname()[0])
+    return "127.0.0.1" if family == socket.AF_INET else "::1"
 
 
 def holder_of(protocol: str, port: int) -> str:

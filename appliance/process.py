@@ -29,6 +29,7 @@ SPARE_AGAIN = 1.0  # seconds until a spare that died is replaced
 GO = (1).to_bytes(8, "little")  # what a spare waits for; an eventfd would say the same
 LINE_LIMIT = 8192  # bytes of one line of output; the rest of a longer one is dropped
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+OWN = {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONUNBUFFERED": "1"}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -70,9 +71,8 @@ class Process:
         self.started = 0.0  # loop time of the present start
         self.deaths: list[float] = []  # loop times of the last unasked deaths, newest last
         self._command = [sys.executable, "-P", "-m", module]
-        own = {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONUNBUFFERED": "1"}
-        self._environment = {**environment, **own}
-        self._spare_environment = None if spare is None else {**spare, **own}
+        self.renew(environment)
+        self._spare_environment = None if spare is None else {**spare, **OWN}
         self._fds = tuple(fds)
         self._changed = changed
         self._log = logging.getLogger(name)
@@ -97,6 +97,10 @@ class Process:
         """It answered: starting becomes running."""
         if self.state == "starting":
             self._set("running")
+
+    def renew(self, environment: Mapping[str, str]) -> None:
+        """What the next start is told."""
+        self._environment = {**environment, **OWN}
 
     def restart(self, *, kill: bool = False) -> None:
         """End it and start it again at once; kill when it hangs (that counts as a death)."""

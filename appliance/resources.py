@@ -103,6 +103,15 @@ class Resources:
         )
         return boot.environment(), list(fds.values())
 
+    def moved(self) -> bool:
+        """Whether this machine has another address than when it was looked at last; then the certificate names it too."""
+        host = listeners.advertised(self.options.host)
+        if host == self.host:
+            return False
+        self.host = host
+        _part(self, "certificate", lambda: _certificate(self))
+        return True
+
     def core(self, go: int | None = None) -> tuple[dict[str, str], list[int]]:
         """Environment and descriptors of the core, with `go` of one that stands by (format: media_core/__main__.py)."""
         kinds = {"sip_udp": "udp", "sip_tcp": "tcp", **({"sips": "tls"} if self.tls else {})}

@@ -34,6 +34,8 @@ START_LIMIT = 20.0  # seconds a process may take until its first answer
 STDIN = 0  # what a spare core waits on
 CORE_STEADY = 0.5  # seconds: calls are silent while the core is away, so only what dies while it starts waits
 RECENT = 600.0  # seconds a death stays in the alarms
+CALLS_FDS = ("memory", "core_wake", "calls_wake", "journal")
+WEB_FDS = ("admin_tcp", "admin_udp")
 
 log = logging.getLogger("supervisor")
 
@@ -157,12 +159,23 @@ class Supervisor:
         else:
             spare, _ = resources.core(go=STDIN)
             self._add("core", "media_core", *resources.core(), spare=spare, steady=CORE_STEADY)
-            self._add("calls", "appliance.calls", *resources.boot(("memory", "core_wake", "calls_wake", "journal")))
-        self._add("web", "webui", *resources.boot(("admin_tcp", "admin_udp")))
+            self._add("calls", "appliance.calls", *resources.boot(CALLS_FDS))
+        self._add("web", "webui", *resources.boot(WEB_FDS))
 
     def _add(self, name: str, module: str, environment: dict[str, str], fds: list[int], **options: Any) -> None:
         self.processes[name] = Process(name, module, environment, fds, self._changed.set, **options)
         self._misses[name] = 0
+
+    def _follow_address(self) -> None:
+        """This machine got another address: every process starts again, told the new one or with its certificate. Calls go on."""
+        if not self._resources.moved():
+            return
+        log.warning("the address is %s now", self._resources.host)
+        for name, fds in (("calls", CALLS_FDS), ("web", WEB_FDS)):
+            if name in self.processes:
+                self.processes[name].renew(self._resources.boot(fds)[0])
+        for process in self.processes.values():
+            process.restart()
 
     def _asked_to_end(self) -> None:
         if self._end.is_set():

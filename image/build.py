@@ -26,13 +26,17 @@ SOURCES = ("appliance", "media_core", "webui", "requirements", "pyproject.toml",
 EPOCH = 1_700_000_000  # of what does not depend on the commit
 
 
-def source_tree(out: Path) -> None:
+def source_files() -> list[Path]:
     """What the wheel is built from: the tracked files of the checkout, built web assets included."""
     names = run("git", "ls-files", "-z", *SOURCES)
-    for name in [*filter(None, names.split("\0")), *map(str, Path("webui/static/vendor").rglob("*"))]:
-        if Path(name).is_file():
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(name, out / name)
+    every = [*map(Path, filter(None, names.split("\0"))), *sorted(Path("webui/static/vendor").rglob("*"))]
+    return [file for file in every if file.is_file()]
+
+
+def copy_sources(out: Path) -> None:
+    for file in source_files():
+        (out / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, out / file)
 
 
 class Image:
@@ -65,9 +69,8 @@ class Image:
         wheels = self.graph.step(
             "wheels", digest(requirements, platform), lambda work: tree.wheels(work, requirements, platform)
         )
-        changed = run("git", "status", "--porcelain", *SOURCES)
-        fresh = str(time.time_ns()) if changed.strip() else ""
-        source = self.graph.step("source", digest(run("git", "ls-tree", "HEAD", *SOURCES), fresh), source_tree)
+        files = source_files()
+        source = self.graph.step("source", digest(*map(str, files), *files), copy_sources)
         key = digest(digest(source), wheels.name, compiler.name, HERE / "tree.py")
         return self.graph.step(
             "product", key, lambda work: tree.product(work, compiler / "root", wheels, source, self.date)

@@ -36,8 +36,18 @@ PYX_FUNCTION = re.compile(r"^([ \t]*)(?:def|cdef|cpdef)\b[^=\n]*?(\w+)\(", re.MU
 
 def tracked(*kinds: str) -> list[Path]:
     """Files of the project, as git knows them, or all of them where there is no git."""
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=False)
-    names = listed.stdout.split() if listed.returncode == 0 else [str(f.relative_to(ROOT)) for p in ("appliance", "media_core", "webui", "benchmarks", "tests") for f in (ROOT / p).rglob("*")]
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    names = (
+        listed.stdout.split()
+        if listed.returncode == 0
+        else [
+            str(f.relative_to(ROOT))
+            for p in ("appliance", "media_core", "webui", "benchmarks", "tests")
+            for f in (ROOT / p).rglob("*")
+        ]
+    )
     return [ROOT / name for name in names if name.endswith(kinds) and (ROOT / name).is_file()]
 
 
@@ -60,19 +70,33 @@ def functions_of(file: Path) -> list[tuple[str, int]]:
         start = text.count("\n", 0, match.start())
         depth = len(match[1].expandtabs())
         body = [n for n in range(start + 1, len(lines)) if lines[n].strip()]
-        end = next((n for n in body if len(lines[n]) - len(lines[n].lstrip()) <= depth and not lines[n].lstrip().startswith(")")), len(lines))
+        end = next(
+            (
+                n
+                for n in body
+                if len(lines[n]) - len(lines[n].lstrip()) <= depth and not lines[n].lstrip().startswith(")")
+            ),
+            len(lines),
+        )
         sizes.append((match[2], len("\n".join(lines[start:end]).rstrip().splitlines())))
     return sizes
 
 
 def test_files_are_short() -> None:
-    long = {name_of(file): count for file in PYTHON + CYTHON if (count := len(file.read_text().splitlines())) > FILE_LINES}
+    long = {
+        name_of(file): count for file in PYTHON + CYTHON if (count := len(file.read_text().splitlines())) > FILE_LINES
+    }
     assert {name: count for name, count in long.items() if name not in LONG_FILES} == {}
     assert [name for name in LONG_FILES if not (ROOT / name.partition(":")[0]).exists()] == []
 
 
 def test_functions_are_short() -> None:
-    long = {f"{name_of(file)}:{name}": count for file in PYTHON + CYTHON for name, count in functions_of(file) if count > FUNCTION_LINES}
+    long = {
+        f"{name_of(file)}:{name}": count
+        for file in PYTHON + CYTHON
+        for name, count in functions_of(file)
+        if count > FUNCTION_LINES
+    }
     assert {name: count for name, count in long.items() if name not in LONG_FUNCTIONS} == {}
     assert [name for name in LONG_FUNCTIONS if not (ROOT / name.partition(":")[0]).exists()] == []
 
@@ -91,11 +115,17 @@ def test_classes_have_few_public_methods() -> None:
 
 
 def test_names_say_something() -> None:
-    assert [name_of(file) for file in PYTHON + CYTHON if file.stem in EMPTY_NAMES or file.parent.name in EMPTY_NAMES] == []
+    assert [
+        name_of(file) for file in PYTHON + CYTHON if file.stem in EMPTY_NAMES or file.parent.name in EMPTY_NAMES
+    ] == []
 
 
 def test_every_module_says_what_it_is() -> None:
-    silent = [name_of(file) for file in PYTHON if file.read_text().strip() and not ast.get_docstring(ast.parse(file.read_text()))]
+    silent = [
+        name_of(file)
+        for file in PYTHON
+        if file.read_text().strip() and not ast.get_docstring(ast.parse(file.read_text()))
+    ]
     assert silent == []
 
 
@@ -104,23 +134,35 @@ def test_nothing_prints() -> None:
     for file in PYTHON:
         if not name_of(file).startswith((*PRINTING, "tests/")):
             calls = (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call))
-            printing += [f"{name_of(file)}:{c.lineno}" for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"]
+            printing += [
+                f"{name_of(file)}:{c.lineno}" for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"
+            ]
     assert printing == []
 
 
 def test_no_leftovers() -> None:
-    found = [name_of(f) for f in tracked(".py", ".pyx", ".pxd", ".js", ".html", ".md", "Makefile") if f != Path(__file__) and LEFTOVERS.search(f.read_text())]
+    found = [
+        name_of(f)
+        for f in tracked(".py", ".pyx", ".pxd", ".js", ".html", ".md", "Makefile")
+        if f != Path(__file__) and LEFTOVERS.search(f.read_text())
+    ]
     assert found == []
 
 
 def test_nothing_that_newer_pythons_lack() -> None:
-    users = [name_of(file) for file in PYTHON + CYTHON if re.search(r"^\s*(import|from) (audioop|cgi|telnetlib|crypt|imghdr)\b", file.read_text(), re.MULTILINE)]
+    users = [
+        name_of(file)
+        for file in PYTHON + CYTHON
+        if re.search(r"^\s*(import|from) (audioop|cgi|telnetlib|crypt|imghdr)\b", file.read_text(), re.MULTILINE)
+    ]
     assert users == []
 
 
 @pytest.mark.parametrize("arguments", [["check"]], ids=["lint"])
 def test_ruff(arguments: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-m", "ruff", *arguments, "."], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", *arguments, "."], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

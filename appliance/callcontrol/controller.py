@@ -95,7 +95,13 @@ class Controller:
                     call.probed(transaction, status)
             case media_core.FlowClosed(flow=flow):
                 self._closed(flow)
-            case media_core.PlayEnded() | media_core.RecordEnded() | media_core.MediaStarted() | media_core.MediaSilent() | media_core.Digit():
+            case (
+                media_core.PlayEnded()
+                | media_core.RecordEnded()
+                | media_core.MediaStarted()
+                | media_core.MediaSilent()
+                | media_core.Digit()
+            ):
                 self._media(event)
             case media_core.CoreStarted(generation=generation):
                 log.info("the media core is up (generation %d), %d calls go on", generation, len(self._exchange.calls))

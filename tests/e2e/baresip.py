@@ -81,7 +81,13 @@ class Phone:
         write_tone(home / "tone.wav", tone, 50)
         self._control_port = free_port()
         sip_port, rtp = free_port(), free_port(socket.SOCK_DGRAM, neighbours=42)
-        fields = {"home": home, "name": home.name, "authority": system.authority, "sip_port": sip_port, "control_port": self._control_port}
+        fields = {
+            "home": home,
+            "name": home.name,
+            "authority": system.authority,
+            "sip_port": sip_port,
+            "control_port": self._control_port,
+        }
         (home / "config").write_text(CONFIG.format(**fields, rtp_first=rtp, rtp_last=rtp + 40))
         parameters = {
             "auth_user": credentials.username,
@@ -99,7 +105,10 @@ class Phone:
     def __enter__(self) -> Phone:
         self._log = (self.home / "log").open("wb")
         self._process = subprocess.Popen(
-            ["baresip", "-v", "-s", "-f", str(self.home)], stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT
+            ["baresip", "-v", "-s", "-f", str(self.home)],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
         )
         self._control: socket.socket = wait_until(self._connect, f"baresip of {self.number} to start")
         self._control.settimeout(0.05)
@@ -183,7 +192,9 @@ class Phone:
         judged only before; the self-test's own phone judges it afterwards.)"""
 
         def as_wanted() -> bool:
-            return all(wanted in (None, bool(rate)) for wanted, rate in zip((sends, receives), self.rates(), strict=True))
+            return all(
+                wanted in (None, bool(rate)) for wanted, rate in zip((sends, receives), self.rates(), strict=True)
+            )
 
         wait_until(as_wanted, f"the phone {self.number}: sends {sends}, receives {receives}", 12)
 

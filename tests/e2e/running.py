@@ -63,7 +63,15 @@ class System:
         rtp = free_port(socket.SOCK_DGRAM, neighbours=4 * LEGS + 1)
         self.arguments = [
             *("--data", str(data), "--sip-port", str(self.sip_port), "--sips-port", str(self.sips_port)),
-            *("--admin-port", str(self.admin_port), "--rtp", f"{rtp}-{rtp + 4 * LEGS}", "--rtp-legs", str(LEGS), *arguments),
+            *(
+                "--admin-port",
+                str(self.admin_port),
+                "--rtp",
+                f"{rtp}-{rtp + 4 * LEGS}",
+                "--rtp-legs",
+                str(LEGS),
+                *arguments,
+            ),
         ]
         self.process: subprocess.Popen[str] | None = None
         self.output = data.parent / f"{data.name}.out"
@@ -71,8 +79,14 @@ class System:
     def start(self) -> None:
         """Start it; returns when it says that it runs."""
         with self.output.open("w") as output:
-            self.process = subprocess.Popen(self.command("run", *self.arguments), cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, text=True)
-        wait_until(lambda: "Ctrl-C ends" in self.output.read_text() or self.process.poll() is not None, "the system to start", 40)
+            self.process = subprocess.Popen(
+                self.command("run", *self.arguments), cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, text=True
+            )
+        wait_until(
+            lambda: "Ctrl-C ends" in self.output.read_text() or self.process.poll() is not None,
+            "the system to start",
+            40,
+        )
         assert self.process.poll() is None, self.output.read_text()
 
     def stop(self) -> int:
@@ -99,7 +113,9 @@ class System:
         """kill -9, and wait until another one runs in its place."""
         before = self.pid(name)
         os.kill(before, signal.SIGKILL)
-        wait_until(lambda: self.view(name)["state"] == "running" and self.view(name)["pid"] != before, f"{name} to run again")
+        wait_until(
+            lambda: self.view(name)["state"] == "running" and self.view(name)["pid"] != before, f"{name} to run again"
+        )
 
     def view(self, name: str) -> dict[str, Any]:
         return next(process for process in self.status()["processes"] if process["name"] == name)
@@ -129,4 +145,6 @@ class System:
     @classmethod
     def run(cls, *arguments: str, seconds: float = 30.0, typed: str = "") -> subprocess.CompletedProcess[str]:
         command = cls.command(*arguments)
-        return subprocess.run(command, cwd=ROOT, input=typed, capture_output=True, text=True, timeout=seconds, check=False)
+        return subprocess.run(
+            command, cwd=ROOT, input=typed, capture_output=True, text=True, timeout=seconds, check=False
+        )

@@ -33,7 +33,9 @@ def send(text: str, *, retransmit: bool = True) -> str:
 
 def expect(status: int, *, optional: bool = False, challenge: bool = False, containing: str = "") -> str:
     """A response. `containing`: a regular expression some part of the message must match."""
-    attributes = f'response="{status}"' + (' optional="true"' if optional else "") + (' auth="true"' if challenge else "")
+    attributes = (
+        f'response="{status}"' + (' optional="true"' if optional else "") + (' auth="true"' if challenge else "")
+    )
     if not containing:
         return f"<recv {attributes}/>"
     check = f'<ereg regexp={quoteattr(containing)} search_in="msg" check_it="true" assign_to="found"/><log message="[$found]"/>'
@@ -48,9 +50,23 @@ def pause(milliseconds: int) -> str:
     return f'<pause milliseconds="{milliseconds}"/>'
 
 
-def request(method: str, to: str, sequence: int, who: Credentials, *, headers: str = "", body: str = "", to_tag: bool = False, branch: str = "[branch]") -> str:
+def request(
+    method: str,
+    to: str,
+    sequence: int,
+    who: Credentials,
+    *,
+    headers: str = "",
+    body: str = "",
+    to_tag: bool = False,
+    branch: str = "[branch]",
+) -> str:
     """A request from `who`; headers are whole lines."""
-    contact = f"Contact: <sip:{who.username}@[local_ip]:[local_port];transport=[transport]>\n" if method in ("INVITE", "REGISTER") else ""
+    contact = (
+        f"Contact: <sip:{who.username}@[local_ip]:[local_port];transport=[transport]>\n"
+        if method in ("INVITE", "REGISTER")
+        else ""
+    )
     kind = "Content-Type: application/sdp\n" if body else ""
     return f"""\
 {method} sip:{to}[remote_ip]:[remote_port] SIP/2.0
@@ -86,13 +102,44 @@ def login(who: Credentials) -> str:
 
 
 @contextmanager
-def running(system: System, home: Path, name: str, steps: list[str], *, transport: str = "udp", port: int = 0) -> Iterator[None]:
+def running(
+    system: System, home: Path, name: str, steps: list[str], *, transport: str = "udp", port: int = 0
+) -> Iterator[None]:
     """SIPp at work while the block runs; it must then end well by itself."""
     file = home / f"{name}.xml"
-    file.write_text(f'<?xml version="1.0" encoding="us-ascii"?>\n<scenario name="{name}">\n' + "\n".join(steps) + "\n</scenario>\n")
-    command = ["sipp", f"127.0.0.1:{system.sip_port}", "-sf", str(file), "-i", "127.0.0.1", "-p", str(port or free_port())]
-    command += ["-mp", str(free_port(socket.SOCK_DGRAM, neighbours=4)), "-m", "1", "-t", f"{transport[0]}1", "-timeout", "20", "-timeout_error", "-nostdin"]
-    command += ["-trace_err", "-error_file", str(home / f"{name}.errors"), "-trace_msg", "-message_file", str(home / f"{name}.messages")]
+    file.write_text(
+        f'<?xml version="1.0" encoding="us-ascii"?>\n<scenario name="{name}">\n' + "\n".join(steps) + "\n</scenario>\n"
+    )
+    command = [
+        "sipp",
+        f"127.0.0.1:{system.sip_port}",
+        "-sf",
+        str(file),
+        "-i",
+        "127.0.0.1",
+        "-p",
+        str(port or free_port()),
+    ]
+    command += [
+        "-mp",
+        str(free_port(socket.SOCK_DGRAM, neighbours=4)),
+        "-m",
+        "1",
+        "-t",
+        f"{transport[0]}1",
+        "-timeout",
+        "20",
+        "-timeout_error",
+        "-nostdin",
+    ]
+    command += [
+        "-trace_err",
+        "-error_file",
+        str(home / f"{name}.errors"),
+        "-trace_msg",
+        "-message_file",
+        str(home / f"{name}.messages"),
+    ]
     process = subprocess.Popen(command, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         yield

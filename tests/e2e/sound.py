@@ -12,7 +12,9 @@ RATE = 8000
 
 def write_tone(path: Path, frequency: float, seconds: int) -> None:
     """16-bit mono at 8 kHz, at a quarter of full scale."""
-    period = [int(8000 * math.sin(2 * math.pi * frequency * n / RATE)) for n in range(RATE)]  # whole periods for whole Hz
+    period = [
+        int(8000 * math.sin(2 * math.pi * frequency * n / RATE)) for n in range(RATE)
+    ]  # whole periods for whole Hz
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, RATE, 0, "NONE", ""))
         file.writeframes(struct.pack(f"<{RATE}h", *period) * seconds)

@@ -60,7 +60,13 @@ def expect_nothing_left(system: System) -> None:
     ],
 )
 def test_call_with_sound_hold_and_hang_up(
-    system: System, extension: Extensions, phone: Phones, transport: str, encryption: str, peer_transport: str, peer_encryption: str
+    system: System,
+    extension: Extensions,
+    phone: Phones,
+    transport: str,
+    encryption: str,
+    peer_transport: str,
+    peer_encryption: str,
 ) -> None:
     caller = phone(extension(), transport=transport, encryption=encryption, tone=LOW)
     called = phone(extension(), transport=peer_transport, encryption=peer_encryption, tone=HIGH)
@@ -104,7 +110,11 @@ def test_caller_gives_up(system: System, extension: Extensions, phone: Phones) -
 
 def test_all_lines_of_an_extension_ring_and_one_answers(system: System, extension: Extensions, phone: Phones) -> None:
     target = extension()
-    caller, first, second = phone(extension(), tone=LOW), phone(target, answer="manual", tone=HIGH), phone(target, answer="manual")
+    caller, first, second = (
+        phone(extension(), tone=LOW),
+        phone(target, answer="manual", tone=HIGH),
+        phone(target, answer="manual"),
+    )
     caller.dial(target.number)
     first.wait_for("CALL_INCOMING")
     second.wait_for("CALL_INCOMING")
@@ -117,7 +127,9 @@ def test_all_lines_of_an_extension_ring_and_one_answers(system: System, extensio
     expect_nothing_left(system)
 
 
-def test_required_encryption_refuses_registration_over_udp(system: System, extension: Extensions, phone: Phones) -> None:
+def test_required_encryption_refuses_registration_over_udp(
+    system: System, extension: Extensions, phone: Phones
+) -> None:
     strict = extension(encrypt="required")
     plain = phone(strict, register=False)
     plain.register()

@@ -105,7 +105,9 @@ def test_status_shows_processes_and_counters(system: System) -> None:
     assert status["healthy"], status["alarms"]
     assert [process["name"] for process in status["processes"]] == ["supervisor", "core", "calls", "web"]
     assert all(process["pid"] and process["memory"] and process["files"] for process in status["processes"])
-    assert {"registrations", "calls", "dialogs", "transactions", "legs", "rtp_ports", "flows"} <= status["counters"].keys()
+    assert {"registrations", "calls", "dialogs", "transactions", "legs", "rtp_ports", "flows"} <= status[
+        "counters"
+    ].keys()
     table = system.run("status", "--data", str(system.data)).stdout
     assert "healthy" in table
     assert str(system.pid("calls")) in table
@@ -135,4 +137,6 @@ def test_a_user_with_a_password_or_none_at_all(tmp_path: Path) -> None:
     assert "at least 10" in own.run(*arguments, typed="short\n").stderr
     assert json.loads(own.run("user", "list", "--json", "--data", str(own.data)).stdout) == []
     own.run(*arguments, typed="correct horse battery\n")
-    assert [row["username"] for row in json.loads(own.run("user", "list", "--json", "--data", str(own.data)).stdout)] == ["anna"]
+    assert [
+        row["username"] for row in json.loads(own.run("user", "list", "--json", "--data", str(own.data)).stdout)
+    ] == ["anna"]

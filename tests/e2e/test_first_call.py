@@ -34,7 +34,11 @@ def system(tmp_path: Path) -> Iterator[System]:
 def page(system: System, tmp_path: Path) -> Iterator[Page]:
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
-            str(tmp_path / "browser"), executable_path=CHROMIUM, args=ARGUMENTS, ignore_https_errors=True, viewport={"width": 1280, "height": 860}
+            str(tmp_path / "browser"),
+            executable_path=CHROMIUM,
+            args=ARGUMENTS,
+            ignore_https_errors=True,
+            viewport={"width": 1280, "height": 860},
         )
         context.set_default_timeout(15_000)
         yield context.pages[0]
@@ -68,7 +72,9 @@ def add_extension(page: Page, system: System, name: str) -> Credentials:
     page.get_by_role("button", name="Show").click()
     password = page.locator(".secret code").first
     expect(password).to_be_visible()
-    return Credentials(number, page.get_by_role("textbox", name="SIP username").input_value(), password.inner_text(), "")
+    return Credentials(
+        number, page.get_by_role("textbox", name="SIP username").input_value(), password.inner_text(), ""
+    )
 
 
 def test_the_first_call(page: Page, system: System, tmp_path: Path) -> None:

@@ -53,7 +53,9 @@ def test_register_and_unregister(system: System, extension: Extensions, tmp_path
 
 def test_wrong_password(system: System, extension: Extensions, tmp_path: Path) -> None:
     given = extension(number="778")  # the name is held back for a while afterwards
-    play(system, tmp_path, "wrong", [*register(Credentials(given.number, given.username, "wrong", ""))[:3], expect(401)])
+    play(
+        system, tmp_path, "wrong", [*register(Credentials(given.number, given.username, "wrong", ""))[:3], expect(401)]
+    )
 
 
 def test_administrator_cannot_register(system: System, tmp_path: Path) -> None:
@@ -79,7 +81,10 @@ def test_call(system: System, extension: Extensions, tmp_path: Path, transport: 
         *invite(caller, called.number),
         expect(180, optional=True),
         expect(200),
-        send(request("ACK", f"{called.number}@", 2, caller, to_tag=True, branch="z9hG4bK-ack-[call_number]"), retransmit=False),
+        send(
+            request("ACK", f"{called.number}@", 2, caller, to_tag=True, branch="z9hG4bK-ack-[call_number]"),
+            retransmit=False,
+        ),
         pause(300),
         send(request("BYE", f"{called.number}@", 3, caller, to_tag=True, branch="z9hG4bK-bye-[call_number]")),
         expect(200),
@@ -117,7 +122,12 @@ def test_cancel(system: System, extension: Extensions, tmp_path: Path, transport
 def test_nobody_there(system: System, extension: Extensions, tmp_path: Path) -> None:
     caller, away = extension(), extension()
     for number, status in ((away.number, 480), ("99999", 404)):
-        play(system, tmp_path, f"to-{status}", [*invite(caller, number), expect(status), acknowledge_refusal(caller, number)])
+        play(
+            system,
+            tmp_path,
+            f"to-{status}",
+            [*invite(caller, number), expect(status), acknowledge_refusal(caller, number)],
+        )
 
 
 def test_no_common_codec_is_488(system: System, extension: Extensions, tmp_path: Path) -> None:
@@ -126,7 +136,9 @@ def test_no_common_codec_is_488(system: System, extension: Extensions, tmp_path:
 
 
 @TRANSPORTS
-def test_required_encryption_refuses_registration_in_clear(system: System, extension: Extensions, tmp_path: Path, transport: str) -> None:
+def test_required_encryption_refuses_registration_in_clear(
+    system: System, extension: Extensions, tmp_path: Path, transport: str
+) -> None:
     strict = extension(encrypt="required")
     steps = [*register(strict)[:3], expect(403, containing="(Warning|Reason): .*TLS")]
     play(system, tmp_path, "strict", steps, transport=transport)
@@ -142,5 +154,7 @@ def test_answers_outside_a_dialog(
     system: System, extension: Extensions, tmp_path: Path, transport: str, method: str, headers: str, status: int
 ) -> None:
     who = Credentials("100", "100", "", "")
-    text = request(method, "", 1, who, headers=headers).replace("To: <sip:100@[remote_ip]>", "To: <sip:100@[remote_ip]>" + (";tag=none" if status == 481 else ""))
+    text = request(method, "", 1, who, headers=headers).replace(
+        "To: <sip:100@[remote_ip]>", "To: <sip:100@[remote_ip]>" + (";tag=none" if status == 481 else "")
+    )
     play(system, tmp_path, method.lower(), [send(text), expect(status)], transport=transport)

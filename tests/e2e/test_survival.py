@@ -20,7 +20,9 @@ Phones = Callable[..., Phone]
 @pytest.mark.parametrize(
     ("process", "transport"), [("web", "tls"), ("calls", "udp"), ("calls", "tcp"), ("calls", "tls"), ("core", "udp")]
 )
-def test_call_survives_the_death_of_a_process(system: System, extension: Extensions, phone: Phones, process: str, transport: str) -> None:
+def test_call_survives_the_death_of_a_process(
+    system: System, extension: Extensions, phone: Phones, process: str, transport: str
+) -> None:
     encryption = "srtp-mand" if transport == "tls" else ""
     caller = phone(extension(), transport=transport, encryption=encryption, tone=LOW)
     called = phone(extension(), transport=transport, encryption=encryption, tone=HIGH)
@@ -55,9 +57,21 @@ async def test_tls_phones_come_back_to_their_call(system: System, extension: Ext
     hold, resume and hang-up work on the new connections."""
 
     def account(who: Credentials) -> Account:
-        return Account("127.0.0.1", system.sips_port, "TLS", who.number, who.username, who.password, str(system.authority), "required")
+        return Account(
+            "127.0.0.1",
+            system.sips_port,
+            "TLS",
+            who.number,
+            who.username,
+            who.password,
+            str(system.authority),
+            "required",
+        )
 
-    async with Softphone(account(extension()), frequency=LOW) as a, Softphone(account(extension()), frequency=HIGH) as b:
+    async with (
+        Softphone(account(extension()), frequency=LOW) as a,
+        Softphone(account(extension()), frequency=HIGH) as b,
+    ):
         outgoing = asyncio.ensure_future(a.call(b.account.number))
         incoming = await b.incoming()
         incoming.answer()

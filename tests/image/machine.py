@@ -11,6 +11,7 @@ import re
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -39,7 +40,7 @@ class Machine:
             "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(memory), "-nographic", "-nodefaults",
             "-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE / 'OVMF_CODE_4M.fd'}", "-drive", f"if=pflash,format=raw,file={variables}",
             "-drive", f"if=virtio,format=qcow2,file={self.disk}", "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=",
-            "-device", "virtio-rng-pci", "-serial", f"unix:{folder / 'serial'},server=on,wait=off,logfile={self.log},logappend=off",
+            "-device", "virtio-rng-pci", "-serial", f"unix:{folder / 'serial'},server=on,wait=off",
             "-monitor", f"unix:{folder / 'monitor'},server=on,wait=off", *extra,
         ]  # fmt: skip
 
@@ -49,7 +50,10 @@ class Machine:
         self.started = time.monotonic()
         self._seen = 0
         self.process = subprocess.Popen(["nice", "-n", "15", *self.command], stdin=subprocess.DEVNULL)
+        self._said = bytearray()
         self._serial, self._monitor = self._connect("serial"), self._connect("monitor")
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
         self.monitor("")
         return self
 
@@ -58,6 +62,8 @@ class Machine:
     ) -> None:
         self.process.kill()
         self.process.wait()
+        self._reader.join()
+        self.log.write_bytes(self._said)
         self._serial.close()
         self._monitor.close()
 
@@ -75,13 +81,15 @@ class Machine:
             else:
                 return made
 
+    def _read(self) -> None:
+        """At once, in a thread: QEMU says things twice to a serial line that is not read."""
+        with contextlib.suppress(OSError):
+            while block := self._serial.recv(65536):
+                self._said += block
+
     def text(self) -> str:
         """All that came over the serial line, without cursor movements."""
-        with contextlib.suppress(BlockingIOError):
-            while self._serial.recv(65536, socket.MSG_DONTWAIT):
-                pass  # also in the log; read here so that the line does not fill up
-        raw = self.log.read_text(errors="replace") if self.log.exists() else ""
-        return ESCAPES.sub("", raw).replace("\r", "")
+        return ESCAPES.sub("", self._said.decode(errors="replace")).replace("\r", "")
 
     def wait(self, pattern: str, seconds: float = PATIENCE) -> re.Match[str]:
         """The next place after the last one waited for where the serial line shows `pattern`."""

@@ -1,0 +1,120 @@
+"""The image as files, nothing started: sizes, partitions, signature, hash tree, setuid, logins, and that it is made the same twice."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from image import boot, disk
+from image.build import COMMAND_LINE, Image
+
+pytestmark = [pytest.mark.timeout(600)]
+MIB = 1 << 20
+SETUID = {
+    "su",
+    "mount",
+    "umount",
+    "passwd",
+    "chsh",
+    "chfn",
+    "gpasswd",
+    "newgrp",
+    "chage",
+    "expiry",
+    "unix_chkpwd",
+    "dbus-daemon-launch-helper",
+}
+
+
+def test_sizes(image: Image) -> None:
+    assert image.packed.stat().st_size < 400 * MIB
+    assert image.bundle.stat().st_size < 250 * MIB
+    assert image.uki.stat().st_size < 60 * MIB
+    assert (image.slot / "root.img").stat().st_size < 1024 * MIB
+
+
+def test_partitions(image: Image) -> None:
+    table = json.loads(subprocess.run(["sfdisk", "-J", image.disk], capture_output=True, check=True).stdout)[
+        "partitiontable"
+    ]
+    assert table["label"] == "gpt"
+    assert [(row["name"], row["size"] // 2048) for row in table["partitions"]] == list(disk.PARTITIONS)
+
+
+def test_the_kernel_image_is_signed_and_names_its_root(image: Image) -> None:
+    said = subprocess.run(
+        ["sbverify", "--cert", image.keys / "uki.crt", image.uki], capture_output=True, text=True, check=True
+    )
+    assert "Signature verification OK" in said.stdout
+    assert COMMAND_LINE.format(hash=image.root_hash).encode() in image.uki.read_bytes()
+
+
+def test_the_hash_tree_fits_the_root(image: Image) -> None:
+    subprocess.run(
+        ["veritysetup", "verify", image.slot / "root.img", image.slot / "root.verity", image.root_hash], check=True
+    )
+
+
+def test_the_update_is_signed_and_holds_the_same_parts(image: Image) -> None:
+    key = load_pem_public_key((image.keys / "bundle.pub").read_bytes())
+    with tarfile.open(image.bundle) as tar:
+        texts = {name: tar.extractfile(name).read() for name in ("manifest.json", "manifest.sig")}  # type: ignore[union-attr]
+        assert tar.getnames() == ["manifest.json", "manifest.sig", "root.img", "root.verity", "uki.efi"]
+    key.verify(texts["manifest.sig"], texts["manifest.json"])  # type: ignore[union-attr, call-arg]
+    assert json.loads(texts["manifest.json"])["root_hash"] == image.root_hash
+
+
+def test_nobody_can_log_in(image: Image) -> None:
+    root = image.tree / "root"
+    passwords = [line.split(":")[1] for line in (root / "etc/shadow").read_text().splitlines()]
+    assert all(word.startswith(("*", "!")) for word in passwords)
+    for unit in (
+        "getty@.service",
+        "serial-getty@.service",
+        "emergency.service",
+        "rescue.service",
+        "debug-shell.service",
+    ):
+        assert (root / "etc/systemd/system" / unit).readlink() == Path("/dev/null")
+    assert not list(root.glob("usr/sbin/sshd")) + list(root.glob("usr/sbin/dropbear"))
+
+
+def test_setuid_files_are_the_known_ones(image: Image) -> None:
+    found = {
+        path.name
+        for path in (image.tree / "root").rglob("*")
+        if not path.is_symlink() and path.is_file() and path.stat().st_mode & stat.S_ISUID
+    }
+    assert found <= SETUID
+
+
+def test_no_private_key_is_in_the_image(image: Image) -> None:
+    names = [
+        path
+        for path in (image.tree / "root").rglob("*")
+        if path.suffix in (".key", ".pem") and path.is_file() and not path.is_symlink()
+    ]
+    assert [path for path in names if b"PRIVATE KEY" in path.read_bytes()] == []
+
+
+def test_the_kernel_image_is_made_the_same_twice(image: Image, tmp_path: Path) -> None:
+    kernel = next((image.base / "root/boot").glob(image.board["kernel_file"]))
+    line = COMMAND_LINE.format(hash=image.root_hash)
+    release = image.tree / "root/usr/lib/os-release"
+    boot.uki(
+        tmp_path,
+        image.loader / image.board["efi_stub"],
+        kernel,
+        image.initrd / "initrd",
+        release,
+        line,
+        image.keys,
+        image.date,
+    )
+    assert (tmp_path / "uki.unsigned.efi").read_bytes() == (image.uki.parent / "uki.unsigned.efi").read_bytes()
