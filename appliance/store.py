@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import secrets
 import sqlite3
@@ -22,9 +23,11 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlite_utils import Database, Migrations
 
+from appliance import snapshots
 from appliance.model import KINDS, Record, Snapshot
 
 HIDDEN = "(hidden)"
+log = logging.getLogger("store")
 
 
 class StorageFailed(Exception):
@@ -92,7 +95,12 @@ def open_database(path: Path, migrations: Migrations) -> Database:
 
 
 def _open_database(path: Path, migrations: Migrations) -> Database:
+    known = [migration.name for migration in migrations.pending(Database(memory=True))]
     try:
+        if (kept := snapshots.go_back(path, known)) is not None:
+            log.warning(
+                "%s was written by a newer version; the copy from before is used, the newer one is %s", path.name, kept
+            )
         path.touch(mode=0o600)
         connection = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
@@ -104,6 +112,7 @@ def _open_database(path: Path, migrations: Migrations) -> Database:
         if connection.execute("pragma quick_check(1)").fetchone()[0] != "ok":
             raise StorageFailed(f"{path.name} is damaged. Restore a backup.")
         database = Database(connection)
+        snapshots.take(connection, path, known)
         migrations.apply(database)
     except sqlite3.DatabaseError as error:
         connection.close()

@@ -10,6 +10,7 @@ Needs the Debian packages of requirements/debian-image.txt. `--tries` and `--rel
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import time
@@ -85,7 +86,9 @@ class Image:
         facts = tree.Facts(
             self.version, self.date, self.compatible, self.keys / "bundle.pub", tuple(self.board["prune"])
         )
-        key = digest(self.product.name, self.base.name, HERE / "overlay", str(facts), HERE / "tree.py")
+        key = digest(
+            self.product.name, self.base.name, HERE / "overlay", str(facts), HERE / "tree.py", HERE / "sbom.py"
+        )
         return self.graph.step(
             "tree", key, lambda work: tree.compose(work, self.base / "root", self.product, HERE / "overlay", facts)
         )
@@ -198,10 +201,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("dist"))
     parser.add_argument("--cache", type=Path, default=Path("build/image"))
     arguments = parser.parse_args()
+    if os.geteuid() != 0:
+        raise SystemExit("The image is built as root: it holds root's files, and its packages are set up in a chroot.")
     started = time.monotonic()
     image = Image(arguments.board, arguments.cache.absolute())
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for file in (image.packed, image.qcow2, image.bundle):
+    bill = image.tree / "root/usr/share/switchroom/sbom.cdx.json"
+    for file in (image.packed, image.qcow2, image.bundle, bill):
         shutil.copy(file, arguments.out / file.name)
         print(f"  {arguments.out / file.name}  {file.stat().st_size / 2**20:.0f} MiB", file=sys.stderr)
     print(f"image built in {time.monotonic() - started:.0f} s", file=sys.stderr)

@@ -15,6 +15,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from image import sbom
 from image.graph import run
 
 SUITE = "trixie"
@@ -177,6 +178,7 @@ def compose(out: Path, base: Path, product_tree: Path, overlay: Path, facts: Fac
         (units / unit).symlink_to("/dev/null")
     (root / "etc/systemd/system-generators/systemd-getty-generator").symlink_to("/dev/null")
     (units / "default.target").symlink_to("/usr/lib/systemd/system/multi-user.target")
+    sbom.write(root, PRODUCT, facts.version)
     date = f"@{facts.source_date}"
     run("find", root, "-newermt", date, "-exec", "touch", "-h", "-d", date, "{}", "+")
 

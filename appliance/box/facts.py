@@ -4,11 +4,13 @@ mounted and filled, what listens, memory, how long the start took.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from appliance import health
 from appliance.box import system
 
 MOUNTS = ("/", "/state", "/media", "/efi")
@@ -52,6 +54,13 @@ def _memory() -> Iterator[str]:
     found = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE))
     used = int(found["MemTotal"]) - int(found["MemAvailable"])
     yield f"memory used {used >> 10} MiB of {int(found['MemTotal']) >> 10} MiB"
+    sizes = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            name = (process / "comm").read_text().strip()
+            sizes.append((health.memory_of(int(process.name)) >> 20, f"{name} ({process.name})"))
+    for size, name in sorted(sizes, reverse=True)[:16]:
+        yield f"process {size} MiB {name}"
 
 
 def _start() -> Iterator[str]:

@@ -1,0 +1,62 @@
+"""The bill of materials of the root tree, CycloneDX 1.6: every Debian package and every Python distribution, with version and licence."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterator
+from email.parser import HeaderParser
+from pathlib import Path
+from typing import Any
+
+NAMESPACE = uuid.UUID("0f4c7a52-2f0e-4c1f-9d55-6a3f0c8f7b21")
+
+
+def debian(root: Path) -> Iterator[dict[str, Any]]:
+    for paragraph in (root / "var/lib/dpkg/status").read_text().split("\n\n"):
+        fields = dict(re.findall(r"^([A-Za-z-]+): (.*)$", paragraph, re.MULTILINE))
+        if "installed" in fields.get("Status", "").split():
+            name, version, architecture = fields["Package"], fields["Version"], fields["Architecture"]
+            row = {"type": "library", "name": name, "version": version}
+            row["purl"] = f"pkg:deb/debian/{name}@{version}?arch={architecture}"
+            yield row | _licences(sorted(_debian_licences(root / f"usr/share/doc/{name}/copyright")))
+
+
+def _debian_licences(copyright_file: Path) -> set[str]:
+    """Short names of a machine-readable copyright file; none when it is prose."""
+    if not copyright_file.is_file():
+        return set()
+    text = copyright_file.read_text(errors="replace")
+    return {name.strip() for name in re.findall(r"^License: ([^\n]+)$", text, re.MULTILINE)}
+
+
+def python(site_packages: Path) -> Iterator[dict[str, Any]]:
+    for metadata in sorted(site_packages.glob("*.dist-info/METADATA")):
+        fields = HeaderParser().parsestr(metadata.read_text(errors="replace"))
+        name, version = str(fields["Name"]), str(fields["Version"])
+        row = {"type": "library", "name": name, "version": version, "purl": f"pkg:pypi/{name.lower()}@{version}"}
+        classifiers = [
+            text.rsplit(" :: ", 1)[1] for text in fields.get_all("Classifier", []) if text.startswith("License ::")
+        ]
+        short = fields["License-Expression"] or (fields["License"] or "").split("\n")[0][:80]
+        yield row | _licences([short] if short else classifiers)
+
+
+def _licences(names: list[str]) -> dict[str, Any]:
+    return {"licenses": [{"license": {"name": name}} for name in names]} if names else {}
+
+
+def write(root: Path, product: str, version: str) -> None:
+    """Into the tree, as usr/share/switchroom/sbom.cdx.json. The same for the same tree."""
+    site_packages = next((root / product / "lib").glob("python3.*/site-packages"))
+    components = [*debian(root), *python(site_packages)]
+    text = json.dumps(components, sort_keys=True)
+    bill = {
+        "bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "serialNumber": f"urn:uuid:{uuid.uuid5(NAMESPACE, text)}",
+        "metadata": {"component": {"type": "operating-system", "name": "switchroom", "version": version}},
+        "components": components,
+    }  # fmt: skip
+    place = root / "usr/share/switchroom"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "sbom.cdx.json").write_text(json.dumps(bill, indent=1, sort_keys=True) + "\n")
