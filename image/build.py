@@ -10,6 +10,7 @@ Needs the Debian packages of requirements/debian-image.txt. `--tries` and `--rel
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import shutil
 import sys
@@ -72,7 +73,7 @@ class Image:
         )
         files = source_files()
         source = self.graph.step("source", digest(*map(str, files), *files), copy_sources)
-        key = digest(digest(source), wheels.name, compiler.name, HERE / "tree.py")
+        key = digest(digest(source), wheels.name, compiler.name, inspect.getsource(tree.product))
         return self.graph.step(
             "product", key, lambda work: tree.product(work, compiler / "root", wheels, source, self.date)
         )

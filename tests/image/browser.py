@@ -40,9 +40,23 @@ class Browser:
         headers = {"Referer": self.place, "Origin": self.address}
         return self._fetch(urllib.request.Request(urllib.parse.urljoin(self.place, path), body, headers))
 
-    def _fetch(self, request: urllib.request.Request) -> str:
+    def send(self, path: str, file: Path) -> str:
+        """A file as the body of a request, as the page's script sends it."""
+        found = TOKEN.search(self.page)
+        headers = {
+            "Referer": self.place, "Origin": self.address, "X-CSRFToken": found[1] if found else "", "Content-Type": "application/octet-stream",
+            "Content-Length": str(file.stat().st_size),
+        }  # fmt: skip
+        with file.open("rb") as content:
+            return self._fetch(urllib.request.Request(urllib.parse.urljoin(self.place, path), content, headers), 900)
+
+    def log_in(self, username: str, password: str) -> None:
+        self.open("/login")
+        self.submit("/login", username=username, password=password)
+
+    def _fetch(self, request: urllib.request.Request, seconds: float = 90) -> str:
         try:
-            with self._opener.open(request, timeout=90) as answer:
+            with self._opener.open(request, timeout=seconds) as answer:
                 self.place, text = answer.url, answer.read().decode()
         except urllib.error.HTTPError as error:
             raise AssertionError(

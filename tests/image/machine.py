@@ -63,7 +63,6 @@ class Machine:
         self.process.kill()
         self.process.wait()
         self._reader.join()
-        self.log.write_bytes(self._said)
         self._serial.close()
         self._monitor.close()
 
@@ -83,9 +82,10 @@ class Machine:
 
     def _read(self) -> None:
         """At once, in a thread: QEMU says things twice to a serial line that is not read."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self.log.open("wb", buffering=0) as log:
             while block := self._serial.recv(65536):
                 self._said += block
+                log.write(block)
 
     def text(self) -> str:
         """All that came over the serial line, without cursor movements."""
