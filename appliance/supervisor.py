@@ -217,6 +217,7 @@ class Supervisor:
             await asyncio.sleep(PING_EVERY)
             try:
                 await asyncio.gather(*(self._ping(name) for name in self.processes))
+                self._follow_address()
                 self._update_alarms()
             except Exception:  # a fault of the watcher must not end the watching
                 log.exception("watching failed")
