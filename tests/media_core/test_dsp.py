@@ -325,11 +325,16 @@ def test_key_events_become_tones_for_who_takes_none(bench: Bench) -> None:
     bench.engine.describe(a.leg.id, a.remote(telephone_event=101))
     bench.engine.connect(a.leg.id, b.leg.id)
     settle()
-    talk(0.4, both, a.tone(300))
-    press(bench, a, 9, both)
-    talk(0.3, both, a.tone(300))
-    ear = Receiver()
-    assert [key for key, _ in ear.feed(b.heard)] == ["9"]
+    heard: list[str] = []
+    for _ in range(5):  # the sound threads run below everything else: on a busy machine a press may come too late to be a clean tone
+        b.heard.clear()
+        talk(0.4, both, a.tone(300))
+        press(bench, a, 9, both)
+        talk(0.3, both, a.tone(300))
+        heard = [key for key, _ in Receiver().feed(b.heard)]
+        if heard:
+            break
+    assert heard == ["9"]
     close(bench.engine, both)
 
 
@@ -416,9 +421,12 @@ def test_a_transcoded_stream_has_reports_of_its_own(bench: Bench) -> None:
     a, b = both = voices(bench, "PCMA", "opus")
     bench.engine.connect(a.leg.id, b.leg.id)
     settle()
-    talk(1.6, both, a.tone(440), b.tone(1000))
-    data = b.receive(1, rtcp=True)[0]
-    sr, sdes = rtp.parse_rtcp(data)
+    reports: list[bytes] = []
+    for _ in range(5):  # a busy machine may keep the first one waiting
+        talk(1.6, both, a.tone(440), b.tone(1000))
+        if reports := b.receive(1, 0.2, rtcp=True):
+            break
+    sr, sdes = rtp.parse_rtcp(reports[0])
     assert (sr.type, sdes.type) == (200, 202)
     assert sr.sender is not None
     assert sr.sender.ssrc == fields(b.packets[0])[3]
