@@ -238,8 +238,8 @@ def test_a_description_half_written_is_as_if_it_had_not_been() -> None:
     """The holder dies in the middle of describe, the core in the middle of taking it in; whoever comes next can use every leg."""
     dice = random.Random(3)
     with running(legs=4) as bench:
-        pair = phones()
         for _ in range(12):
+            pair = phones()  # on ports of their own: what is still on its way to the last ones is not for these
             process, (a, port_a, b, port_b) = hold(bench, pair, restless=True)
             time.sleep(dice.uniform(0, 0.03))
             if dice.random() < 0.4:
@@ -258,8 +258,8 @@ def test_a_description_half_written_is_as_if_it_had_not_been() -> None:
             engine.close(a)
             engine.close(b)
             assert engine.counters()["legs_free"] == 4
-        for phone in pair:
-            phone.close()
+            for phone in pair:
+                phone.close()
 
 
 def carried(pair: list[SecurePhone]) -> None:
