@@ -1,0 +1,48 @@
+"""docs/performance.md out of results: tables between their marks, nothing else touched; a plot that is well-formed."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks import report
+
+DSP = {
+    "rows": {
+        "g711_opus": {"calls": 10, "share": 0.07, "dsp_share": 0.06, "calls_per_core": 142.8},
+        "g711_g722": {"calls": 10, "share": 0.02, "dsp_share": 0.01, "calls_per_core": 500.0},
+        "conference": {"party": 100, "speakers": 3, "share": 0.07, "dsp_share": 0.02},
+        "conference_mixed": {"party": 100, "speakers": 3, "share": 0.1, "dsp_share": 0.05},
+    },
+    "conditions": {"counted": "CPU < time & all", "opus": "24 kbit/s"},
+}
+
+
+def test_a_table_takes_the_place_of_the_old_one() -> None:
+    page = "before\n<!-- dsp -->\nold\n<!-- end of dsp -->\nafter\n"
+    filled = report.fill(page, {"dsp": DSP})
+    assert filled.startswith("before\n<!-- dsp -->\n| calls |")
+    assert filled.endswith("<!-- end of dsp -->\nafter\n")
+    assert "old" not in filled
+    assert "| G.711 to Opus | 10 | 7.0 % | 6.0 % | 143 |" in filled
+    assert report.fill(filled, {"dsp": DSP}) == filled
+
+
+def test_a_page_without_the_place_is_refused() -> None:
+    with pytest.raises(ValueError, match="no place for dsp"):
+        report.fill("nothing", {"dsp": DSP})
+
+
+def test_the_page_has_a_place_for_every_benchmark() -> None:
+    page = report.DOCUMENT.read_text()
+    for name in report.COMMANDS:
+        assert page.count(f"<!-- {name} -->") == page.count(f"<!-- end of {name} -->") == 1
+
+
+def test_the_plot_is_well_formed_and_to_scale() -> None:
+    drawing = ElementTree.fromstring(report.plot({"dsp": DSP}))
+    widths = [
+        float(bar.get("width", "0")) for bar in drawing.iter("{http://www.w3.org/2000/svg}rect") if bar.get("class")
+    ]
+    assert widths[0] / widths[1] == pytest.approx(142.8 / 500, rel=0.01)
