@@ -22,9 +22,9 @@ CM, GCM = "AES_CM_128_HMAC_SHA1_80", "AEAD_AES_128_GCM"
 
 
 def private(pid: int) -> int:
-    """Bytes that are this process's alone, and its share of the shared ones."""
+    """Bytes this process has asked for. (The proportional size also moves when others that map the same libraries come and go.)"""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Anonymous:"))
 
 
 def files(pid: int) -> int:
