@@ -50,7 +50,7 @@ sanitize: build/.debian-test $(VENV)/.dev
 	cd $(SANITIZED)
 	SWITCHROOM_BUILD=sanitize $(abspath $(BIN))/python setup.py -q build_ext --inplace --parallel $(JOBS) > compile.log 2>&1 || { tail -60 compile.log; exit 1; }
 	export LD_PRELOAD="$$(gcc -print-file-name=libasan.so)"
-	export ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+	export ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:quarantine_size_mb=8 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 	$(abspath $(BIN))/python -m pytest -p no:cacheprovider -o timeout=600 tests/media_core $(ARGS)
 
 clean:

@@ -78,7 +78,7 @@ def test_ten_thousand_calls_leave_nothing_behind(datapath: str) -> None:
         after = (private(core), files(core), threads(core), private(own), files(own))
         assert after[0] - before[0] < GROWTH
         assert after[1:3] == before[1:3]
-        assert after[3] - before[3] < 2 * GROWTH  # with pytest's own
+        assert after[3] - before[3] < 4 * GROWTH  # with pytest's own, and what a sanitizer keeps of what was freed
         assert after[4] == before[4]
         counters = bench.engine.counters()
         assert (counters["legs_free"], counters["legs"], counters["events_lost"]) == (16, 0, 0)
