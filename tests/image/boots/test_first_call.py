@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.softphone import Account, Softphone
+from appliance.softphone import Account, PhoneError, Softphone
 from image.build import Image
 from tests.image.browser import Browser
 from tests.image.machine import Machine
@@ -122,7 +122,12 @@ async def _call(box: Machine, accounts: list[Account]) -> None:
             stack.push_async_callback(phone.close)
             incoming = asyncio.create_task(phones[1].incoming(60))
         made = await phones[0].call("101")
-        taken = await incoming
+        try:
+            taken = await incoming
+        except PhoneError as error:
+            raise AssertionError(
+                f"{error} The caller was told {made.status} {made.reason!r}, ringing {made.ringing}"
+            ) from None
         taken.answer()
         await made.wait(made.answered, 60, "answered")
         assert await taken.hears(LOW, 60), "the called phone hears the caller"
