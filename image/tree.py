@@ -86,14 +86,14 @@ def wheels(out: Path, requirements: Path, platform: str) -> None:
 
 def product(out: Path, build_root: Path, wheelhouse: Path, source: Path, source_date: int) -> None:
     """Our wheel, compiled in the build root against the image's Python and libraries, installed with its dependencies into `out`/opt/switchroom."""
-    work = build_root / "work"
+    work = build_root / "build"
     shutil.rmtree(work, ignore_errors=True)
     shutil.rmtree(build_root / PRODUCT, ignore_errors=True)
     shutil.copytree(source, work / "source")
     shutil.copytree(wheelhouse, work / "wheels")
     environment = {
-        "PATH": "/usr/bin:/bin", "HOME": "/work", "SOURCE_DATE_EPOCH": str(source_date), "LC_ALL": "C.UTF-8",
-        "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/work/wheels", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "CFLAGS": "-ffile-prefix-map=/work=.",
+        "PATH": "/usr/bin:/bin", "HOME": "/build", "SOURCE_DATE_EPOCH": str(source_date), "LC_ALL": "C.UTF-8",
+        "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/build/wheels", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "CFLAGS": "-ffile-prefix-map=/build=.",
     }  # fmt: skip
 
     def inside(*command: str) -> None:
@@ -109,14 +109,14 @@ def product(out: Path, build_root: Path, wheelhouse: Path, source: Path, source_
     inside("python3", "-m", "venv", f"/{PRODUCT}")
     inside(f"/{PRODUCT}/bin/pip", "install", "-q", "setuptools", "wheel", "cython")
     inside(
-        f"/{PRODUCT}/bin/pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "/work/dist", "/work/source"
+        f"/{PRODUCT}/bin/pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "/build/dist", "/build/source"
     )
     locked = [
         line.split("==")[0] for line in (source / "requirements/run.txt").read_text().splitlines() if line[:1].isalnum()
     ]
     inside(f"/{PRODUCT}/bin/pip", "install", "-q", "--no-deps", "--no-compile", *locked)
     wheel = next((work / "dist").glob("*.whl"))
-    inside(f"/{PRODUCT}/bin/pip", "install", "-q", "--no-deps", "--no-compile", f"/work/dist/{wheel.name}")
+    inside(f"/{PRODUCT}/bin/pip", "install", "-q", "--no-deps", "--no-compile", f"/build/dist/{wheel.name}")
     inside(f"/{PRODUCT}/bin/pip", "uninstall", "-q", "-y", "setuptools", "wheel", "cython", "pip")
     inside("python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", "/", f"/{PRODUCT}/lib")
     shutil.copytree(build_root / PRODUCT, out / PRODUCT, symlinks=True)
