@@ -1,40 +1,35 @@
-"""The Python face of the media core (see docs/architecture.md, "The media face")."""
+"""The Python face of the media core (see docs/architecture.md, "The media face"). Its records are told field by field in records.py."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
 
-LegId = int  # index | generation << 32: a stale id is refused, never mistaken for a new leg
-FlowId = int  # index | generation << 32
-
-class Transport(IntEnum):
-    UDP = 1
-    TCP = 2
-    TLS = 3
-
-# ---- what the core is built from (supervisor and the core process) -------------------------------------------------
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Sizes fixed when the shared memory is made."""
-
-    legs: int = 2000
-    flows: int = 4096
-    workers: int = 1
+from media_core.records import Codec as Codec
+from media_core.records import CoreStarted as CoreStarted
+from media_core.records import Crypto as Crypto
+from media_core.records import Digit as Digit
+from media_core.records import Direction as Direction
+from media_core.records import Event as Event
+from media_core.records import FlowClosed as FlowClosed
+from media_core.records import FlowId as FlowId
+from media_core.records import FlowInfo as FlowInfo
+from media_core.records import FlowOpened as FlowOpened
+from media_core.records import FlowReceived as FlowReceived
+from media_core.records import Layout as Layout
+from media_core.records import Leg as Leg
+from media_core.records import LegId as LegId
+from media_core.records import LegStats as LegStats
+from media_core.records import MediaSilent as MediaSilent
+from media_core.records import MediaStarted as MediaStarted
+from media_core.records import OutOfService as OutOfService
+from media_core.records import PlayEnded as PlayEnded
+from media_core.records import RecordEnded as RecordEnded
+from media_core.records import Remote as Remote
+from media_core.records import SipSocket as SipSocket
+from media_core.records import StaleHandle as StaleHandle
+from media_core.records import TlsFiles as TlsFiles
+from media_core.records import Transport as Transport
 
 def create_memory(layout: Layout) -> int:
     """Make and initialise the shared memory (a sealed memfd); returns its file descriptor. Called once, by the supervisor."""
-
-@dataclass(frozen=True, slots=True)
-class SipSocket:
-    fd: int  # bound (UDP) or listening (TCP, TLS) socket, owned by the supervisor
-    transport: Transport
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    certificate: str  # PEM chain
-    key: str  # PEM
-    ticket_keys: bytes = b""  # 80 bytes: session tickets survive a restart of the core
 
 def serve(
     memory: int,
@@ -49,129 +44,6 @@ def serve(
 ) -> None:
     """Body of the core process: adopts the memory (also one left behind by a killed core) and runs until `stop` is readable.
     `core_wake` and `calls_wake` are eventfds: the first wakes the core for commands, the second wakes `calls` for events."""
-
-# ---- what `calls` uses ---------------------------------------------------------------------------------------------
-
-@dataclass(frozen=True, slots=True)
-class Crypto:
-    """One direction's SDES key (RFC 4568 §6.1). suite is the SDP name, e.g. AES_CM_128_HMAC_SHA1_80."""
-
-    suite: str
-    key: bytes
-    salt: bytes
-
-@dataclass(frozen=True, slots=True)
-class Codec:
-    """One of the codecs agreed on with the far end. name as in SDP: PCMU, PCMA, G722, opus, CN; others can only be relayed."""
-
-    name: str
-    payload_type: int
-
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """What signalling says of the far end of a leg."""
-
-    address: str
-    port: int
-    rtcp_port: int = 0  # 0: RTCP on the RTP port (RFC 5761)
-    signalling: str = ""  # host the signalling comes from: the only other source media may be learned from
-    send: bool = True  # we may send to it
-    receive: bool = True  # it may send to us
-    telephone_event: int = -1  # payload type, -1: none
-    crypto_in: Crypto | None = None  # its sending key
-    crypto_out: Crypto | None = None  # our sending key
-    codecs: tuple[Codec, ...] = ()  # what was agreed on, the one we send first; empty: unknown, then nothing is transcoded
-    find_digits: bool = False  # look for DTMF tones in its sound (needs codecs)
-
-@dataclass(frozen=True, slots=True)
-class Leg:
-    id: LegId
-    port: int  # local RTP port; RTCP is port + 1
-
-@dataclass(frozen=True, slots=True)
-class Direction:
-    packets: int
-    bytes: int
-    lost: int
-    reordered: int
-    duplicates: int
-    jitter_ms: float
-    last_seen_ms: int  # age of the last packet; -1: none yet
-    rtcp_packets: int
-    dropped_source: int  # wrong source address
-    dropped_auth: int  # SRTP authentication or replay
-    dropped_other: int
-
-@dataclass(frozen=True, slots=True)
-class LegStats:
-    received: Direction
-    sent: Direction  # lost and jitter_ms: what the far end's RTCP reports; dropped_other: refused by the kernel or by SRTP
-    locked: bool  # source latched
-    secure: bool  # SRTP both ways
-    remote: tuple[str, int]  # where media really comes from / goes to
-
-@dataclass(frozen=True, slots=True)
-class FlowInfo:
-    id: FlowId
-    transport: Transport
-    local: tuple[str, int]
-    remote: tuple[str, int]
-    cipher: str  # TLS version and cipher, "" when plain
-
-@dataclass(frozen=True, slots=True)
-class FlowOpened:
-    flow: FlowInfo
-
-@dataclass(frozen=True, slots=True)
-class FlowReceived:
-    flow: FlowId
-    data: bytes  # one whole SIP message (streams are framed by Content-Length); keepalives are answered in the core
-
-@dataclass(frozen=True, slots=True)
-class FlowClosed:
-    flow: FlowId
-    reason: str
-
-@dataclass(frozen=True, slots=True)
-class MediaStarted:
-    leg: LegId
-
-@dataclass(frozen=True, slots=True)
-class MediaSilent:
-    leg: LegId
-    seconds: int
-
-@dataclass(frozen=True, slots=True)
-class Digit:
-    leg: LegId
-    digit: str
-    milliseconds: int
-
-@dataclass(frozen=True, slots=True)
-class PlayEnded:
-    leg: LegId
-    failed: bool = False  # a file could not be read
-
-@dataclass(frozen=True, slots=True)
-class RecordEnded:
-    leg: LegId
-    milliseconds: int
-    failed: bool = False  # the file is not complete: what there is stands under <path>.part
-
-@dataclass(frozen=True, slots=True)
-class CoreStarted:
-    """The core (re)started: legs go on by themselves, TLS and TCP flows of the old one are gone (a FlowClosed follows for each)."""
-
-    generation: int
-    datapath: str
-
-Event = FlowOpened | FlowReceived | FlowClosed | MediaStarted | MediaSilent | Digit | PlayEnded | RecordEnded | CoreStarted
-
-class OutOfService(Exception):
-    """A resource is missing (no free leg, ring full, core away)."""
-
-class StaleHandle(Exception):
-    """The leg or flow is closed already."""
 
 class MediaEngine:
     """Commands down, events up; all calls return in microseconds and never block.

@@ -11,15 +11,12 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.e2e.baresip import Phone
 from tests.e2e.running import Credentials, System
-from tests.web.chromium import ARGUMENTS, CHROMIUM, shoot
+from tests.web.chromium import ARGUMENTS, CHROMIUM, needs_chromium, shoot
 
 PASSWORD = "correct horse battery"
 LOW, HIGH = 440, 700
 
-pytestmark = [
-    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="Chromium is not installed (apt-get install chromium)"),
-    pytest.mark.timeout(180),
-]
+pytestmark = [needs_chromium, pytest.mark.timeout(180)]
 
 
 @pytest.fixture
