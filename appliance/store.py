@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlite_utils import Database, Migrations
 
 from appliance import snapshots
+from appliance.migration import Progress
 from appliance.model import KINDS, Record, Snapshot
 
 HIDDEN = "(hidden)"
@@ -109,20 +110,35 @@ def _open_database(path: Path, migrations: Migrations) -> Database:
         connection.execute("pragma journal_mode=wal")
         connection.execute("pragma synchronous=full")
         connection.execute("pragma foreign_keys=on")
-        if connection.execute("pragma quick_check(1)").fetchone()[0] != "ok":
-            raise StorageFailed(f"{path.name} is damaged. Restore a backup.")
-        database = Database(connection)
-        snapshots.take(connection, path, known)
-        migrations.apply(database)
+        database, progress = Database(connection), Progress(path)
+        with progress.watch(connection):
+            if connection.execute("pragma quick_check(1)").fetchone()[0] != "ok":
+                raise StorageFailed(f"{path.name} is damaged. Restore a backup.")
+            snapshots.take(connection, path, known, progress)
+            _migrate(database, migrations, progress)
     except sqlite3.DatabaseError as error:
         connection.close()
         if getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise StorageFailed(f"{path.name} is damaged and cannot be read ({error}). Restore a backup.") from error
         raise StorageFailed(f"{path.name} cannot be opened now ({error}).") from error
-    except StorageFailed:
+    except BaseException:  # a fault of a migration too: the file must not stay locked
         connection.close()
         raise
     return database
+
+
+def _migrate(database: Database, migrations: Migrations, progress: Progress) -> None:
+    """All changes that are still to come in one transaction: a cut leaves the tables of the old version or of the new one, nothing
+    between, so that the copy from before always fits."""
+    coming = [migration.name for migration in migrations.pending(database)]
+    if not coming:
+        return
+    with database.atomic():
+        for number, name in enumerate(coming[1:], 1):
+            progress.now("changing", step=number, steps=len(coming))
+            migrations.apply(database, stop_before=name)
+        progress.now("changing", step=len(coming), steps=len(coming))
+        migrations.apply(database)
 
 
 class BoxKey:

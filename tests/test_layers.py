@@ -45,9 +45,10 @@ LAYERS = {
     "appliance.alarms": row("appliance.cti", "", "pure checks over facts; an alarm is a message of the control socket"),
     "appliance.transport": row("appliance.sip media_core", "", "the driver between flows, clock and stack"),
     "appliance.certificates": row("", "cryptography", "keys and certificates"),
-    "appliance.snapshots": row("", "", "copies of databases before they are migrated"),
+    "appliance.migration": row("appliance.health", "msgspec", "how far a database is that is being opened"),
+    "appliance.snapshots": row("appliance.migration", "", "copies of databases before they are migrated"),
     "appliance.store": row(
-        "appliance.model appliance.snapshots", "sqlite_utils cryptography", "the only one that writes the configuration"
+        "appliance.model appliance.snapshots appliance.migration", "sqlite_utils cryptography", "the only one that writes the configuration"
     ),
     "appliance.records": row("appliance.store", "sqlite_utils msgspec", "call records and registrations"),
     "appliance.licensing": row("appliance.model", "cryptography", "pure: file, box and date in, limits out"),
