@@ -41,7 +41,13 @@ def disk_free(path: Path) -> int | None:
 
 
 async def web_answers(host: str, port: int) -> bool:
-    """Whether the admin page answers over TLS. Its certificate is not checked: this asks only whether the process is awake."""
+    """Whether the admin page answers at all; while databases are brought up to date it says only that (503)."""
+    return await web_status(host, port) != 0
+
+
+async def web_status(host: str, port: int) -> int:
+    """The status of the admin page's answer over TLS, 200 when it works, 0 when there is none. The certificate is not checked: this
+    asks only whether the process is awake."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -50,11 +56,12 @@ async def web_answers(host: str, port: int) -> bool:
             reader, writer = await asyncio.open_connection(host, port, ssl=context)
             try:
                 writer.write(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-                return (await reader.readline()).startswith(b"HTTP/1.1 ")
+                version, status, *_ = [*(await reader.readline()).split(), b"", b""]
+                return int(status) if version == b"HTTP/1.1" and status.isdigit() else 0
             finally:
                 writer.transport.abort()
     except (OSError, TimeoutError):
-        return False
+        return 0
 
 
 def notify_systemd(state: str) -> None:

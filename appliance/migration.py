@@ -1,6 +1,6 @@
 """What others are told while a database is copied, checked and brought up to date, and how they see that it goes on.
 
-Who opens a database writes how far it is to `migrating.json` beside it, at most once a second, driven by SQLite's own progress handler:
+Who opens a database writes how far it is to a file beside it (calls.db.opening), at most once a second, driven by SQLite's own progress handler:
 the figure moves only while statements are being executed, so a migration that hangs is told from one that is long. The supervisor,
 the health gate, the console and the page read the file: they wait as long as it changes and give up a fixed time after it stopped.
 A file left behind by a power cut does not change, so it delays nobody.
@@ -18,7 +18,7 @@ import msgspec
 
 from appliance.health import notify_systemd
 
-FILE = "migrating.json"
+SUFFIX = ".opening"
 EVERY = 1.0  # seconds between two reports
 STEPS = 5_000  # of SQLite's virtual machine between two looks at the clock
 PATIENCE = 120.0  # seconds without progress after which nobody waits any more
@@ -55,7 +55,7 @@ class Progress:
     """The report of one database being opened. `watch` makes the connection's own work drive it."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.with_name(FILE)
+        self._file = path.with_name(path.name + SUFFIX)
         self._report = Report(database=path.name, what="checking", started=time.time())
         self._told = time.monotonic()  # nothing is told of what takes less than a moment
         self._copy: Path | None = None
@@ -98,8 +98,9 @@ def keep_waiting() -> None:
 
 def read(data: Path) -> Report | None:
     """What is going on now; None when nothing is."""
-    with contextlib.suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode((data / FILE).read_bytes(), type=Report)
+    for name in NAMES:
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            return msgspec.json.decode((data / (name + SUFFIX)).read_bytes(), type=Report)
     return None
 
 
@@ -110,12 +111,13 @@ class Watch:
         self._data = data
         self._seen = read(data)
         self.moved = now
-        self.report: Report | None = None  # that of work that goes on
+        self._alive = False
+        self.report: Report | None = None  # of work that was seen to go on; what a power cut left behind is none
 
     def look(self, now: float) -> float:
         """Seconds since the last change of the report, or since this began."""
         found = read(self._data)
         if found != self._seen:
-            self._seen, self.moved = found, now
-        self.report = found if found is not None and now - self.moved < PATIENCE else None
+            self._seen, self.moved, self._alive = found, now, True
+        self.report = found if self._alive and now - self.moved < PATIENCE else None
         return now - self.moved

@@ -34,6 +34,10 @@ OWN = {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONUNBUFFERED": "1"}
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def _without_systemd(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")}
+
+
 class Backoff:
     """How long to wait before the next start. Pure: times are arguments, seconds."""
 
@@ -72,7 +76,7 @@ class Process:
         self.deaths: list[float] = []  # loop times of the last unasked deaths, newest last
         self._command = [sys.executable, "-P", "-m", module]
         self.renew(environment)
-        self._spare_environment = None if spare is None else {**spare, **OWN}
+        self._spare_environment = None if spare is None else {**_without_systemd(spare), **OWN}
         self._fds = tuple(fds)
         self._changed = changed
         self._log = logging.getLogger(name)
@@ -99,8 +103,8 @@ class Process:
             self._set("running")
 
     def renew(self, environment: Mapping[str, str]) -> None:
-        """What the next start is told."""
-        self._environment = {**environment, **OWN}
+        """What the next start is told. systemd's socket is the supervisor's alone."""
+        self._environment = {**_without_systemd(environment), **OWN}
 
     def restart(self, *, kill: bool = False) -> None:
         """End it and start it again at once; kill when it hangs (that counts as a death)."""

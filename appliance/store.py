@@ -75,11 +75,14 @@ def sentences() -> Iterator[None]:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time makes keys and tables in a folder: all of them open it at the same moment of the first start."""
+def _alone(folder: Path, name: str = "") -> Iterator[None]:
+    """One process at a time makes keys in a folder, or opens the database `name` there: all of them do at the same moment of a start.
+    Who opens another database need not wait until a large one has been brought up to date."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        handle = (
+            os.open(folder / f".{name}.lock", os.O_RDWR | os.O_CREAT, 0o600) if name else os.open(folder, os.O_RDONLY)
+        )
     except OSError as error:
         raise StorageFailed(f"The data directory {folder} cannot be used: {error.strerror}.") from error
     try:
@@ -91,7 +94,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def open_database(path: Path, migrations: Migrations) -> Database:
     """Open (or make, readable by its owner only), check and migrate a database file."""
-    with _alone(path.parent):
+    with _alone(path.parent, path.name):
         return _open_database(path, migrations)
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from appliance import cti, health
 from appliance.alarms import Alarms, Facts, ProcessFacts
+from appliance.migration import Watch
 from appliance.process import Process
 from appliance.resources import Options, Resources, acquire, setup_completed
 from appliance.version import VERSION
@@ -30,7 +31,7 @@ PATIENCE = 1.2  # seconds between asking to end and killing
 CALLS_FIRST = 0.6  # of these, how long the core waits for calls and web
 PING_EVERY = 2.0  # seconds
 MISSES = 3  # unanswered pings until a process counts as hung
-START_LIMIT = 20.0  # seconds a process may take until its first answer
+START_LIMIT = 20.0  # seconds a process may take until its first answer, unless databases are being brought up to date
 STDIN = 0  # what a spare core waits on
 CORE_STEADY = 0.5  # seconds: calls are silent while the core is away, so only what dies while it starts waits
 RECENT = 600.0  # seconds a death stays in the alarms
@@ -54,6 +55,7 @@ class Supervisor:
         self._alarms = Alarms()
         self._end = asyncio.Event()
         self._misses: dict[str, int] = {}
+        self._opening = Watch(self._options.data, 0.0)
         self._counters: dict[str, int] = {}
         self._changed = asyncio.Event()
         self.processes: dict[str, Process] = {}
@@ -237,8 +239,10 @@ class Supervisor:
         if process.pid != pid or process.state not in ("starting", "running"):
             return  # it died meanwhile: that is seen elsewhere
         self._misses[name] += 1
-        up = asyncio.get_running_loop().time() - process.started
-        if self._misses[name] >= MISSES and (process.state == "running" or up > START_LIMIT):
+        now = asyncio.get_running_loop().time()
+        self._opening.look(now)
+        late = now - process.started > START_LIMIT and self._opening.report is None
+        if self._misses[name] >= MISSES and (process.state == "running" or late):
             log.error("%s (pid %d) does not answer; it is killed and started again", name, pid)
             self._misses[name] = 0
             process.restart(kill=True)

@@ -48,7 +48,9 @@ LAYERS = {
     "appliance.migration": row("appliance.health", "msgspec", "how far a database is that is being opened"),
     "appliance.snapshots": row("appliance.migration", "", "copies of databases before they are migrated"),
     "appliance.store": row(
-        "appliance.model appliance.snapshots appliance.migration", "sqlite_utils cryptography", "the only one that writes the configuration"
+        "appliance.model appliance.snapshots appliance.migration",
+        "sqlite_utils cryptography",
+        "the only one that writes the configuration",
     ),
     "appliance.records": row("appliance.store", "sqlite_utils msgspec", "call records and registrations"),
     "appliance.licensing": row("appliance.model", "cryptography", "pure: file, box and date in, limits out"),
@@ -88,7 +90,7 @@ LAYERS = {
     "appliance": row("", "", "the package itself holds nothing"),
     "webui": row(
         "appliance.admin appliance.model appliance.cti appliance.boot appliance.store appliance.licensing appliance.countries "
-        "appliance.records appliance.certificates appliance.entitlement appliance.update_client appliance.version",
+        "appliance.records appliance.certificates appliance.migration appliance.entitlement appliance.update_client appliance.version",
         "flask flask_wtf werkzeug jinja2 markupsafe hypercorn a2wsgi uvloop annotated_types cryptography segno msgspec",
         "pages over the use-cases, the control socket and the call records; no telephone inside",
     ),

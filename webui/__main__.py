@@ -27,6 +27,7 @@ from webui.app import create_app
 from webui.desk import Desk, Service
 from webui.events import Hub
 from webui.sessions import Sessions
+from webui.starting import Starting
 
 log = logging.getLogger("webui")
 
@@ -77,13 +78,20 @@ async def run(boot: Boot) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     box = ControlSockets(Path(boot.run))
-    desk, hub = make_desk(boot, box), Hub(box.events)
+    hub = Hub(box.events)
+
+    def open_pages() -> server.Application:
+        desk = make_desk(boot, box)
+        return server.combine(create_app(desk), desk, hub)
+
+    pages = Starting(Path(boot.data), open_pages, hub.start, stop.set)
     files = certificates.ensure(Path(boot.data), boot.host)
     config = server.configure(
         tcp=boot.fds["admin_tcp"], udp=boot.fds.get("admin_udp"), certificate=files.chain, key=files.key
     )
     log.info("the admin page listens on port %d", boot.admin_port)
-    await server.run(server.combine(create_app(desk), desk, hub), config, stop, hub.stop)
+    await server.run(pages, config, stop, hub.stop)
+    pages.raise_fault()
 
 
 def main() -> None:

@@ -14,12 +14,13 @@ import json
 import os
 import secrets
 import termios
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import segno
 
-from appliance import cti
+from appliance import cti, migration
 from appliance.box import facts, support, system
 from appliance.box.privileged import PROGRESS
 from appliance.box.system import CannotDo
@@ -66,7 +67,7 @@ def read_setup_code(data: Path) -> str:
     return ""
 
 
-def notes() -> Iterator[str]:
+def notes(data: Path) -> Iterator[str]:
     """What the last start had to say."""
     for part in ("state", "media"):
         with contextlib.suppress(OSError):
@@ -82,6 +83,8 @@ def notes() -> Iterator[str]:
         told = json.loads(PROGRESS.read_text())
         percent = 100 * told["done"] // max(1, told["total"])
         yield f"Update: {told['what']} {told['version']} {told['error']} {percent} %".replace("  ", " ")
+    if (report := migration.read(data)) is not None:
+        yield report.words(time.time())
     if (trial := system.last_trial()) is not None:
         yield f"Version {trial.version} did not work and was left: {trial.reason}"
 
@@ -139,7 +142,7 @@ class Console:
     async def _draw(self) -> None:
         while True:
             status = await self._status()
-            slot, told = "?", list(notes())
+            slot, told = "?", list(notes(self._data))
             with contextlib.suppress(OSError):
                 slot = system.slot()
             for terminal in self._terminals:

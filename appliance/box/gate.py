@@ -1,24 +1,28 @@
 """The health gate of a start: `switchroom health`. boot-complete.target, and with it the blessing of a new version, needs it.
 
-It passes when every process runs, the self-test has made its encrypted call with sound both ways, the databases are whole and no unit
-has failed. On a version that is on trial a failure is written down with its reason for the version that will run next.
+It passes when every process runs and the admin page is served, the self-test has made its encrypted call with sound both ways, the
+databases are whole and no unit has failed. Databases that are being brought up to date may take as long as they need: the gate waits as
+long as that goes on (appliance/migration.py). On a version that is on trial a failure is written down with its reason for the version
+that will run next.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
-from appliance import cti
+from appliance import cti, health, migration
 from appliance.box import system
 from appliance.selftest import selftest
 from appliance.version import VERSION
 
-PATIENCE = 180.0  # seconds until every process must run
+PATIENCE = 180.0  # seconds until every process must run; of those in which databases are brought up to date, since the last progress
 DATABASES = ("config.db", "calls.db")
 
 
@@ -28,7 +32,7 @@ class Unhealthy(Exception):
 
 def check(data: Path, say: Callable[[str], None]) -> None:
     """Returns when the box is healthy; Unhealthy otherwise."""
-    _running(data)
+    wait_until_up(data, say)
     say("every process runs")
     _databases(data)
     say("the databases are whole")
@@ -47,22 +51,43 @@ def write_down(reason: str) -> None:
     system.write_whole(system.TRIAL_FILE, msgspec.json.encode(trial))
 
 
-def _running(data: Path) -> None:
-    until = time.monotonic() + PATIENCE
-    why = "The supervisor does not answer."
-    while time.monotonic() < until:
-        try:
-            with cti.Client(str(data / "run/supervisor.sock")) as client:
-                status = client.ask(cti.GetStatus())
-            if isinstance(status, cti.Status):
-                waiting = [process.name for process in status.processes if process.state != "running"]
-                if not waiting:
-                    return
-                why = f"Not running: {', '.join(waiting)}."
-        except (cti.Unavailable, OSError):
-            pass
-        time.sleep(1)
-    raise Unhealthy(why)
+def wait_until_up(
+    data: Path,
+    say: Callable[[str], None],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Returns when everything answers; Unhealthy when nothing has moved for `PATIENCE` seconds. systemd, which has a limit of its own
+    for our start, is asked to wait along."""
+    watch, said = migration.Watch(data, clock()), ""
+    while why := missing(data):
+        idle = watch.look(clock())
+        if idle >= PATIENCE:
+            raise Unhealthy(why)
+        if watch.report is not None:
+            migration.keep_waiting()
+            if (what := f"{watch.report.database}: {watch.report.what}") != said:
+                said = what
+                say(watch.report.words(time.time()))
+        sleep(1)
+
+
+def missing(data: Path) -> str:
+    """What does not answer yet, in a sentence; "" when everything does."""
+    try:
+        with cti.Client(str(data / "run/supervisor.sock")) as client:
+            status = client.ask(cti.GetStatus())
+    except (cti.Unavailable, OSError):
+        return "The supervisor does not answer."
+    if not isinstance(status, cti.Status):
+        return "The supervisor does not say how things are."
+    waiting = [process.name for process in status.processes if process.state != "running"]
+    if waiting:
+        return f"Not running: {', '.join(waiting)}."
+    page = urlsplit(status.addresses["admin"])
+    answer = asyncio.run(health.web_status(page.hostname or "", page.port or 0))
+    return "" if answer == 200 else f"The admin page does not work (it answers {answer or 'nothing'})."
 
 
 def _databases(data: Path) -> None:

@@ -1,0 +1,90 @@
+"""The page while the databases are being opened: says what goes on, and gives way to the real pages.
+
+A new version may have to bring large databases up to date at its first start. Until then this answers every request itself, with
+status 503 and a page that looks again by itself, so that nobody takes the box for dead. It stands before everything else: no login,
+no session, no database; what it tells is no more than that work goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import html
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from appliance import migration
+from webui.events import Receive, Scope, Send
+from webui.guard import HEADERS
+from webui.server import Application
+
+LOOK_AGAIN = 2  # seconds
+STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;margin:0;min-height:100vh;display:grid;place-items:center;background:#f6f8fb;color:#182433}"
+    "main{max-width:30rem;margin:1.5rem;padding:2rem;border:1px solid #dce1e7;border-radius:.6rem;background:#fff}"
+    "h1{font-size:1.25rem;margin:0 0 .75rem}p{margin:.5rem 0}.quiet{color:#5f6b7a}"
+    "@media(prefers-color-scheme:dark){body{background:#151f2c;color:#dce1e7}main{background:#1a2635;border-color:#2c3a4b}.quiet{color:#9aa7b6}}"
+)
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><meta http-equiv="refresh" content="{again}"><title>Starting · Switchroom</title><style>{style}</style></head>
+<body><main><h1>Switchroom is starting</h1><p>{what}</p><p class="quiet">This page looks again by itself. Please leave the box switched on; if it is
+switched off all the same, nothing is lost and this begins anew.</p></main></body></html>
+"""
+
+
+class Starting:
+    """An ASGI application that opens another in a thread, then calls `opened`; or `failed`, and `raise_fault` says why."""
+
+    def __init__(
+        self, data: Path, open_pages: Callable[[], Application], opened: Callable[[], None], failed: Callable[[], None]
+    ) -> None:
+        self._data = data
+        self._open_pages = open_pages
+        self._opened, self._failed = opened, failed
+        self._pages: Application | None = None
+        self._fault: BaseException | None = None
+        self._opening: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            self._opening = asyncio.create_task(self._open())
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+        elif self._pages is not None:
+            await self._pages(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._wait(send)
+
+    def raise_fault(self) -> None:
+        if self._fault is not None:
+            raise self._fault
+
+    async def _open(self) -> None:
+        try:
+            self._pages = await asyncio.to_thread(self._open_pages)
+            self._opened()
+        except Exception as error:
+            self._fault = error
+            self._failed()
+
+    async def _wait(self, send: Send) -> None:
+        report = migration.read(self._data)
+        what = report.words(time.time()) if report else "Its data are being opened."
+        body = PAGE.format(again=LOOK_AGAIN, style=STYLE, what=html.escape(what)).encode()
+        digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+        headers = {
+            **HEADERS,
+            "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; frame-ancestors 'none'",
+            "Content-Type": "text/html; charset=utf-8",
+            "Content-Length": str(len(body)),
+            "Cache-Control": "no-store",
+            "Retry-After": str(LOOK_AGAIN),
+        }
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": 503, "headers": raw})
+        await send({"type": "http.response.body", "body": body})
