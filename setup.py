@@ -31,6 +31,7 @@ LIBRARIES: dict[str, list[str]] = {
     "tls": ["ssl", "crypto"],
 }
 
+JOBS = len(os.sched_getaffinity(0))
 mode = os.environ.get("SWITCHROOM_BUILD", "release")
 compile_flags, link_flags, directives = MODES[mode]
 # The benchmarks' load generators are built beside their sources (build_ext --inplace) and never installed.
@@ -39,7 +40,7 @@ sources = [] if mode == "python" else sorted(source for folder in folders for so
 shared = [str(file) for pattern in ("*.pxd", "*.pxi", "*.h") for file in sorted(Path("media_core").glob(pattern))]
 
 setup(
-    options={"build": {"build_base": f"build/{mode}"}},  # objects of one mode are never taken for another's
+    options={"build": {"build_base": f"build/{mode}"}, "build_ext": {"parallel": JOBS}},  # objects of one mode are never taken for another's
     ext_modules=cythonize(
         [
             Extension(
@@ -52,6 +53,7 @@ setup(
             )
             for source in sources
         ],
+        nthreads=JOBS,
         build_dir=f"build/cython-{mode}",
         compiler_directives={**DIRECTIVES, **directives},
     ),

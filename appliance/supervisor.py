@@ -31,7 +31,10 @@ PATIENCE = 1.2  # seconds between asking to end and killing
 CALLS_FIRST = 0.6  # of these, how long the core waits for calls and web
 PING_EVERY = 2.0  # seconds
 MISSES = 3  # unanswered pings until a process counts as hung
-START_LIMIT = 20.0  # seconds a process may take until its first answer, unless databases are being brought up to date
+UP_LIMIT = 10.0  # seconds until systemd is told that we are up, even when a process has not answered yet
+# Seconds a process may take until its first answer, unless databases are being brought up to date. Generous: on a slow or busy box
+# killing what starts makes it slower still.
+START_LIMIT = 90.0
 STDIN = 0  # what a spare core waits on
 CORE_STEADY = 0.5  # seconds: calls are silent while the core is away, so only what dies while it starts waits
 RECENT = 600.0  # seconds a death stays in the alarms
@@ -206,7 +209,7 @@ class Supervisor:
     async def _until_up(self) -> None:
         """Every process answers, or has been given the time to; or we are to end."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(START_LIMIT / 2):
+            async with asyncio.timeout(UP_LIMIT):
                 while not self._end.is_set() and any(process.state != "running" for process in self.processes.values()):
                     self._changed.clear()
                     for name in self.processes:

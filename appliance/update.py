@@ -22,11 +22,12 @@ import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+if TYPE_CHECKING:  # the console reads this module too, and checks no signature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 BLOCK = 1 << 20
 LARGEST_MANIFEST = 65_536
@@ -134,6 +135,8 @@ def install(stream: IO[bytes], box: Box, progress: Progress = lambda what, done,
 
 
 def _signed_by(key: Ed25519PublicKey, signature: bytes, text: bytes) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
     try:
         key.verify(signature, text)
     except InvalidSignature:

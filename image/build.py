@@ -23,7 +23,7 @@ from image import boot, disk, tree
 from image.graph import Graph, digest, run
 
 HERE = Path(__file__).parent
-COMMAND_LINE = "switchroom.roothash={hash} console=tty0 console=ttyS0,115200 panic=10 ro systemd.volatile=state systemd.gpt_auto=0 gpt quiet loglevel=4"
+COMMAND_LINE = "switchroom.roothash={hash} console=tty0 console=ttyS0,115200 panic=10 ro systemd.volatile=state systemd.gpt_auto=0 gpt transparent_hugepage=madvise quiet loglevel=4"
 SOURCES = ("appliance", "media_core", "webui", "requirements", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 EPOCH = 1_700_000_000  # of what does not depend on the commit
 

@@ -7,7 +7,9 @@ import json
 import os
 import tarfile
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from image.graph import run
 
@@ -54,12 +56,25 @@ def disk(image: Path, parts: dict[str, Path], types: dict[str, str]) -> None:
     with image.open("r+b") as target:
         for label, part in parts.items():
             with part.open("rb") as source:
-                offset = places[label]
-                while block := source.read(MIB):
-                    if block.count(0) != len(block):
-                        target.seek(offset)
+                for first, end in data_of(source):
+                    source.seek(first)
+                    target.seek(places[label] + first)
+                    while first < end and (block := source.read(min(MIB, end - first))):
                         target.write(block)
-                    offset += len(block)
+                        first += len(block)
+
+
+def data_of(file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Where a sparse file has data, first and end: what lies between are zeros (lseek(2), SEEK_DATA)."""
+    end = 0
+    size = file.seek(0, os.SEEK_END)
+    while end < size:
+        try:
+            first = os.lseek(file.fileno(), end, os.SEEK_DATA)
+        except OSError:  # ENXIO: no data any more
+            return
+        end = os.lseek(file.fileno(), first, os.SEEK_HOLE)
+        yield first, end
 
 
 def ext4(image: Path, label: str, mib: int) -> Path:

@@ -274,7 +274,7 @@ def initrd(out: Path, root: Path, init: Path, modules: list[str], source_date: i
         check=True,
     ).stdout
     (out / "initrd").write_bytes(
-        subprocess.run(["zstd", "-q", "-19", "-c"], input=packed, capture_output=True, check=True).stdout
+        subprocess.run(["zstd", "-q", "-19", "-T0", "-c"], input=packed, capture_output=True, check=True).stdout
     )
     shutil.rmtree(tree)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import io
 import json
@@ -52,8 +53,77 @@ def test_kernels_are_read_from_their_names(tmp_path: Path) -> None:
     for name in ("switchroom_1.0.efi", "switchroom_1.1+2-1.efi", "other.efi", "update.tmp"):
         (tmp_path / name).touch()
     assert system.kernels(tmp_path, running="1.1") == [
-        system.Kernel("switchroom_1.1+2-1.efi", "1.1", 2, True),
+        system.Kernel("switchroom_1.1+2-1.efi", "1.1", 2, True, 1),
         system.Kernel("switchroom_1.0.efi", "1.0", None, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("other", "written", "words"),
+    [
+        ("switchroom_1.1+0-3.efi", None, "It was started 3 times and did not reach its health check"),
+        ("switchroom_1.1+0-3.efi", system.Trial("1.1", "No sound.", 1.0), "No sound."),
+        ("switchroom_1.1+0-3.efi", system.Trial("1.2", "No sound.", 1.0), "did not reach its health check"),
+        ("switchroom_1.1.efi", None, "could not be loaded at this start"),
+        ("switchroom_1.1+3.efi", system.Trial("1.1", "No sound.", 1.0), None),
+        ("switchroom_0.9.efi", None, None),
+        ("switchroom_0.9+0.efi", system.Trial("0.9", "It was left.", 1.0, asked=True), "It was left."),
+    ],
+)
+def test_why_a_version_was_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str, written: system.Trial | None, words: str | None
+) -> None:
+    monkeypatch.setattr(system, "TRIAL_FILE", tmp_path / "trial.json")
+    if written is not None:
+        system.write_trial(written)
+    for name in ("switchroom_1.0.efi", other):
+        (tmp_path / name).touch()
+    left = system.last_trial(tmp_path, "1.0")
+    assert (left is None) == (words is None)
+    assert words is None or (left is not None and words in left.reason)
+
+
+@pytest.mark.parametrize(
+    ("running", "other", "asked", "names"),
+    [  # the boot loader takes the newest that has starts left
+        ("1.1+2-1", "1.0", False, ["1.0", "1.1+0"]),  # a trial that failed
+        ("1.1", "1.0", True, ["1.0", "1.1+0"]),
+        ("1.0", "1.1+0-3", True, ["1.0", "1.1+3"]),  # it failed before: on trial again, with the good one behind it
+        ("1.0", "1.1+3", True, ["1.0", "1.1+3"]),
+        ("1.0", "1.1", True, ["1.0", "1.1"]),
+    ],
+)
+def test_the_other_version_is_made_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: str, other: str, asked: bool, names: list[str]
+) -> None:
+    folder = tmp_path / "EFI/Linux"
+    folder.mkdir(parents=True)
+    for name in (running, other):
+        (folder / f"switchroom_{name}.efi").touch()
+    version = running.split("+")[0]
+    found = system.kernels(folder, version)
+    monkeypatch.setattr(system, "TRIAL_FILE", tmp_path / "trial.json")
+    monkeypatch.setattr(system, "kernels", lambda *where: found)
+    monkeypatch.setattr(system, "last_trial", lambda: None)
+    monkeypatch.setattr(system, "writable_esp", lambda: contextlib.nullcontext(tmp_path))
+    assert system.switch_slot(asked) == other.split("+")[0]
+    assert sorted(file.name for file in folder.iterdir()) == [f"switchroom_{name}.efi" for name in names]
+    assert (tmp_path / "trial.json").exists() == asked
+
+
+def test_a_version_left_by_choice_comes_back_without_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system, "TRIAL_FILE", tmp_path / "trial.json")
+    for name in ("switchroom_1.0.efi", "switchroom_1.1+0.efi"):
+        (tmp_path / "EFI/Linux").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "EFI/Linux" / name).touch()
+    found = system.kernels(tmp_path / "EFI/Linux", "1.0")
+    monkeypatch.setattr(system, "kernels", lambda *where: found)
+    monkeypatch.setattr(system, "writable_esp", lambda: contextlib.nullcontext(tmp_path))
+    monkeypatch.setattr(system, "last_trial", lambda: system.Trial("1.1", "It was left.", 1.0, asked=True))
+    system.switch_slot(asked=True)
+    assert sorted(file.name for file in (tmp_path / "EFI/Linux").iterdir()) == [
+        "switchroom_1.0.efi",
+        "switchroom_1.1.efi",
     ]
 
 
@@ -109,7 +179,7 @@ def test_a_restart_waits_for_the_last_call_or_the_hour(tmp_path: Path) -> None:
     assert answers(helper, b'{"do": "restart", "when": "idle"}\n') == [{"ok": "idle"}]
     assert [helper.restart_when_due(night, calls) for calls in (1, None, 0)] == [False, False, True]
     assert answers(helper, b'{"do": "restart", "when": "03:30"}\n') == [{"ok": "03:30"}]
-    assert helper.restart_when_due(night, 3)
+    assert Helper(tmp_path, tmp_path / "progress").restart_when_due(night, 3), "also when the helper was started again"
     assert not helper.restart_when_due(night.replace(hour=4), 0)
 
 
@@ -121,3 +191,19 @@ def test_a_refused_update_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     helper = Helper(tmp_path, tmp_path / "run/progress.json")
     assert answers(helper, b'{"do": "update"}\nrubbish') == [{"failed": "no boot partition"}]
     assert json.loads((tmp_path / "run/progress.json").read_text())["error"] == "no boot partition"
+
+
+def test_the_helper_ends_when_there_is_nothing_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    naps: list[float] = []
+    monkeypatch.setattr("time.sleep", naps.append)
+    restarts: list[int] = []
+    monkeypatch.setattr(system, "reboot", lambda: restarts.append(len(naps)))
+    helper = Helper(tmp_path, tmp_path / "progress")
+    helper.watch(idle=0.0)
+    assert naps == []
+    answers(helper, b'{"do": "restart", "when": "idle"}\n')
+    monkeypatch.setattr(helper, "_calls", lambda: max(0, 3 - len(naps)))
+    helper.watch(idle=0.0)
+    assert restarts == [3]
+    helper.watch(idle=0.0)
+    assert restarts == [3]

@@ -18,8 +18,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-import segno
-
 from appliance import cti, migration
 from appliance.box import facts, support, system
 from appliance.box.privileged import PROGRESS
@@ -56,6 +54,8 @@ def screen(status: cti.Status | None, setup_code: str, notes: list[str], slot: s
 
 def code_picture(text: str) -> list[str]:
     """A QR code in half blocks."""
+    import segno  # only until the box is set up
+
     out = io.StringIO()
     segno.make(text, error="l", micro=False).terminal(out, border=2, compact=True)
     return out.getvalue().splitlines()
@@ -86,7 +86,11 @@ def notes(data: Path) -> Iterator[str]:
     if (report := migration.read(data)) is not None:
         yield report.words(time.time())
     if (trial := system.last_trial()) is not None:
-        yield f"Version {trial.version} did not work and was left: {trial.reason}"
+        yield (
+            f"Version {trial.version}: {trial.reason}"
+            if trial.asked
+            else f"Version {trial.version} did not work and was left: {trial.reason}"
+        )
 
 
 class Terminal:
@@ -199,7 +203,7 @@ class Console:
     async def switch(self, terminal: Terminal) -> str:
         if not await terminal.sure("The box starts with its other version; calls are cut."):
             return "Nothing was changed."
-        version = await asyncio.to_thread(system.switch_slot)
+        version = await asyncio.to_thread(system.switch_slot, asked=True)
         system.reboot()
         return f"Starting with version {version}."
 

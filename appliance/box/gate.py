@@ -9,6 +9,7 @@ that will run next.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable
@@ -47,8 +48,15 @@ def check(data: Path, say: Callable[[str], None]) -> None:
 
 def write_down(reason: str) -> None:
     """For the page and the console of the version that runs after us."""
-    trial = system.Trial(VERSION, reason, time.time())
-    system.write_whole(system.TRIAL_FILE, msgspec.json.encode(trial))
+    system.write_trial(system.Trial(VERSION, reason, time.time()))
+
+
+def written_down() -> bool:
+    """Whether this start has said why it failed."""
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        trial = msgspec.json.decode(system.TRIAL_FILE.read_bytes(), type=system.Trial)
+        return trial.version == VERSION and not trial.asked
+    return False
 
 
 def wait_until_up(

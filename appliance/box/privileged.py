@@ -2,7 +2,9 @@
 
 A request is one line of JSON, `{"do": VERB, …}`; for `update` the bundle follows until the end of the stream. Answers are lines of
 JSON; the last one has `ok` or `failed`. One update at a time. Its progress also lies in a file, for the console and for pages that are
-opened meanwhile. A restart waits, when asked, until no call is up or until an hour of the day.
+opened meanwhile. A restart waits, when asked, until no call is up or until an hour of the day; what was asked lies in a file as well.
+
+systemd starts it at the first request; with nothing to do and nothing to wait for it ends again and takes no memory.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, cast
 
+import msgspec
+
 from appliance import cti, update
 from appliance.box import support, system
 from appliance.box.system import CannotDo
@@ -30,7 +34,9 @@ FIRST = 3  # the socket systemd hands over
 PROGRESS = Path("/run/switchroom-box/progress.json")
 LONGEST_LINE = 65536
 HOUR = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
-LOOK_EVERY = 5.0  # seconds between two looks whether a restart that waits may come
+LOOK_EVERY = 2.0  # seconds between two looks whether a restart that waits may come
+MOMENT = 4.0  # seconds a restart "now" leaves the page to say so
+IDLE = 60.0  # seconds without a request after which the helper ends
 
 Answer = Callable[[dict[str, Any]], None]
 
@@ -42,9 +48,19 @@ class Helper:
         self._data = data
         self._progress = progress
         self._updating = threading.Lock()
-        self._restart = ""  # now, idle or HH:MM; "" none asked for
+        self._restart_file = progress.with_name("restart")
+        self._asked_at = self._last = time.monotonic()
+        self._open = 0  # requests being answered
+
+    @property
+    def _restart(self) -> str:
+        """now, idle or HH:MM; "" none asked for."""
+        with contextlib.suppress(OSError):
+            return self._restart_file.read_text()
+        return ""
 
     def handle(self, stream: IO[bytes], answer: Answer) -> None:
+        self._open += 1
         try:
             request = json.loads(stream.readline(LONGEST_LINE))
             verb = getattr(self, "_do_" + str(request.get("do")).replace("-", "_"), None)
@@ -57,6 +73,9 @@ class Helper:
             answer({"failed": f"The request cannot be read: {error}"})
         except OSError as error:
             answer({"failed": f"That did not work: {error.strerror}. The running version was not touched."})
+        finally:
+            self._open -= 1
+            self._last = time.monotonic()
 
     # ---- the verbs
     def _do_status(self, request: dict[str, Any], stream: IO[bytes], answer: Answer) -> dict[str, Any]:
@@ -69,8 +88,9 @@ class Helper:
             "slot": system.slot(),
             "trial": system.on_trial(),
             "kernels": kernels,
-            "failed": {"version": trial.version, "reason": trial.reason, "when": trial.when} if trial else None,
+            "failed": msgspec.to_builtins(trial),
             "restart": self._restart,
+            "clock": f"{datetime.datetime.now().astimezone():%H:%M}",
             "progress": self.progress(),
         }
 
@@ -90,6 +110,7 @@ class Helper:
 
             with system.writable_esp():
                 manifest = update.install(stream, system.this_box(), progress)
+            system.TRIAL_FILE.unlink(missing_ok=True)  # what it says is about a version that is gone
             self._say("installed", 1, 1, manifest.version)
             return manifest.version
         except (BadUpdate, CannotDo) as error:
@@ -104,9 +125,12 @@ class Helper:
             raise CannotDo("A restart is now, when no call is up (idle), or at an hour such as 03:30.")
         if self._updating.locked():
             raise CannotDo("An update is being installed; restart afterwards.")
-        self._restart = when
-        if when == "now":
-            system.reboot()
+        if when:
+            self._progress.parent.mkdir(mode=0o755, exist_ok=True)
+            self._restart_file.write_text(when)
+        else:
+            self._restart_file.unlink(missing_ok=True)
+        self._asked_at = time.monotonic()
         return when
 
     def _do_support(self, request: dict[str, Any], stream: IO[bytes], answer: Answer) -> str:
@@ -139,16 +163,19 @@ class Helper:
 
     def restart_when_due(self, now: datetime.datetime, calls: int | None) -> bool:
         """Whether the restart that was asked for comes now. `calls` is None when nobody knows."""
-        if self._restart == "idle":
+        when = self._restart
+        if when == "now":
+            return time.monotonic() - self._asked_at > MOMENT
+        if when == "idle":
             return calls == 0
-        return bool(self._restart) and self._restart == f"{now:%H:%M}"
+        return bool(when) and when == f"{now:%H:%M}"
 
-    def watch(self) -> None:
-        """For a thread: restart when it is due."""
-        while True:
+    def watch(self, idle: float = IDLE) -> None:
+        """Restarts the box when that is due; returns when there is nothing to do any more."""
+        while self._restart or self._open or time.monotonic() - self._last < idle:
             time.sleep(LOOK_EVERY)
             if self._restart and self.restart_when_due(datetime.datetime.now().astimezone(), self._calls()):
-                self._restart = ""
+                self._restart_file.unlink(missing_ok=True)
                 with contextlib.suppress(CannotDo):
                     system.reboot()
 
@@ -161,9 +188,8 @@ class Helper:
 
 
 def serve() -> None:
-    """On the socket systemd hands over; for ever."""
+    """On the socket systemd hands over, until there is nothing to do: a request that comes while this ends starts the next one."""
     helper = Helper()
-    threading.Thread(target=helper.watch, daemon=True).start()
 
     class Request(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -174,7 +200,7 @@ def serve() -> None:
             helper.handle(cast(IO[bytes], self.rfile), answer)
 
     class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-        daemon_threads = True
+        daemon_threads = False  # the end waits for what is being answered
 
         def __init__(self) -> None:
             super().__init__("", Request, bind_and_activate=False)
@@ -182,4 +208,6 @@ def serve() -> None:
             self.socket = socket.socket(fileno=FIRST)
 
     with Server() as server:
-        server.serve_forever()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        helper.watch()
+        server.shutdown()

@@ -11,13 +11,12 @@ import ipaddress
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from appliance import update
 from appliance.version import VERSION
@@ -38,11 +37,12 @@ class CannotDo(Exception):
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """The last version that did not prove itself, and why."""
+    """A version that is on this box and was left, and why."""
 
     version: str
     reason: str
     when: float
+    asked: bool = False  # somebody wanted the other one; it did not fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Kernel:
     version: str
     left: int | None  # starts left on trial; None: proved good
     running: bool
+    done: int = 0  # starts it has had on trial
 
 
 def run(*command: str, seconds: float = 60) -> str:
@@ -86,7 +87,9 @@ def kernels(folder: Path = ESP / "EFI/Linux", running: str = VERSION) -> list[Ke
     for file in folder.glob("*.efi"):
         if (match := update.OURS.fullmatch(file.name)) is not None:
             left = int(match["left"]) if match["left"] is not None else None
-            found.append(Kernel(file.name, match["version"], left, match["version"] == running))
+            found.append(
+                Kernel(file.name, match["version"], left, match["version"] == running, int(match["done"] or 0))
+            )
     return sorted(found, key=lambda kernel: not kernel.running)
 
 
@@ -95,6 +98,9 @@ def this_box() -> update.Box:
     here = next((kernel for kernel in kernels() if kernel.running), None)
     if here is None:
         raise CannotDo("The running version's kernel image is not on the boot partition.")
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
     other = "b" if slot() == "a" else "a"
     keys = [load_pem_public_key(file.read_bytes()) for file in sorted(KEYS.glob("*.pub"))]
     return update.Box(
@@ -109,17 +115,27 @@ def this_box() -> update.Box:
     )
 
 
-def switch_slot() -> str:
-    """Make the other version start next; returns it. The running one stays, marked as failed: the way back is the same."""
+def switch_slot(asked: bool = False) -> str:
+    """Make the other version start next; returns it. `asked`: by a person, not because the running one has failed.
+
+    The boot loader takes the newest that has starts left. So an older one starts only when the running one has none; a newer one that
+    has not proved itself gets its trial again, with the running one behind it.
+    """
     found = kernels()
     other = next((kernel for kernel in found if not kernel.running), None)
     here = next((kernel for kernel in found if kernel.running), None)
     if other is None or here is None:
         raise CannotDo("There is no other version on this box.")
+    left = last_trial()
+    proved = other.left is None or (left is not None and left.version == other.version and left.asked)
+    newer = update.version_key(other.version) > update.version_key(here.version)
+    if asked:
+        write_trial(Trial(here.version, "It was left at the console.", time.time(), asked=True))
     with writable_esp() as esp:
         folder = esp / "EFI/Linux"
-        _rename(folder, other.file, f"switchroom_{other.version}.efi")
-        _rename(folder, here.file, f"switchroom_{here.version}+0.efi")
+        _rename(folder, other.file, f"switchroom_{other.version}{'' if proved else f'+{update.TRIES}'}.efi")
+        if not newer or not asked:
+            _rename(folder, here.file, f"switchroom_{here.version}+0.efi")
     return other.version
 
 
@@ -137,10 +153,36 @@ def on_trial() -> bool:
     return any(kernel.running and kernel.left is not None for kernel in kernels())
 
 
-def last_trial() -> Trial | None:
+def last_trial(folder: Path = ESP / "EFI/Linux", running: str = VERSION) -> Trial | None:
+    """The other version on this box when it was left, and why. One that never ran far enough to say it is known by its kernel image."""
+    written = None
     with contextlib.suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode(TRIAL_FILE.read_bytes(), type=Trial)
+        written = msgspec.json.decode(TRIAL_FILE.read_bytes(), type=Trial)
+    for kernel in kernels(folder, running):
+        if kernel.running:
+            continue
+        failed = kernel.left == 0
+        skipped = kernel.left is None and update.version_key(kernel.version) > update.version_key(running)
+        if written is not None and written.version == kernel.version and (failed or skipped):
+            return written
+        when = (folder / kernel.file).stat().st_mtime
+        if failed:
+            times = {0: "", 1: " once"}.get(kernel.done, f" {kernel.done} times")
+            return Trial(
+                kernel.version,
+                f"It was started{times} and did not reach its health check: its kernel stopped or could not be loaded.",
+                when,
+            )
+        if skipped:
+            return Trial(
+                kernel.version, "Its kernel image could not be loaded at this start, though it has worked before.", when
+            )
     return None
+
+
+def write_trial(trial: Trial) -> None:
+    """For the page and the console of the version that runs next."""
+    write_whole(TRIAL_FILE, msgspec.json.encode(trial))
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -2,13 +2,14 @@
 
 Emulated (TCG), for KVM may be there and not work; firmware is OVMF. Every wait has a limit and fails with the end of the serial log.
 Ports of the guest are forwarded to free ports of 127.0.0.1 while it runs (`forward`), the guest reaches the host as 10.0.2.2.
+
+`save` leaves a running box in its disk as it is, memory included; a `Machine` made from that folder (`like`) goes on from there in seconds.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import socket
 import subprocess
 import threading
@@ -18,30 +19,52 @@ from types import TracebackType
 
 FIRMWARE = Path("/usr/share/OVMF")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-PATIENCE = 300.0  # seconds; an emulated box on a busy machine is slow
+SAVED = "saved"
+PATIENCE = 400.0  # seconds; an emulated box on a busy machine is slow
 
 
 class Machine:
     def __init__(
-        self, folder: Path, disk: Path, *, memory: int = 1024, extra: tuple[str, ...] = (), size: str = ""
+        self,
+        folder: Path,
+        disk: Path,
+        *,
+        memory: int = 1024,
+        extra: tuple[str, ...] = (),
+        size: str = "",
+        like: Path | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.disk = folder / "disk.qcow2"
         self.log = folder / "serial.log"
-        variables = folder / "variables.fd"
-        if not self.disk.exists():
+        variables = folder / "variables.qcow2"  # so that they can be saved with the rest
+        if like is not None:
+            for file in (self.disk, variables):
+                subprocess.run(["cp", "--reflink=auto", "--sparse=always", like / file.name, file], check=True)
+        elif not self.disk.exists():
             kind = "qcow2" if disk.suffix == ".qcow2" else "raw"
             words = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", kind, "-b", str(disk.absolute()), str(self.disk)]
             subprocess.run([*words, *([size] if size else [])], check=True)
-            shutil.copy(FIRMWARE / "OVMF_VARS_4M.fd", variables)
+            words = [
+                "qemu-img",
+                "convert",
+                "-q",
+                "-f",
+                "raw",
+                "-O",
+                "qcow2",
+                str(FIRMWARE / "OVMF_VARS_4M.fd"),
+                str(variables),
+            ]
+            subprocess.run(words, check=True)
         self._seen = 0
         self.command = [
             "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(memory), "-nographic", "-nodefaults",
-            "-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE / 'OVMF_CODE_4M.fd'}", "-drive", f"if=pflash,format=raw,file={variables}",
+            "-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE / 'OVMF_CODE_4M.fd'}", "-drive", f"if=pflash,format=qcow2,file={variables}",
             "-drive", f"if=virtio,format=qcow2,file={self.disk}", "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=",
             "-device", "virtio-rng-pci", "-serial", f"unix:{folder / 'serial'},server=on,wait=off",
-            "-monitor", f"unix:{folder / 'monitor'},server=on,wait=off", *extra,
+            "-monitor", f"unix:{folder / 'monitor'},server=on,wait=off", *extra, *(["-loadvm", SAVED] if like is not None else []),
         ]  # fmt: skip
 
     def __enter__(self) -> Machine:
@@ -54,7 +77,7 @@ class Machine:
         self._serial, self._monitor = self._connect("serial"), self._connect("monitor")
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        self.monitor("")
+        self.monitor("", PATIENCE)
         return self
 
     def __exit__(
@@ -106,14 +129,24 @@ class Machine:
     def send(self, line: str) -> None:
         self._serial.sendall(line.encode() + b"\r")
 
-    def monitor(self, command: str) -> str:
+    def monitor(self, command: str, seconds: float = 60) -> str:
         """One command of QEMU's monitor and its answer."""
+        self._monitor.settimeout(seconds)
         if command:
             self._monitor.sendall(command.encode() + b"\n")
         said = b""
         while not said.rstrip().endswith(b"(qemu)"):
-            said += self._monitor.recv(65536)
+            block = self._monitor.recv(65536)
+            if not block:
+                raise AssertionError(f"QEMU ended: {said.decode(errors='replace')}")
+            said += block
         return said.decode(errors="replace")
+
+    def save(self) -> None:
+        """Disk, memory and devices as they are now, into its folder; to be switched off after it."""
+        said = self.monitor(f"savevm {SAVED}", PATIENCE)
+        if "error" in said.lower():
+            raise AssertionError(said)
 
     def forward(self, protocol: str, port: int, here: int = 0) -> int:
         """Forward a free port of 127.0.0.1 to the guest's; returns it."""

@@ -62,8 +62,8 @@ def restart() -> ResponseReturnValue:
     except HelperFailed as error:
         flash(str(error))
     else:
-        said = {"now": "The box restarts now.", "idle": "The box restarts when no call is up.", "": "No restart."}
-        flash(said.get(when, "The box restarts at that hour."))
+        if not when:
+            flash("No restart.")
     return redirect(url_for("updates.listing"), 303)
 
 

@@ -4,20 +4,17 @@ phones over TLS and SRTP, sound both ways, and the call going on while the whole
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from appliance.softphone import Account, Softphone
-from image.build import Image
+from appliance.softphone import Account
+from tests.image.boots.conftest import Started
 from tests.image.browser import Browser
 from tests.image.machine import Machine
+from tests.image.phones import HIGH, LOW, phones_of, talking
 
-LOW, HIGH = 697.0, 1209.0
 # Everything a box may listen on: protocol, port, and who.
 LISTED = {
     ("tcp", 4021), ("udp", 4021),  # admin page, HTTP/3
@@ -28,36 +25,16 @@ LISTED = {
 }  # fmt: skip
 RTP = range(16384, 32768)
 
-pytestmark = [pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.timeout(1200)]
 
 
-@pytest.fixture(scope="module")
-def box(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    with Machine(tmp_path_factory.mktemp("box"), image.disk, size="8G") as machine:
-        yield machine
+@pytest.fixture
+def facts(started: Started) -> str:
+    return started.facts
 
 
-@pytest.fixture(scope="module")
-def setup_code(box: Machine) -> str:
-    box.wait("SWITCHROOM-INITRD slot a")
-    code = box.wait(r"Setup code +([A-Z0-9]{10})")[1]
-    box.wait(r"State +healthy")
-    return str(code)
-
-
-@pytest.fixture(scope="module")
-def facts(box: Machine, setup_code: str) -> str:
-    """What the console's menu tells about the box, once the health check is over."""
-    while True:
-        box.send("10")
-        box.wait("Facts about this box\n", 60)
-        start = len(box.text())
-        box.wait("end of facts", 120)
-        text = box.text()[start - 100 :]
-        box.send("")
-        if "health still running" not in text:
-            return text
-        time.sleep(5)
+def test_it_starts_from_the_first_slot(started: Started) -> None:
+    assert re.findall(r"SWITCHROOM-INITRD slot (\w)", started.said) == ["a"]
 
 
 def test_it_says_that_it_is_healthy(facts: str) -> None:
@@ -84,52 +61,25 @@ def test_the_media_partition_has_grown(facts: str) -> None:
     assert int(found[1]) > 1200 << 20
 
 
-def test_a_call_goes_on_over_a_restart(box: Machine, setup_code: str, tmp_path: Path) -> None:
+def test_it_leaves_memory_to_the_calls(facts: str) -> None:
+    found = re.search(r"memory used (\d+) MiB of (\d+) MiB", facts)
+    assert found
+    assert int(found[1]) <= 350, facts
+
+
+def test_no_process_had_to_be_started_twice(started: Started) -> None:
+    assert "died" not in started.said
+
+
+def test_a_call_goes_on_over_a_restart(box: Machine, started: Started, tmp_path: Path) -> None:
     browser = Browser(box.forward("tcp", 4021), tmp_path / "authority.pem")
-    browser.set_up(setup_code, "correct horse battery")
-    logins = [browser.add_extension(number) for number in ("100", "101")]
-    port = box.forward("tcp", 5061)
-
-    def through(address: tuple[str, int]) -> tuple[str, int]:
-        return "127.0.0.1", box.forward("udp", address[1])
-
-    accounts = [
-        Account(
-            "127.0.0.1",
-            port,
-            "TLS",
-            number,
-            name,
-            password,
-            str(browser.authority),
-            "required",
-            "10.0.2.2",
-            "127.0.0.1",
-            through,
-        )
-        for number, (name, password) in zip(("100", "101"), logins, strict=True)
-    ]
-    asyncio.run(_call(box, accounts))
+    browser.set_up(started.setup_code, "correct horse battery")
+    asyncio.run(_call(box, phones_of(browser, box)))
 
 
 async def _call(box: Machine, accounts: list[Account]) -> None:
-    async with contextlib.AsyncExitStack() as stack:
-        phones = [
-            Softphone(account, frequency=frequency) for account, frequency in zip(accounts, (LOW, HIGH), strict=True)
-        ]
-        for phone in phones:
-            await phone.connect(60)
-            await phone.register(seconds=60)
-            stack.push_async_callback(phone.close)
-        incoming = asyncio.create_task(phones[1].incoming(60))
-        made = await phones[0].call("101")
-        taken = await incoming
-        taken.answer()
-        await made.wait(made.answered, 60, "answered")
-        assert await taken.hears(LOW, 60), "the called phone hears the caller"
-        assert await made.hears(HIGH, 60), "the caller hears the called phone"
-
+    async with talking(accounts) as (made, taken):
         box.send("4")
-        await asyncio.to_thread(box.wait, "calls went on", 120)
-        assert await taken.hears(LOW, 60), "after the restart the called phone hears the caller"
-        assert await made.hears(HIGH, 60), "after the restart the caller hears the called phone"
+        await asyncio.to_thread(box.wait, "calls went on")
+        assert await taken.hears(LOW, 120), "after the restart the called phone hears the caller"
+        assert await made.hears(HIGH, 120), "after the restart the caller hears the called phone"
