@@ -1,4 +1,4 @@
-"""The command line: `switchroom run`, `status`, `selftest`, `user`, `extension`, `licence`, `version`.
+"""The command line: `switchroom run`, `status`, `selftest`, `user`, `extension`, `licence`, `backup`, `restore`, `version`.
 
 Exit codes: 0 done; 1 refused, or a test failed; 2 wrong use, or it cannot start; 3 Switchroom is not running. Errors are one sentence on
 standard error.
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import msgspec
 
-from appliance import cti
+from appliance import backup_commands, cti
 from appliance.box.commands import COMMANDS
 from appliance.version import VERSION
 
@@ -46,7 +46,7 @@ def main() -> None:
     """Switchroom, an office telephone system."""
 
 
-for command in COMMANDS:
+for command in (*backup_commands.COMMANDS, *COMMANDS):
     main.add_command(command)
 
 

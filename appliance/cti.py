@@ -68,6 +68,10 @@ class RestartProcess(Message):
     name: str
 
 
+class StartAgain(Message):
+    """End everything and start it again, with the backup that waits. Calls go on where systemd keeps what they need."""
+
+
 # ---- replies -------------------------------------------------------------------------------------------------------
 class Ok(Message): ...
 

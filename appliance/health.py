@@ -73,6 +73,10 @@ def notify_systemd(state: str) -> None:
         sender.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
+def under_systemd() -> bool:
+    return bool(os.environ.get("NOTIFY_SOCKET"))
+
+
 def watchdog_interval() -> float | None:
     """Seconds between the signs of life systemd wants, half of what it allows; None: it wants none."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")

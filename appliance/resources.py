@@ -1,6 +1,6 @@
 """What outlives every process: the data directory and its lock, keys, setup code, sockets, shared memory, journal.
 
-Made once by the supervisor in the order below and handed down as inherited descriptors, so that a restart of any process loses none of
+Made once by the supervisor, after a backup that waits has been put in place, in the order below and handed down as inherited descriptors, so that a restart of any process loses none of
 it; under systemd copies lie in its descriptor store (fdstore.py), so that a restart of the supervisor loses none either. A port that is taken or a data directory in use ends the start (`CannotStart`, a sentence) and leaves nothing behind; a part that
 fails otherwise (certificate, shared memory) is noted in `failed` and the others start without it.
 """
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from appliance import certificates, fdstore, listeners
+from appliance import backup, certificates, fdstore, listeners
 from appliance.boot import VARIABLE, Boot
 from appliance.store import Store
 
@@ -139,7 +139,9 @@ def acquire(options: Options) -> Iterator[Resources]:
     """Make everything; undone on the way out (data stays)."""
     with contextlib.ExitStack() as undo:
         _data_directory(options)
-        undo.enter_context(_lock(options.run / "lock"))
+        undo.enter_context(lock(options.run / "lock"))
+        if (before := backup.put_in_place(options.data)) is not None:
+            log.warning("a backup was restored; what was there before is in %s", before)
         kept = _kept(options)
         sockets = _sockets(options, undo, kept)
         rtp = _rtp(options, kept)
@@ -250,7 +252,7 @@ def _data_directory(options: Options) -> None:
 
 
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def lock(path: Path) -> Iterator[None]:
     """Held while we run; the kernel lets go of it however we end."""
     with path.open("a+") as file:
         try:

@@ -47,9 +47,9 @@ def take(connection: sqlite3.Connection, path: Path, known: Iterable[str], progr
     progress.now("copying", copy=temporary, total=pages * size)
     connection.execute("vacuum into ?", [str(temporary)])
     temporary.chmod(0o600)
-    _sync(temporary)
+    sync(temporary)
     temporary.rename(folder / path.name)
-    _sync(folder)
+    sync(folder)
 
 
 def go_back(path: Path, known: Iterable[str]) -> Path | None:
@@ -78,8 +78,8 @@ def go_back(path: Path, known: Iterable[str]) -> Path | None:
     for extra in ("-wal", "-shm"):
         path.with_name(path.name + extra).unlink(missing_ok=True)
     copy.rename(path)
-    _sync(path.parent)
-    _sync(copy.parent)
+    sync(path.parent)
+    sync(copy.parent)
     _trim(path.parent, path.name)
     return kept
 
@@ -97,7 +97,7 @@ def _keep(path: Path, aside: Path) -> Path:
     if kept is None:
         kept = aside / f"{path.name}.{1 + max((int(file.name.rpartition('.')[2]) for file in mine), default=0)}"
         os.link(path, kept)
-    _sync(aside)
+    sync(aside)
     return kept
 
 
@@ -115,10 +115,11 @@ def _trim(data: Path, name: str) -> None:
 def _make_folder(folder: Path) -> None:
     if not folder.exists():
         folder.mkdir(mode=0o700)
-        _sync(folder.parent)
+        sync(folder.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """A file's contents, or a folder's names, are on the disk when this returns."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

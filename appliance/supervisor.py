@@ -35,6 +35,7 @@ UP_LIMIT = 10.0  # seconds until systemd is told that we are up, even when a pro
 # Seconds a process may take until its first answer, unless databases are being brought up to date. Generous: on a slow or busy box
 # killing what starts makes it slower still.
 START_LIMIT = 90.0
+TELL_FIRST = 0.3  # seconds until an end that was asked for: who asked is answered before, and the page can be
 STDIN = 0  # what a spare core waits on
 CORE_STEADY = 0.5  # seconds: calls are silent while the core is away, so only what dies while it starts waits
 RECENT = 600.0  # seconds a death stays in the alarms
@@ -46,8 +47,10 @@ log = logging.getLogger("supervisor")
 
 async def supervise(options: Options, say: Callable[[str], None]) -> None:
     """Run everything until SIGTERM or SIGINT; `say` gets the lines for the terminal. CannotStart when it cannot begin."""
-    with acquire(options) as resources, _named("switchroom"):
-        await Supervisor(resources).run(say)
+    again = True
+    while again:
+        with acquire(options) as resources, _named("switchroom"):
+            again = await Supervisor(resources).run(say) and not health.under_systemd()  # it starts us again, and keeps the calls
 
 
 class Supervisor:
@@ -57,14 +60,15 @@ class Supervisor:
         self._started = time.time()
         self._alarms = Alarms()
         self._end = asyncio.Event()
+        self._again = False
         self._misses: dict[str, int] = {}
         self._opening = Watch(self._options.data, 0.0)
         self._counters: dict[str, int] = {}
         self._changed = asyncio.Event()
         self.processes: dict[str, Process] = {}
 
-    async def run(self, say: Callable[[str], None]) -> None:
-        """Start everything, watch it until told to end, end it."""
+    async def run(self, say: Callable[[str], None]) -> bool:
+        """Start everything, watch it until told to end, end it; whether it shall begin again."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._asked_to_end)
@@ -89,6 +93,7 @@ class Supervisor:
             await server.close()
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
+        return self._again
 
     async def answer(self, message: cti.Message, client: cti.Connection) -> cti.Message:
         """The control socket's requests."""
@@ -102,6 +107,11 @@ class Supervisor:
                 return cti.Ok()
             case cti.RestartProcess(name=name):
                 return cti.Failed(f"There is no process {name}; there are {', '.join(self.processes)}.")
+            case cti.StartAgain():
+                log.warning("everything is started again because somebody asked")
+                self._again = True
+                asyncio.get_running_loop().call_later(TELL_FIRST, self._end.set)
+                return cti.Ok()
         return cti.Failed("The supervisor does not know this request.")
 
     def status(self) -> cti.Status:
@@ -183,6 +193,7 @@ class Supervisor:
             process.restart()
 
     def _asked_to_end(self) -> None:
+        self._again = False
         if self._end.is_set():
             for process in self.processes.values():
                 process.signal(signal.SIGKILL)

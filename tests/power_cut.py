@@ -20,50 +20,50 @@ LOGS = ("-wal", "-shm", "-journal")
 
 
 class Disk:
-    """What of a folder is certain to survive: names as of the last sync of their folder, contents as of the last sync of the file."""
+    """What of a folder is certain to survive: names as of the last sync of their folder, contents as of the last sync of the file.
+    Folders and files are known by their inodes, for they are renamed; the shadow's links keep those from being used again."""
 
     def __init__(self, folder: Path, shadow: Path) -> None:
         self._folder, self._shadow = folder, shadow
-        self._names: dict[Path, dict[str, int]] = {}  # folder -> name -> inode
+        self._names: dict[int, dict[str, int]] = {}  # folder -> name -> file or folder
         self._contents: dict[int, Path] = {}
         self.syncs = 0
         shadow.mkdir()
-        for each in [folder, *filter(Path.is_dir, folder.rglob("*"))]:
+        for each in [folder, *folder.rglob("*")]:
             self.synced(each)
-            for file in filter(Path.is_file, each.iterdir()):
-                self.synced(file)
 
     def synced(self, path: Path) -> None:
         self.syncs += 1
+        inode = path.stat().st_ino
         if path.is_dir():
-            self._names[path] = {entry.name: entry.stat().st_ino for entry in path.iterdir()}
+            self._names[inode] = {entry.name: entry.stat().st_ino for entry in path.iterdir()}
             for entry in filter(Path.is_file, path.iterdir()):
                 keep = self._shadow / str(entry.stat().st_ino)
                 if not keep.exists():
-                    os.link(entry, keep)  # the inode stays ours, so its number is not given away
+                    os.link(entry, keep)
         else:
-            copy = self._shadow / f"{path.stat().st_ino}.contents"
+            copy = self._shadow / f"{inode}.contents"
             shutil.copy2(path, copy)
-            self._contents[path.stat().st_ino] = copy
+            self._contents[inode] = copy
 
     def survivors(self, target: Path, databases: frozenset[str]) -> None:
         """Write what a careless disk would have."""
-        made: dict[int, Path] = {}
-        for folder, names in self._names.items():
-            if folder != self._folder and folder.name not in self._names.get(folder.parent, {}):
+        self._folder_survives(self._folder.stat().st_ino, target, databases, {})
+
+    def _folder_survives(self, folder: int, place: Path, databases: frozenset[str], made: dict[int, Path]) -> None:
+        place.mkdir()
+        for name, inode in self._names.get(folder, {}).items():
+            kept = self._shadow / str(inode)
+            if not kept.exists():
+                self._folder_survives(inode, place / name, frozenset(), made)
                 continue
-            place = target / folder.relative_to(self._folder)
-            place.mkdir(parents=True, exist_ok=True)
-            for name, inode in names.items():
-                kept = self._shadow / str(inode)
-                if not kept.exists():
-                    continue  # a folder
-                own = folder == self._folder and name in databases  # SQLite has synced it
-                _lay(kept if own else self._contents.get(inode), inode, place / name, made)
-                if own and (folder / name).exists() and (folder / name).stat().st_ino == inode:
-                    for log in LOGS:
-                        if (beside := folder / (name + log)).exists():
-                            shutil.copy2(beside, place / (name + log))
+            own = name in databases  # SQLite has synced it
+            _lay(kept if own else self._contents.get(inode), inode, place / name, made)
+            here = self._folder / name
+            if own and here.exists() and here.stat().st_ino == inode:
+                for log in LOGS:
+                    if (beside := self._folder / (name + log)).exists():
+                        shutil.copy2(beside, place / (name + log))
 
 
 def _lay(source: Path | None, inode: int, target: Path, made: dict[int, Path]) -> None:

@@ -59,7 +59,13 @@ LAYERS = {
     "appliance.process": row("", "", "keeps one process alive"),
     "appliance.health": row("", "", "sees a process from outside"),
     "appliance.logfile": row("", "", "where the log goes"),
+    "appliance.sealed": row("", "cryptography msgspec", "streams sealed with a passphrase"),
     # 3
+    "appliance.backup": row(
+        "appliance.store appliance.records appliance.snapshots appliance.sealed appliance.version",
+        "msgspec sqlite_utils",
+        "everything in one file, and back",
+    ),
     "appliance.callcontrol": row(
         "appliance.sip appliance.model appliance.cti appliance.records appliance.transport media_core",
         "msgspec",
@@ -86,6 +92,7 @@ LAYERS = {
     "appliance.selftest": row("appliance.softphone appliance.cti", "msgspec", "uses the box from outside"),
     "appliance.resources": row("appliance media_core", "", "makes what outlives the processes"),
     "appliance.supervisor": row("appliance media_core", "", "composition root of the whole"),
+    "appliance.backup_commands": row("appliance", "click", "command line"),
     "appliance.__main__": row("appliance", "click msgspec cryptography", "command line"),
     "appliance": row("", "", "the package itself holds nothing"),
     "webui": row(
