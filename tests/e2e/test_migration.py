@@ -34,7 +34,7 @@ LAUNCH = """
 import sys
 from appliance import process, supervisor
 process.OWN["PYTHONPATH"] = {paths!r}
-supervisor.START_LIMIT = 2.0
+supervisor.START_LIMIT = 8.0
 from appliance.__main__ import main
 main()
 """
@@ -84,7 +84,7 @@ def test_it_is_waited_for_and_nobody_is_killed(new: NewVersion) -> None:
     new.start()  # says that it runs although the call records are not ready
     wait_until(lambda: new.page()[0] == 503 and "change 1 of 1" in new.page()[1], "the page to say what goes on")
     report = wait_until(
-        lambda: (found := migration.read(new.data)) and found.beat > 6 and found, "longer than a start may take"
+        lambda: (found := migration.read(new.data)) and found.beat > 10 and found, "longer than a start may take", 60
     )
     assert (report.database, report.what) == ("calls.db", "changing")
     states = {process["name"]: process for process in new.status()["processes"]}
