@@ -11,7 +11,13 @@ from libc.string cimport memcpy, memset
 from media_core.abi cimport Endpoint, Header, NO_LEG
 from media_core.datapath_epoll cimport epoll_datapath
 from media_core.datapath_uring cimport uring_datapath
-from media_core.relay cimport Packet, Worker
+from media_core.relay cimport Packet, Worker, clock_now
+
+
+cdef extern from "<sys/socket.h>" nogil:
+    struct sockaddr:
+        pass
+    int connect(int fd, const sockaddr *address, uint32_t length)
 
 
 def run(int wake, int frames_wake, sockets, to, str datapath):
@@ -31,6 +37,8 @@ def run(int wake, int frames_wake, sockets, to, str datapath):
         address = to[at]
         memcpy(targets[at].address, <const char *>address, 16)
         targets[at].length = 16
+        if connect(fds[2 * at], <const sockaddr *>targets[at].address, 16) != 0:
+            raise OSError("a socket cannot be connected")
     header.workers = 1
     worker.memory, worker.sockets, worker.legs = header, fds, legs
     worker.core_wake, worker.frames_wake = wake, frames_wake
@@ -44,9 +52,11 @@ def run(int wake, int frames_wake, sockets, to, str datapath):
     with nogil:
         while True:
             worker.count = worker.datapath.collect(worker, 250)
+            worker.now = clock_now()
             for at in range(worker.count):
                 packet = &worker.batch[at]
                 packet.out = packet.leg ^ 1
                 packet.socket = 2 * packet.out
                 packet.to = &targets[packet.out]
+                packet.connected = 1
             worker.datapath.send(worker)

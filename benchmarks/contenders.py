@@ -42,6 +42,12 @@ def random_key() -> Crypto:
     return Crypto(SUITE, os.urandom(16), os.urandom(14))
 
 
+def most_calls() -> int:
+    """What the limit of open files leaves room for: two legs each, two sockets a leg."""
+    allow_files(1 << 20)
+    return (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200) // 4
+
+
 def allow_files(count: int) -> None:
     """Raise the limit of open files as far as that is allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -54,9 +60,17 @@ def allow_files(count: int) -> None:
 
 
 def rtp_sockets(count: int) -> list[socket.socket]:
-    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) for _ in range(count)]
-    for s in sockets:
-        s.bind((HOST, 0))
+    """Bound by number: a port that the kernel has chosen is lost when a connected socket is released."""
+    sockets: list[socket.socket] = []
+    ports = iter(range(65_535, 1_024, -1))  # rtpengine begins at the other end
+    while len(sockets) < count:
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            made.bind((HOST, next(ports)))
+        except OSError:
+            made.close()
+        else:
+            sockets.append(made)
     return sockets
 
 
@@ -91,11 +105,7 @@ class Contender:
 class Ours(Contender):
     def __init__(self, calls: int, cpu: int, datapath: str = "auto") -> None:
         allow_files(4 * calls + 200)
-        self.sockets = [
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) for _ in range(4 * calls)
-        ]
-        for s in self.sockets:
-            s.bind((HOST, 0))
+        self.sockets = rtp_sockets(4 * calls)
         self.memory_fd = create_memory(Layout(legs=2 * calls, flows=16))
         wakes = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2)]
         stop, self.stop_end = os.pipe()

@@ -3,6 +3,13 @@
 `python -m benchmarks.relay [--seconds 4] [--calls 500] [--datapath auto]`; the last line is one JSON object. The load and the
 receiver are on another core. On loopback the sender's CPU also carries the packet into the receiver's socket: for every contender
 alike, the figure holds its receive call, its work, its send call and the delivery to the sink, but not the delivery to itself.
+
+For all contenders alike: what is measured and the load run at real-time priority where that is allowed (`--fair`: not), so that
+neighbours count as little as possible; and a loop of idle priority keeps the relay's core awake, so that the work is counted and not
+the waking of a halted processor, which in a virtual machine costs more than the work.
+
+The curve: the same relay at 100, 1,000 and 5,000 calls, each offered 10 to 100 % of the peak, which is what one core carries when it is
+offered more. `growth` is the cost of a packet at 5,000 calls over that at 100, the mean of the loads from 50 % on.
 """
 
 from __future__ import annotations
@@ -15,14 +22,17 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from benchmarks.contenders import HOST, SUITE, Bare, Contender, Ours, Rtpengine
+from benchmarks.contenders import HOST, SUITE, Bare, Contender, Ours, Rtpengine, most_calls
 from benchmarks.rtp_load import Load
 
 WARM_UP = 0.5  # seconds
 ROUNDS = 8  # the contenders take turns, so that a noisy neighbour disturbs all alike
+PRESSED_ROUNDS = 4
+CURVE_CALLS = (100, 1000, 5000)
+CURVE_LOADS = (10, 25, 50, 75, 100)  # % of the peak
 
 
 class Trial:
@@ -34,10 +44,10 @@ class Trial:
         made = [contender.call(kind, self.load.address(0), self.load.address(1)) for _ in range(calls)]
         for call in made:
             self.load.add(0, HOST, call.port_a, call.port_b, SUITE if call.key_a else "", call.key_a, call.salt_a)
-        if kind == "rtp":  # of the encrypted kinds only A sends, so that every packet is of the kind
+        if kind == "rtp":
             for call in made:
                 self.load.add(1, HOST, call.port_b, call.port_a)
-        self.rate = 50.0 * calls * (2 if kind == "rtp" else 1)
+        self.rate = 50.0 * self.load.count
         self.cpu = self.wall = 0.0
         self.slices: list[dict[str, Any]] = []
 
@@ -70,11 +80,13 @@ class Trial:
 
 
 def measure(
-    makers: Sequence[Callable[[], Contender]], kind: str, calls: int, seconds: float, quiet: bool
+    makers: Sequence[Callable[[int], Contender]], kind: str, calls: int, seconds: float, quiet: bool
 ) -> list[dict[str, Any]]:
     """All contenders under one kind of load, in turns."""
+    if kind != "rtp":  # only A sends, so that every packet is of the kind: as many packets need twice the calls
+        calls *= int(os.environ.get("DBL","2"))
     with contextlib.ExitStack() as stack:
-        trials = [Trial(stack.enter_context(make()), kind, calls) for make in makers]
+        trials = [Trial(stack.enter_context(make(calls)), kind, calls) for make in makers]
         for trial in trials:
             if quiet:
                 real_time(trial.contender.process.pid)
@@ -87,6 +99,49 @@ def measure(
         return [trial.row() for trial in trials]
 
 
+def busy(cpu: int, policy: str) -> subprocess.Popen[bytes]:
+    """A loop on one core, at an ordinary (other) or idle priority."""
+    words = ["chrt", f"--{policy}", "0", "taskset", "-c", str(cpu), sys.executable, "-c", "while True: pass"]
+    return subprocess.Popen(words)
+
+
+@contextlib.contextmanager
+def shared(cpu: int, policy: str) -> Iterator[None]:
+    """The core is shared with such a loop."""
+    with busy(cpu, policy) as loop:
+        try:
+            yield
+        finally:
+            loop.kill()
+
+
+def curve(make: Callable[[int], Contender], peak: float, seconds: float, quiet: bool) -> list[dict[str, Any]]:
+    """One row per number of calls and load."""
+    rows = []
+    for calls in (min(calls, most_calls()) for calls in CURVE_CALLS):
+        with make(calls) as contender:
+            trial = Trial(contender, "rtp", calls)
+            if quiet:
+                real_time(contender.process.pid)
+            trial.rate = peak / 2
+            trial.slice(WARM_UP, count=False)
+            for load in CURVE_LOADS:
+                trial.rate = peak * load / 100
+                trial.cpu = trial.wall = 0.0
+                trial.slices = []
+                trial.slice(seconds)
+                rows.append({"calls": calls, "load": load, **trial.row()})
+            trial.load.close()
+    return rows
+
+
+def growth(rows: list[dict[str, Any]]) -> float:
+    """Cost of a packet with the most calls over that with the fewest."""
+    cost = {(row["calls"], row["load"]): row["us_per_packet"] for row in rows}
+    most, fewest = rows[-1]["calls"], rows[0]["calls"]
+    return statistics.mean(cost[most, load] / cost[fewest, load] for load in CURVE_LOADS if load >= 50)
+
+
 def real_time(process: int) -> bool:
     """Keep neighbours away from a process while it is measured, as far as that is allowed."""
     try:
@@ -97,35 +152,35 @@ def real_time(process: int) -> bool:
     return True
 
 
-def overload(make: Callable[[], Contender], calls: int, seconds: float, cpu: int) -> dict[str, Any]:
+def overload(make: Callable[[int], Contender], calls: int, seconds: float, cpu: int) -> dict[str, Any]:
     """Throughput when twice the peak is offered, as a share of the peak; both per second of CPU that the relay got.
 
     The relay shares its core with a busy loop, so that one core is enough to offer it twice what it can carry. The two loads take
     turns. Per second of CPU, because a relay that works on packets it then drops shows in that, and a neighbour does not.
     """
-    busy = ["taskset", "-c", str(cpu), sys.executable, "-c", "while True: pass"]
-    with make() as contender, subprocess.Popen(busy) as hog:
-        try:
-            trial = Trial(contender, "rtp", calls)
-            peak, rate = 0.0, 25_000.0
-            while rate < 2 * max(peak, 25_000):
-                result = trial.load.run(seconds / 4, rate)
-                peak = max(peak, result["received"] / result["seconds"])
-                rate *= 1.4
-            cpu_seconds, carried, offered = {1: 0.0, 2: 0.0}, {1: 0, 2: 0}, {1: 0, 2: 0}
-            for number in range(ROUNDS):
-                factor = 1 + number % 2
-                before = contender.cpu()
-                result = trial.load.run(seconds / ROUNDS, factor * peak)
-                cpu_seconds[factor] += contender.cpu() - before
-                carried[factor] += result["received"]
-                offered[factor] += result["sent"]
-            trial.load.close()
-        finally:
-            hog.kill()
+    with make(calls) as contender, shared(cpu, "other"):
+        trial = Trial(contender, "rtp", calls)
+        peak, rate = 0.0, 50_000.0
+        while rate < 2 * max(peak, 50_000):
+            result = trial.load.run(seconds / 4, rate)
+            peak = max(peak, result["received"] / result["seconds"])
+            rate *= 1.4
+        cpu_seconds, carried, offered = {1: 0.0, 2: 0.0}, {1: 0, 2: 0}, {1: 0, 2: 0}
+        for number in range(PRESSED_ROUNDS):
+            factor = 1 + number % 2
+            before = contender.cpu()
+            result = trial.load.run(seconds / PRESSED_ROUNDS, factor * peak)
+            cpu_seconds[factor] += contender.cpu() - before
+            carried[factor] += result["received"]
+            offered[factor] += result["sent"]
+        trial.load.close()
     once, twice = (carried[factor] / cpu_seconds[factor] for factor in (1, 2))
     figures = {"peak": peak, "per_cpu_second": once, "per_cpu_second_at_twice": twice, "kept": twice / once}
     return figures | {"offered_at_twice": offered[2], "carried_at_twice": carried[2]}
+
+
+def rounded(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()} for row in rows]
 
 
 def main() -> None:
@@ -133,29 +188,27 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--calls", type=int, default=500)
     parser.add_argument("--datapath", default="auto")
-    parser.add_argument(
-        "--real-time", action="store_true", help="measure at real-time priority, against noisy neighbours"
-    )
+    parser.add_argument("--fair", action="store_true", help="at the same priority as the neighbours on this machine")
     options = parser.parse_args()
     cpus = sorted(os.sched_getaffinity(0))
     relay_cpu, load_cpu = cpus[0], cpus[-1]
     os.sched_setaffinity(0, {load_cpu})
-    quiet = options.real_time and real_time(os.getpid())
+    quiet = not options.fair and real_time(os.getpid())
 
-    def ours() -> Contender:
-        return Ours(options.calls, relay_cpu, options.datapath)
+    def ours(calls: int) -> Contender:
+        return Ours(calls, relay_cpu, options.datapath)
 
-    def bare() -> Contender:
-        return Bare(options.calls, relay_cpu, "epoll" if options.datapath == "epoll" else "io_uring")
+    def bare(calls: int) -> Contender:
+        return Bare(calls, relay_cpu, "epoll" if options.datapath == "epoll" else "io_uring")
 
-    def rtpengine() -> Contender:
-        return Rtpengine(options.calls, relay_cpu)
+    def rtpengine(calls: int) -> Contender:
+        return Rtpengine(calls, relay_cpu)
 
-    rows = [
-        row
-        for kind, makers in (("rtp", (ours, rtpengine, bare)), ("srtp", (ours, rtpengine)), ("srtp_srtp", (ours, bare)))
-        for row in measure(makers, kind, options.calls, options.seconds, quiet)
-    ]
+    kinds = (("rtp", (ours, rtpengine, bare)), ("srtp", (ours, rtpengine)), ("srtp_srtp", (ours, bare)))
+    with shared(relay_cpu, "idle"):
+        rows = [
+            row for kind, makers in kinds for row in measure(makers, kind, options.calls, options.seconds, quiet)
+        ]
     cost = {(row["kind"], row["name"].split()[0]): row["us_per_packet"] for row in rows}
     for row in rows:
         print(f"{row['kind']:10} {row['name']:24} {row['us_per_packet']:6.2f} µs/packet, {row['sent']} sent, {row['lost']} lost, "
@@ -165,6 +218,12 @@ def main() -> None:
     pressed = overload(ours, options.calls, options.seconds / 2, relay_cpu)
     once, twice = pressed["per_cpu_second"], pressed["per_cpu_second_at_twice"]
     print(f"overload: {once:.0f} packets per CPU second, {twice:.0f} when twice the peak is offered")
+    quiet = quiet and real_time(os.getpid())
+    with shared(relay_cpu, "idle"):
+        points = curve(ours, once, max(0.25, options.seconds / 10), quiet)
+    for row in points:
+        print(f"{row['calls']:5} calls, {row['load']:3} % load {row['us_per_packet']:6.2f} µs/packet, CPU {100 * row['cpu_share']:3.0f} %, "
+              f"{row['lost']} of {row['sent']} lost, delay p50 {row['delay_us_p50']} p99 {row['delay_us_p99']} p99.9 {row['delay_us_p99.9']} µs")  # fmt: skip
     print(
         json.dumps(
             {
@@ -173,10 +232,12 @@ def main() -> None:
                 "ratio_of_bare_loop": round(cost["rtp", "bare"] / cost["rtp", "switchroom"], 2),
                 "ratio_srtp_srtp_of_bare_loop": round(cost["srtp_srtp", "bare"] / cost["srtp_srtp", "switchroom"], 2),
                 "overload_kept": round(pressed["kept"], 3),
+                "growth": round(growth(points), 2),
                 "overload": {key: round(value, 3) for key, value in pressed.items()},
                 "calls": options.calls,
                 "real_time": quiet,
-                "rows": [{k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()} for row in rows],
+                "rows": rounded(rows),
+                "curve": rounded(points),
             }
         )
     )

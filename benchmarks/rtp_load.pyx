@@ -64,8 +64,6 @@ cdef struct Stream:
     uint64_t sent
     uint64_t received
     uint64_t reordered
-    uint64_t last               # ns: the last arrival, and the longest time between two
-    uint64_t gap
     uint64_t due[HISTORY]
 
 
@@ -79,7 +77,8 @@ cdef class Load:
     """Streams added once, run as often as wanted."""
 
     cdef Stream *streams
-    cdef uint32_t count, room
+    cdef readonly uint32_t count  # streams added
+    cdef uint32_t room
     cdef int32_t by_port[65536]
     cdef object sockets
     cdef int fds[2]
@@ -160,7 +159,6 @@ cdef class Load:
         cdef uint64_t sent = 0, received = 0, reordered = 0
         for at in range(self.count):
             self.streams[at].sent = self.streams[at].received = self.streams[at].reordered = 0
-            self.streams[at].last = self.streams[at].gap = 0
         memset(self.histogram, 0, BUCKETS * 4)
         self.late = self.refused = self.unknown = 0
         with nogil:
@@ -171,12 +169,6 @@ cdef class Load:
             reordered += self.streams[at].reordered
         return {"sent": sent, "received": received, "reordered": reordered, "late": self.late, "refused": self.refused,
                 "unknown": self.unknown, "seconds": spent, **self.quantiles(received)}
-
-    def gaps(self):
-        """Of each stream in the last run: (the longest time between two arrivals, the time since the last one), in ms; -1: none came."""
-        cdef uint32_t at
-        now = now_ns()
-        return [(self.streams[at].gap / 1e6, (now - self.streams[at].last) / 1e6 if self.streams[at].last else -1.0) for at in range(self.count)]
 
     cdef dict quantiles(self, uint64_t total):
         cdef uint64_t passed = 0
@@ -292,9 +284,6 @@ cdef class Load:
                 stream.seen = 1
                 stream.expected = sequence + 1
                 stream.received += 1
-                if stream.last and now - stream.last > stream.gap:
-                    stream.gap = now - stream.last
-                stream.last = now
                 delay = <int64_t>(now - stream.due[sequence % HISTORY]) / 1000
                 self.histogram[0 if delay < 0 else delay if delay < BUCKETS else BUCKETS - 1] += 1
             total += got if got > 0 else 0

@@ -4,14 +4,14 @@
 # Progress, the SRTP contexts and the event rings. The Header's sizes never change. A command only says "look at this leg again":
 # the worker compares the versions in Config and Leg, so a command may be lost or repeated, and a new core finds by itself what
 # the old one had not done yet.
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from media_core.flow_table cimport Endpoint, FlowArea
 from media_core.ring cimport Ring
 from media_core.srtp cimport SRTP_CTX_SIZE, srtp_ctx
 
 cdef enum:
-    ABI_VERSION = 2
+    ABI_VERSION = 3
     ABI_PAGE = 4096
     ABI_WORKERS = 16            # most workers
     NO_LEG = 0xFFFFFFFF
@@ -63,6 +63,11 @@ cdef enum:  # Leg.locked
     LATCH_OPEN = 0
     LATCH_LOCKED = 1
     LATCH_DOUBTED = 2           # described again: locked, but may move while nothing comes from there
+
+cdef enum:  # Leg.connected: is the RTP socket connect()ed to `source`?
+    SOCKET_OPEN = 0
+    SOCKET_CONNECTED = 1        # the kernel lets nobody else in, and sends without looking for a route
+    SOCKET_UNFIT = 2            # it was, and nothing more came: left open until the leg is described again
 
 cdef enum:  # type of a record on a worker's command ring; id is the leg
     COMMAND_SYNC = 1            # Config has changed
@@ -196,7 +201,9 @@ cdef struct Leg:                # what the packet loop reads and writes
     uint8_t started             # MediaStarted was told
     uint8_t secure_in
     uint8_t secure_out
-    int32_t telephone_event
+    int16_t telephone_event
+    uint8_t connected           # SOCKET_*
+    uint8_t room
     uint32_t applied            # ConfigBlock.version this was made from; written last
     uint32_t silent             # seconds of silence told
     # line 1: where to send
@@ -242,7 +249,8 @@ cdef struct Leg:                # what the packet loop reads and writes
     uint64_t reporter_time      # ns: when that came
     uint64_t report_time        # ns: when ours went
     uint32_t report_expected
-    uint32_t room[5]
+    uint32_t connected_at       # packets received when the socket was connected
+    uint32_t spare[4]
 
 cdef struct WorkerCounters:     # one per worker, its own lines
     uint64_t packets_in

@@ -99,7 +99,8 @@ cdef void epoll_send(Worker *worker) noexcept nogil:
     for at in range(worker.count):
         packet = &worker.batch[at]
         if packet.to != NULL and sendto(worker.sockets[packet.socket], packet.data, packet.length, MSG_DONTWAIT | MSG_NOSIGNAL,
-                                        <const sockaddr *>packet.to.address, packet.to.length) < 0:
+                                        NULL if packet.connected else <const sockaddr *>packet.to.address,
+                                        0 if packet.connected else packet.to.length) < 0:
             leg_at(worker.memory, packet.out).sent.failed += 1
 
 

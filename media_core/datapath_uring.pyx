@@ -4,8 +4,10 @@ Every socket has a multishot recvmsg armed that takes buffers from one provided-
 with the same io_uring_enter that waits for the next packets. A UDP send copies at once, so its buffer is free when that call
 returns. Needs Linux 6.1 (DEFER_TASKRUN, multishot recvmsg, sendto) and no privilege; raw system calls, so no library either.
 
-Where the kernel can (6.12), a wait gathers GATHER packets or GATHER_US microseconds' worth before it wakes the worker: at office
-load most of a packet's cost is the wake-up.
+Where the kernel can (6.12) and packets come densely, a wait gathers GATHER of them or GATHER_US microseconds' worth before it wakes
+the worker: much of a packet's cost is the wake-up. A few calls need no saving, so their packets go on at once.
+
+The RTP port of a locked leg is connected to its far end (leg.pyx), so its sends name no address and look up no route.
 
 Overload. A socket whose receive has ended because no buffer was left waits, with its packets in the socket, in a queue. While
 completions are left over nothing new is taken in; when they are worked off, as many sockets of the queue are armed as surely find
@@ -87,6 +89,8 @@ cdef enum:
     PREFIX = 16 + NAME_ROOM     # struct io_uring_recvmsg_out and the address stand before the payload
     GATHER = 48
     GATHER_US = 500
+    DENSE = 50                  # packets in LOOK_NS that make gathering worth while: 50 calls, each 100 a second both ways together
+    LOOK_NS = 10000000
     FEATURE_MIN_TIMEOUT = 1 << 15
     KIND_RECEIVE = 0            # user_data >> 32
     KIND_SEND = 1
@@ -141,6 +145,10 @@ cdef struct State:
     uint16_t held[4 * BATCH]
     uint32_t given              # buffers ever given to the kernel, and ever got back with a packet
     uint32_t arrived
+    # how densely packets come
+    uint32_t least              # to wait for
+    uint32_t looked_arrived
+    uint64_t look
     # sockets whose receive has ended: a queue
     uint32_t *unarmed
     uint32_t unarmed_room
@@ -369,7 +377,11 @@ cdef int uring_collect(Worker *worker, int milliseconds) noexcept nogil:
         take_back(state)
     else:
         arm_waiting(state)
-        enter(state, GATHER if state.gathers else 1, 0 if state.unarmed_count else milliseconds)
+        if worker.now >= state.look:
+            state.least = GATHER if state.gathers and state.arrived - state.looked_arrived >= DENSE else 1
+            state.looked_arrived = state.arrived
+            state.look = worker.now + LOOK_NS
+        enter(state, state.least, 0 if state.unarmed_count else milliseconds)
         take_back(state)
     tail = load32(state.cq_tail, ACQUIRE)
     while head != tail and count < BATCH:
@@ -404,8 +416,9 @@ cdef void uring_send(Worker *worker) noexcept nogil:
         entry.addr = <uint64_t>packet.data
         entry.len = packet.length
         entry.msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL
-        entry.addr2 = <uint64_t>packet.to.address
-        entry.addr_len = <uint16_t>packet.to.length
+        if not packet.connected:
+            entry.addr2 = <uint64_t>packet.to.address
+            entry.addr_len = <uint16_t>packet.to.length
         entry.user_data = <uint64_t>KIND_SEND << 32 | packet.out
         if packet.buffer != COMMON_BUFFER:
             state.held[state.held_count] = <uint16_t>packet.buffer

@@ -12,6 +12,8 @@ cdef bint read_config(ConfigBlock *block, Config *into, uint32_t *version) noexc
 cdef void apply_config(Worker *worker, uint32_t index) noexcept nogil
 cdef void adopt_legs(Worker *worker) noexcept nogil
 cdef void take_commands(Worker *worker) noexcept nogil
+cdef void leg_connect(Worker *worker, uint32_t index, Leg *leg) noexcept nogil
+cdef void leg_release(Worker *worker, uint32_t index, Leg *leg, uint8_t then) noexcept nogil
 
 
 cdef inline uint64_t leg_id(Leg *leg, uint32_t index) noexcept nogil:

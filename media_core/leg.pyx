@@ -5,12 +5,12 @@ context is whole, and the engine's Config is read as one consistent copy. A core
 before it had not come to, by the same way.
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from media_core.abi cimport (
-    LATCH_DOUBTED, LATCH_LOCKED, LATCH_OPEN, LEG_DESCRIBED, LEG_OPEN, NO_LEG, Config, ConfigBlock, Key, Leg, command_ring,
-    config_at, context_at, counters_at, leg_at,
+    LATCH_DOUBTED, LATCH_LOCKED, LATCH_OPEN, LEG_DESCRIBED, LEG_OPEN, NO_LEG, SOCKET_CONNECTED, SOCKET_OPEN, SOCKET_UNFIT, Config,
+    ConfigBlock, Key, Leg, command_ring, config_at, context_at, counters_at, leg_at,
 )
 from media_core.atomic cimport ACQUIRE, RELAXED, RELEASE, fence, load32, store32
 from media_core.codec cimport codec_at
@@ -21,6 +21,9 @@ from media_core.srtp cimport SRTP_IN, SRTP_OUT, srtp_adopt, srtp_ctx, srtp_direc
 cdef extern from "<sys/socket.h>" nogil:
     enum: MSG_DONTWAIT
     ssize_t recv(int fd, void *data, size_t room, int flags)
+    struct sockaddr:
+        pass
+    int connect(int fd, const sockaddr *address, uint32_t length)
 
 cdef extern from "<sys/random.h>" nogil:
     ssize_t getrandom(void *data, size_t length, unsigned flags)
@@ -52,9 +55,29 @@ cdef void drain(Worker *worker, uint32_t index) noexcept nogil:
         counters_at(worker.memory, worker.number).stray += count
 
 
+cdef void leg_connect(Worker *worker, uint32_t index, Leg *leg) noexcept nogil:
+    """The latch is locked: tell the kernel. It then drops what others send, and a send costs no look-up of the route.
+
+    `connected` is written first: a core that dies in between leaves a leg that the next one connects or releases again."""
+    leg.connected = SOCKET_CONNECTED
+    leg.connected_at = <uint32_t>leg.received.packets
+    if connect(worker.sockets[2 * index], <const sockaddr *>leg.source.address, leg.source.length) != 0:
+        leg_release(worker, index, leg, SOCKET_UNFIT)
+
+
+cdef void leg_release(Worker *worker, uint32_t index, Leg *leg, uint8_t then) noexcept nogil:
+    """Let the socket hear everyone again; `then` is its state afterwards."""
+    cdef uint8_t nobody[16]
+    if leg.connected == SOCKET_CONNECTED:
+        memset(nobody, 0, sizeof(nobody))  # AF_UNSPEC
+        connect(worker.sockets[2 * index], <const sockaddr *>nobody, sizeof(nobody))
+    leg.connected = then
+
+
 cdef void begin_leg(Worker *worker, uint32_t index, Leg *leg, Config *config) noexcept nogil:
     cdef uint32_t port = leg.port
     cdef uint32_t identity[2]
+    leg_release(worker, index, leg, SOCKET_OPEN)
     drain(worker, index)
     srtp_wipe(context_at(worker.memory, index, 0))
     srtp_wipe(context_at(worker.memory, index, 1))
@@ -92,6 +115,7 @@ cdef void apply_config(Worker *worker, uint32_t index) noexcept nogil:
         begin_leg(worker, index, leg, &config)
     leg.flags = config.flags
     if not config.flags & LEG_OPEN:
+        leg_release(worker, index, leg, SOCKET_OPEN)
         leg.peer = NO_LEG
         leg.secure_in = leg.secure_out = 0
         srtp_wipe(context_at(worker.memory, index, 0))
@@ -100,12 +124,14 @@ cdef void apply_config(Worker *worker, uint32_t index) noexcept nogil:
         return
     leg.peer = config.peer
     leg.peer_generation = config.peer_generation
-    leg.telephone_event = config.telephone_event
+    leg.telephone_event = <int16_t>config.telephone_event
     memcpy(leg.payload_map, config.payload_map, 128)
     if codec_at(config.codecs[0]) != NULL:
         leg.received.clock = codec_at(config.codecs[0]).clock
     leg.signalling = config.signalling
     if config.flags & LEG_DESCRIBED:
+        if leg.remote_version != config.remote_version or leg.describe_version != config.describe_version:
+            leg_release(worker, index, leg, SOCKET_OPEN)
         if leg.remote_version != config.remote_version:
             leg.locked = LATCH_OPEN
             leg.rtcp_locked = 0
@@ -142,6 +168,11 @@ cdef void adopt_legs(Worker *worker) noexcept nogil:
         if leg.secure_out:
             srtp_adopt(worker.crypto, context_at(worker.memory, index, 1))
         apply_config(worker, index)
+        if leg.connected == SOCKET_CONNECTED:  # does the socket know?
+            if leg.locked == LATCH_LOCKED:
+                leg_connect(worker, index, leg)
+            else:
+                leg_release(worker, index, leg, SOCKET_OPEN)
         index += worker.memory.workers
 
 

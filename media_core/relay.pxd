@@ -27,7 +27,7 @@ cdef struct Packet:
     uint8_t rtcp
     uint8_t rtcp_socket         # came in on the RTCP socket
     uint8_t verdict
-    uint8_t sealed
+    uint8_t connected           # its socket is connected to `to`
     uint32_t socket             # to send on: index into the worker's sockets
     const Endpoint *to          # NULL: not sent
 
@@ -87,5 +87,6 @@ cdef struct Frame:              # id is the leg
     uint8_t data[320]
 
 
+cdef uint64_t clock_now() noexcept nogil  # ns, CLOCK_MONOTONIC
 cdef int worker_run(Worker *worker) noexcept nogil
 cdef void worker_event(Worker *worker, uint32_t type, uint64_t id, uint32_t a, uint32_t b) noexcept nogil

@@ -15,10 +15,10 @@ from libc.string cimport memcpy
 from media_core.abi cimport (
     EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED, EVENT_PLAY_ENDED, FOLLOWS_DSP, FOLLOWS_NOTHING,
     FOLLOWS_PLAYER, LATCH_LOCKED, LEG_COPIED, LEG_DESCRIBED, LEG_OPEN, LEG_RECEIVE, LEG_RECORDED, LEG_SEND, LEG_TAKEN, NO_LEG, OTHER_LAW,
-    EventBody, Leg, Sent, WorkerCounters, config_at, context_at, counters_at, event_ring, leg_at,
+    SOCKET_CONNECTED, SOCKET_OPEN, SOCKET_UNFIT, EventBody, Leg, Sent, WorkerCounters, config_at, context_at, counters_at, event_ring, leg_at,
 )
 from media_core.atomic cimport RELAXED, load32
-from media_core.leg cimport adopt_legs, apply_config, leg_id, same_endpoint, same_host, take_commands, take_endpoint
+from media_core.leg cimport adopt_legs, apply_config, leg_connect, leg_id, leg_release, same_endpoint, same_host, take_commands, take_endpoint
 from media_core.relay cimport (
     BATCH, COMMON_BUFFER, DROPPED, FRAME_AUDIO, FRAME_DIGIT, FRAME_END, FRAME_EVENT, LEARN, MADE, PACKET_ROOM, WELCOME, Frame, Packet,
     Worker,
@@ -48,6 +48,7 @@ cdef extern from * nogil:
 cdef enum:
     LEARN_PACKETS = 4
     SLICES = 4                  # the table is gone through once a second, in so many slices
+    SILENT = 10                 # seconds without a packet until it is told
     DIGIT_LOST_MS = 300         # a key whose end packets were lost ends after this silence
 
 cdef uint64_t SECOND = 1000000000
@@ -172,6 +173,8 @@ cdef inline bint commit(Worker *worker, Packet *packet, Leg *leg) noexcept nogil
     lock(leg, packet.source)
     if not stream_received(leg, packet, worker.now):
         return False
+    if leg.connected == SOCKET_OPEN:
+        leg_connect(worker, packet.leg, leg)
     if not leg.started or leg.silent:
         leg.started = 1
         leg.silent = 0
@@ -182,6 +185,13 @@ cdef inline bint commit(Worker *worker, Packet *packet, Leg *leg) noexcept nogil
 
 
 # ---- act ----------------------------------------------------------------------------------------------------------------
+
+cdef inline void rtcp_socket(Packet *packet, const Leg *out) noexcept nogil:
+    """RFC 5761: from the RTP port when the far end takes both on one."""
+    cdef bint muxed = same_endpoint(&out.to, out.to_rtcp.address)
+    packet.socket = 2 * packet.out + (0 if muxed else 1)
+    packet.connected = muxed and out.connected == SOCKET_CONNECTED
+
 
 cdef inline void act(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
     """Where does it go, and as what."""
@@ -208,7 +218,7 @@ cdef inline void act(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
         if out.to_rtcp.length == 0:
             return
         packet.to = &out.to_rtcp
-        packet.socket = 2 * packet.out + (0 if same_endpoint(&out.to, out.to_rtcp.address) else 1)
+        rtcp_socket(packet, out)
         out.sent.rtcp += 1
         return
     if packet.verdict != MADE:
@@ -221,6 +231,7 @@ cdef inline void act(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
     out.sent.payload_type = packet.data[1] & 0x7F
     packet.to = &out.to
     packet.socket = 2 * packet.out
+    packet.connected = out.connected == SOCKET_CONNECTED
     out.sent.packets += 1
     out.sent.bytes += packet.length
     out.sent.last = worker.now
@@ -393,6 +404,7 @@ cdef void relay_batch(Worker *worker) noexcept nogil:
         packet.rtcp = 0
         packet.verdict = check(worker, packet, leg)
         if packet.verdict and leg.peer != NO_LEG:
+            prefetch(&leg.payload_map[packet.data[1] & 0x7F], 0, 3)
             leg = leg_at(worker.memory, leg.peer)
             prefetch(leg, 0, 3)
             prefetch(&leg.to, 0, 3)
@@ -433,8 +445,11 @@ cdef void look_after(Worker *worker, uint32_t index) noexcept nogil:
     if worker.now < since:
         return
     seconds = <uint32_t>((worker.now - since) / SECOND)
+    if leg.connected == SOCKET_CONNECTED and seconds:  # at another of our addresses, perhaps? Later: what comes from elsewhere is counted
+        if leg.connected_at == <uint32_t>leg.received.packets or seconds >= SILENT:
+            leg_release(worker, index, leg, SOCKET_UNFIT if seconds < SILENT else SOCKET_OPEN)
     told = leg.silent
-    if seconds >= 10 and (told == 0 or (told < 30 <= seconds) or (told < 60 <= seconds) or seconds >= told + 60):
+    if seconds >= SILENT and (told == 0 or (told < 30 <= seconds) or (told < 60 <= seconds) or seconds >= told + 60):
         leg.silent = seconds
         worker_event(worker, EVENT_MEDIA_SILENT, leg_id(leg, index), seconds, 0)
 
@@ -456,7 +471,7 @@ cdef void report(Worker *worker, uint32_t index) noexcept nogil:
     packet.rtcp = 1
     packet.verdict = MADE
     packet.to = &leg.to_rtcp
-    packet.socket = 2 * index + (0 if same_endpoint(&leg.to, leg.to_rtcp.address) else 1)
+    rtcp_socket(packet, leg)
     leg.sent.rtcp += 1
     worker.count += 1
 

@@ -29,7 +29,7 @@ from media_core import (
     create_memory,
 )
 from media_core.codec import g711
-from tests.media_core.bench import HOST, Bench, Phone, fields, running, settle
+from tests.media_core.bench import HOST, Bench, Phone, fields, rtp_pair, running, settle
 
 
 @pytest.fixture(scope="module")
@@ -344,7 +344,13 @@ def test_silence_is_told() -> None:
         settle()
         phone.send(1)
         bench.wait(MediaStarted, leg=leg.id)
+        phone.send(1)
         assert bench.wait(MediaSilent, leg=leg.id).seconds in (10, 11)
+        stranger, other = rtp_pair()
+        with stranger, other:  # its router may have given the phone another address: for a diagnosis that is counted
+            stranger.sendto(phone.packet(), (HOST, leg.port))
+            settle()
+        assert bench.engine.stats(leg.id).received.dropped_source == 1
         phone.send(1)
         bench.wait(MediaStarted, leg=leg.id)
         phone.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import struct
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -91,7 +93,43 @@ def test_another_source_is_dropped(bench: Bench, call: tuple[Phone, Phone]) -> N
         assert len(a.receive(1)) == 1
         assert not collect(thief, 1, 0.1)
     assert b.nothing()
-    assert bench.engine.stats(a.leg.id).received.dropped_source == 20
+    received = bench.engine.stats(a.leg.id).received
+    assert (received.packets, received.dropped_source) == (3, 0), "the kernel drops them: the port is connected to its phone"
+
+
+def test_a_phone_described_elsewhere_is_heard_there(bench: Bench, call: tuple[Phone, Phone]) -> None:
+    a, b = call
+    for _ in range(3):
+        a.send(3)
+        assert len(b.receive(3)) == 3
+        b.send(3)
+        assert len(a.receive(3)) == 3
+        a.close()
+        a.rtp, a.rtcp = rtp_pair()
+        bench.engine.describe(a.leg.id, a.remote())
+        settle()
+        b.send(2)
+        assert len(a.receive(2)) == 2, "before it has sent anything itself"
+
+
+def test_a_phone_that_is_away_for_a_moment(bench: Bench, call: tuple[Phone, Phone]) -> None:
+    """Its port is closed: the kernel tells us of each packet that nobody is there (ICMP), and that must end nothing."""
+    a, b = call
+    a.send(3)
+    b.send(3)
+    assert (len(b.receive(3)), len(a.receive(3))) == (3, 3)
+    port = b.port
+    b.close()
+    for _ in range(20):
+        a.send(1)
+        time.sleep(0.002)
+    b.rtp, b.rtcp = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) for _ in range(2))
+    b.rtp.bind((HOST, port))
+    b.rtcp.bind((HOST, port + 1))
+    a.send(5)
+    assert len(b.receive(4)) == 4, "the first may still be answered with the old error"
+    b.send(5)
+    assert len(a.receive(5)) == 5
 
 
 def test_source_is_learned_only_when_consistent(bench: Bench, call: tuple[Phone, Phone]) -> None:

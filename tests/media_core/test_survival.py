@@ -15,7 +15,7 @@ import time
 import pytest
 
 from media_core import MediaEngine, Remote
-from tests.media_core.bench import DATAPATHS, HOST, Bench, collect, fields, running, settle
+from tests.media_core.bench import DATAPATHS, HOST, Bench, collect, fields, rtp_pair, running, settle
 from tests.media_core.test_relay_srtp import SecurePhone, dial, hang_up, key
 
 CM, GCM = "AES_CM_128_HMAC_SHA1_80", "AEAD_AES_128_GCM"
@@ -232,6 +232,28 @@ def test_the_relay_goes_on_without_calls(datapath: str) -> None:
         assert bench.engine.counters()["legs_free"] == 4
         for phone in pair:
             phone.close()
+
+
+@pytest.mark.parametrize("datapath", DATAPATHS)
+def test_the_next_core_knows_which_ports_are_connected(datapath: str) -> None:
+    with running(legs=4, datapath=datapath) as bench:
+        a, b = dial(bench, "", "")
+        for phone, there in ((a, b), (b, a)):
+            phone.send(2)
+            assert len(there.receive(2)) == 2
+        bench.kill()
+        bench.engine.describe(a.leg.id, a.remote(port=a.port + 1, rtcp_port=0))  # while nobody is there to take it in
+        bench.start()
+        b.send(2)
+        assert len(a.receive(2, rtcp=True)) == 2, "now at its other port"
+        a.rtcp.sendto(a.packet(), (HOST, a.leg.port))
+        assert len(b.receive(1)) == 1
+        stranger, other = rtp_pair()
+        with stranger, other:
+            stranger.sendto(b.packet(), (HOST, b.leg.port))
+        assert a.nothing()
+        assert bench.engine.stats(b.leg.id).received.dropped_source == 0
+        hang_up(bench, a, b)
 
 
 def test_a_description_half_written_is_as_if_it_had_not_been() -> None:
