@@ -84,7 +84,7 @@ def measure(
 ) -> list[dict[str, Any]]:
     """All contenders under one kind of load, in turns."""
     if kind != "rtp":  # only A sends, so that every packet is of the kind: as many packets need twice the calls
-        calls *= int(os.environ.get("DBL","2"))
+        calls *= 2
     with contextlib.ExitStack() as stack:
         trials = [Trial(stack.enter_context(make(calls)), kind, calls) for make in makers]
         for trial in trials:
@@ -137,9 +137,9 @@ def curve(make: Callable[[int], Contender], peak: float, seconds: float, quiet: 
 
 def growth(rows: list[dict[str, Any]]) -> float:
     """Cost of a packet with the most calls over that with the fewest."""
-    cost = {(row["calls"], row["load"]): row["us_per_packet"] for row in rows}
+    cost: dict[tuple[int, int], float] = {(row["calls"], row["load"]): row["us_per_packet"] for row in rows}
     most, fewest = rows[-1]["calls"], rows[0]["calls"]
-    return statistics.mean(cost[most, load] / cost[fewest, load] for load in CURVE_LOADS if load >= 50)
+    return statistics.fmean(cost[most, load] / cost[fewest, load] for load in CURVE_LOADS if load >= 50)
 
 
 def real_time(process: int) -> bool:
