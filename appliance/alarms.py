@@ -18,7 +18,8 @@ DAY = 86400.0
 @dataclass(frozen=True, slots=True)
 class ProcessFacts:
     state: str
-    recent_deaths: int  # in the last ten minutes
+    recent_deaths: int  # in the last ten minutes, hangs included
+    recent_hangs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,22 @@ def _down(facts: Facts, now: float) -> Findings:
     )
 
 
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
 def _dying(facts: Facts, now: float) -> Findings:
     for name, process in facts.processes.items():
-        if process.recent_deaths:
-            times = "once" if process.recent_deaths == 1 else f"{process.recent_deaths} times"
-            yield name, f"The process {name} died {times} in the last ten minutes and was started again."
+        deaths = process.recent_deaths - process.recent_hangs  # a hang not yet seen as a death makes it negative
+        if deaths > 0:
+            yield name, f"The process {name} died {_times(deaths)} in the last ten minutes and was started again."
+
+
+def _hanging(facts: Facts, now: float) -> Findings:
+    for name, process in facts.processes.items():
+        if hangs := process.recent_hangs:
+            again = f"The process {name} stood still {_times(hangs)} in the last ten minutes; it was killed and started again."
+            yield name, again
 
 
 def _failed(facts: Facts, now: float) -> Findings:
@@ -106,6 +118,12 @@ CHECKS: tuple[Check, ...] = (
         "warning",
         _dying,
         "Nothing need be done if it stays up. Its last words are in the log; please report them.",
+    ),
+    Check(
+        "process-hung",
+        "warning",
+        _hanging,
+        "Nothing need be done if it happens once. If it comes back, look at the load of the machine, and please report it.",
     ),
     Check("part-failed", "error", _failed, "Mend the cause and start Switchroom again."),
     Check("disk-full", "error", _disk, "Delete old recordings and logs, or give the box a larger disk."),

@@ -74,6 +74,7 @@ class Process:
         self.restarts = 0
         self.started = 0.0  # loop time of the present start
         self.deaths: list[float] = []  # loop times of the last unasked deaths, newest last
+        self.hangs: list[float] = []  # those of them that were ordered because it hung (loop times of the orders)
         self._command = [sys.executable, "-P", "-m", module]
         self.renew(environment)
         self._spare_environment = None if spare is None else {**_without_systemd(spare), **OWN}
@@ -109,6 +110,8 @@ class Process:
     def restart(self, *, kill: bool = False) -> None:
         """End it and start it again at once; kill when it hangs (that counts as a death)."""
         self._asked = not kill
+        if kill:
+            self.hangs = [*self.hangs[-19:], asyncio.get_running_loop().time()]
         self._again.set()
         self.signal(signal.SIGKILL if kill else signal.SIGTERM)
 

@@ -18,10 +18,14 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from appliance import backup, certificates, fdstore, listeners
 from appliance.boot import VARIABLE, Boot
 from appliance.store import Store
+
+if TYPE_CHECKING:
+    from media_core import CoreView
 
 CORE_VARIABLE = "SWITCHROOM_CORE"  # documented in media_core/__main__.py
 CODE_ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # nothing that looks like something else
@@ -112,6 +116,14 @@ class Resources:
         _part(self, "certificate", lambda: _certificate(self))
         return True
 
+    def core_view(self) -> CoreView | None:
+        """The supervisor's view of the core; None without shared memory."""
+        if self.memory is None:  # perhaps because media_core cannot be loaded
+            return None
+        from media_core import CoreView
+
+        return CoreView(self.memory)
+
     def core(self, go: int | None = None) -> tuple[dict[str, str], list[int]]:
         """Environment and descriptors of the core, with `go` of one that stands by (format: media_core/__main__.py)."""
         kinds = {"sip_udp": "udp", "sip_tcp": "tcp", **({"sips": "tls"} if self.tls else {})}
@@ -178,9 +190,9 @@ def _kept(options: Options) -> dict[str, list[int]]:
     are one, and half of them would be none."""
     kept = fdstore.adopt()
     whole = all(len(kept.get(name, ())) == 1 for name in SHARED) and len(kept.get("rtp", ())) == 2 * options.legs
-    if not kept or whole:
+    if not kept or (whole and _fits(kept["memory"][0])):
         return kept
-    log.warning("what was kept from before the restart is not whole; it is not used")
+    log.warning("what was kept from before the restart is not whole or of another version; it is not used")
     fdstore.forget(kept)
     for fd in (fd for fds in kept.values() for fd in fds):
         os.close(fd)
@@ -197,6 +209,17 @@ def _keep(resources: Resources) -> None:
     for name, bound in resources.sockets.items():
         fdstore.keep(name, [bound.fileno()])
     fdstore.keep("rtp", [bound.fileno() for bound in resources.rtp.sockets])
+
+
+def _fits(memory: int) -> bool:
+    """Whether this version lays the shared memory out as the one that made it did."""
+    from media_core import CoreView
+
+    try:
+        CoreView(memory)
+    except ValueError:
+        return False
+    return True
 
 
 def _rtp(options: Options, kept: dict[str, list[int]]) -> listeners.Rtp:

@@ -1,7 +1,7 @@
 """The composition root and the parent of every process: `switchroom run`.
 
 It makes what must outlive a process (resources.py), starts core, calls and web with the descriptors they need, restarts what dies with a
-growing delay, kills what hangs (three unanswered pings), and tells how things are: on run/supervisor.sock, to systemd, in the log. It holds
+growing delay, kills what hangs (three unanswered pings; the core: heartbeat.py), and tells how things are: on run/supervisor.sock, to systemd, in the log. It holds
 no call and no configuration. One asyncio loop, one thread.
 
 End: SIGTERM or Ctrl-C asks web and calls first, so that calls can still speak through the core, then the core; whatever has not gone
@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from appliance import cti, health
+from appliance import cti, health, heartbeat
 from appliance.alarms import Alarms, Facts, ProcessFacts
 from appliance.migration import Watch
 from appliance.process import Process
@@ -65,6 +65,7 @@ class Supervisor:
         self._opening = Watch(self._options.data, 0.0)
         self._counters: dict[str, int] = {}
         self._changed = asyncio.Event()
+        self._core_view = resources.core_view()
         self.processes: dict[str, Process] = {}
 
     async def run(self, say: Callable[[str], None]) -> bool:
@@ -79,7 +80,7 @@ class Supervisor:
             await server.start()
             for process in self.processes.values():
                 process.start()
-            watchers = [loop.create_task(watch()) for watch in (self._watch, self._keep_systemd)]
+            watchers = [loop.create_task(watch()) for watch in (self._watch, self._watch_core, self._keep_systemd)]
             await self._until_up()
             for line in self.welcome():
                 say(line)
@@ -129,7 +130,7 @@ class Supervisor:
             processes=processes,
             counters={**self._counters, "rtp_ports": 2 * self._resources.rtp.pairs},
             alarms=self._alarms.standing,
-            datapath=self._datapath(),
+            datapath=self._core_view.datapath() if self._core_view is not None else "",
             addresses=self.addresses(),
         )
 
@@ -270,7 +271,19 @@ class Supervisor:
         return await asked[name]()
 
     async def _core_alive(self) -> bool:
-        return True  # its death is seen at once
+        return heartbeat.begun(self.processes["core"].pid, self._beat())  # whether it still beats: _watch_core
+
+    def _beat(self) -> heartbeat.Beat:
+        return self._core_view.heartbeat() if self._core_view is not None else (0, None)
+
+    async def _watch_core(self) -> None:
+        """A core whose threads stand still is killed; the spare takes the calls over."""
+        core, heart, loop = self.processes.get("core"), heartbeat.Heart(), asyncio.get_running_loop()
+        while core is not None:
+            if heart.hangs(loop.time(), core.pid, self._beat()):
+                log.error("core (pid %d) stands still; it is killed and another one takes over", core.pid)
+                core.restart(kill=True)
+            await asyncio.sleep(heartbeat.LOOK_EVERY)
 
     async def _ask_counters(self) -> bool:
         """Fetch the counters of `calls`; empty when it does not answer."""
@@ -286,7 +299,11 @@ class Supervisor:
         resources, now = self._resources, asyncio.get_running_loop().time()
         facts = Facts(
             processes={
-                process.name: ProcessFacts(process.state, sum(now - death < RECENT for death in process.deaths))
+                process.name: ProcessFacts(
+                    process.state,
+                    sum(now - death < RECENT for death in process.deaths),
+                    sum(now - hang < RECENT for hang in process.hangs),
+                )
                 for process in self.processes.values()
             },
             failed_parts=resources.failed,
@@ -308,16 +325,6 @@ class Supervisor:
         while interval:
             health.notify_systemd("WATCHDOG=1")
             await asyncio.sleep(interval)
-
-    def _datapath(self) -> str:
-        if self._resources.memory is None:
-            return ""
-        from media_core import MediaEngine
-
-        try:
-            return MediaEngine(self._resources.memory, self._resources.core_wake, self._resources.calls_wake).datapath()
-        except Exception:
-            return ""
 
     @staticmethod
     def _view(name: str, pid: int, state: str, uptime: float, restarts: int) -> cti.ProcessView:

@@ -2,7 +2,7 @@
 
 from media_core.core import serve
 from media_core.engine import MediaEngine
-from media_core.memory import create_memory
+from media_core.memory import CoreView, create_memory
 from media_core.records import (
     Codec,
     CoreStarted,
@@ -34,6 +34,7 @@ from media_core.records import (
 __all__ = [
     "Codec",
     "CoreStarted",
+    "CoreView",
     "Crypto",
     "Digit",
     "Direction",

@@ -45,6 +45,15 @@ def serve(
     """Body of the core process: adopts the memory (also one left behind by a killed core) and runs until `stop` is readable.
     `core_wake` and `calls_wake` are eventfds: the first wakes the core for commands, the second wakes `calls` for events."""
 
+class CoreView:
+    """The core as the supervisor sees it: through the memory, read only, whoever holds the engine."""
+
+    def __init__(self, memory: int) -> None: ...
+    def heartbeat(self) -> tuple[int, float | None]:
+        """Pid of the core that has adopted the memory (0: none yet), and the age in seconds of the oldest beat of its threads
+        (relay, DSP, SIP flows; they beat at least every 0.5 s). None: not every one has begun."""
+    def datapath(self) -> str: ...
+
 class MediaEngine:
     """Commands down, events up; all calls return in microseconds and never block.
 

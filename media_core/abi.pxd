@@ -258,11 +258,12 @@ cdef struct WorkerCounters:     # one per worker, its own lines
     uint64_t dropped
     uint64_t stray              # arrived at a free leg
     uint64_t batches
-    uint64_t beat               # ns: the loop was alive
+    uint64_t beat               # ns: the packet loop was alive; 0: not yet under this core
     uint64_t dsp_lost           # packets that found the DSP's ring full
     uint64_t recorder_lost      # the recorder's
     uint64_t dsp_skipped        # steps of 20 ms left out because the DSP was late
-    uint64_t room[7]
+    uint64_t dsp_beat           # ns: the DSP was alive; 0: not yet under this core
+    uint64_t room[6]
 
 cdef struct Header:
     uint64_t magic

@@ -13,7 +13,7 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset, strncpy
 
-from media_core.abi cimport Endpoint, Header, flow_area, leg_at
+from media_core.abi cimport Endpoint, Header, counters_at, flow_area, leg_at
 from media_core.atomic cimport RELAXED, RELEASE, store32
 from media_core.datapath_epoll cimport epoll_datapath
 from media_core.datapath_uring cimport uring_datapath
@@ -86,7 +86,10 @@ cdef class _Core:
             self.sockets[2 * index + 1] = rtp[2 * index + 1]
             leg_at(self.memory, index).port = _local(rtp[2 * index], &self.memory.local)
         self.memory.generation += 1
-        self.memory.pid = os.getpid()
+        for index in range(self.memory.workers):  # before the pid: until each thread beats, this core is starting, not hung
+            counters_at(self.memory, index).beat = counters_at(self.memory, index).dsp_beat = 0
+        flow_area(self.memory).beat = 0
+        store32(&self.memory.pid, os.getpid(), RELEASE)
         store32(&self.memory.usable, usable, RELEASE)
 
     def make_workers(self, int core_wake, int calls_wake):

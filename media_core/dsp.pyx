@@ -66,6 +66,7 @@ cdef enum:
     LOSS_STEPS = 250            # 5 s
     LONG_KEY = 0x7FFFFFFF
     LATE_MS = 200               # so far behind, steps are left out
+    IDLE_MS = 500               # with nothing to do it beats so often
     ROOM_MEMBERS = 4096
 
 
@@ -416,13 +417,13 @@ cdef void phase_step(Dsp *dsp, uint32_t phase) noexcept nogil:
 
 
 cdef int wait_until(const Dsp *dsp, uint64_t due) noexcept nogil:
-    """Milliseconds until the next phase with something in it; -1: there is nothing at all."""
+    """Milliseconds until the next phase with something in it, or, with nothing at all, until the next beat."""
     cdef uint32_t ahead
     cdef uint64_t now = milliseconds_now()
     cdef const Room *room = dsp.rooms
     cdef bint some
     if dsp.count == 0:
-        return -1
+        return IDLE_MS
     for ahead in range(PHASES):
         some = dsp.phases[(due + ahead) % PHASES] != NULL
         room = dsp.rooms
@@ -470,6 +471,7 @@ cdef int dsp_run(Header *memory, Worker *worker, Shelf *shelf, int core_wake, in
         epoll_wait(epoll, &event, 1, wait_until(&dsp, due))
         take_commands(&dsp)
         now = milliseconds_now()
+        counters.dsp_beat = 1000000 * now
         if dsp.count == 0:
             due = now
             continue

@@ -86,12 +86,14 @@ cdef struct FlowArea:
     uint32_t starts         # flow loops that have run on this memory
     uint32_t listeners
     uint32_t starved        # the event ring was full: the client signals core_wake when it has read
-    uint32_t room1[7]
+    uint32_t room1
+    uint64_t beat           # ns: the loop was alive; 0: not yet under this core
+    uint32_t room2[4]
     FlowBody listener[FLOW_LISTENERS]
     FlowCounters counters
     # written by the client
     uint32_t dialled        # generation of the last dialled flow
-    uint32_t room2[15]
+    uint32_t room3[15]
 
 cdef uint64_t flows_area_size(uint32_t count) noexcept nogil
 cdef int flows_area_init(FlowArea *area, uint32_t count) noexcept nogil

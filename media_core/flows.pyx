@@ -19,7 +19,7 @@ import os
 import socket
 from typing import NamedTuple
 
-from media_core.atomic cimport RELEASE, store32
+from media_core.atomic cimport RELAXED, RELEASE, store32, store64
 from media_core.flow_datagram cimport (
     datagram_adopt, datagram_close, datagram_dial, datagram_keep, datagram_prepare, datagram_receive, datagram_room, datagram_send,
 )
@@ -174,6 +174,7 @@ cdef void tick(Loop *loop) noexcept nogil:
     cdef uint32_t index, n
     cdef FlowEntry *entry
     loop.next_tick = loop.now + loop.limits.tick
+    store64(&loop.area.beat, 1000000 * loop.now, RELAXED)
     for index in range(loop.area.count):
         entry = flow_at(loop.area, index)
         if entry.state != FLOW_OPEN and entry.state != FLOW_OPENING:

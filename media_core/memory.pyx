@@ -8,8 +8,9 @@ from libc.string cimport memset
 
 from media_core.abi cimport (
     ABI_PAGE, ABI_VERSION, ABI_WORKERS, COMMAND_BYTES, EVENT_BYTES, FLOW_COMMAND_BYTES, FLOW_EVENT_BYTES, ConfigBlock, Header, Leg,
-    Player, Take, WorkerCounters, command_ring, event_ring, flow_area,
+    Player, Take, WorkerCounters, command_ring, counters_at, event_ring, flow_area,
 )
+from media_core.atomic cimport ACQUIRE, RELAXED, load32, load64
 from media_core.flow_table cimport flows_area_init, flows_area_size
 from media_core.ring cimport Ring, ring_init, ring_size
 from media_core.srtp cimport SRTP_CTX_SIZE
@@ -20,6 +21,13 @@ cdef extern from "<sys/mman.h>" nogil:
     void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)
     int munmap(void *address, size_t length)
     int madvise(void *address, size_t length, int advice)
+
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        int64_t tv_sec
+        int64_t tv_nsec
+    enum: CLOCK_MONOTONIC
+    int clock_gettime(int clock, timespec *time)
 
 cdef uint64_t MAGIC = 0x656E6974696D6873
 
@@ -95,3 +103,40 @@ def create_memory(layout):
 
 cdef void unmap_memory(Header *memory) noexcept:
     munmap(memory, memory.size)
+
+
+cdef class CoreView:
+    """The core as the supervisor sees it: through the memory, read only, whoever holds the engine."""
+
+    cdef Header *memory
+
+    def __init__(self, int memory):
+        self.memory = map_memory(memory)
+
+    def __dealloc__(self):
+        if self.memory != NULL:
+            unmap_memory(self.memory)
+
+    def heartbeat(self):
+        """Pid of the core that has adopted the memory (0: none yet), and the age in seconds of the oldest beat of its threads.
+
+        None: not every relay and DSP thread has begun. The flow thread counts from its first beat on; the one that reads and
+        writes sound files does not, for a slow disk is no fault of the core.
+        """
+        cdef uint32_t pid = load32(&self.memory.pid, ACQUIRE), worker
+        cdef uint64_t oldest = <uint64_t>-1, beat
+        cdef timespec time
+        for worker in range(self.memory.workers):
+            oldest = min(oldest, load64(&counters_at(self.memory, worker).beat, RELAXED))
+            oldest = min(oldest, load64(&counters_at(self.memory, worker).dsp_beat, RELAXED))
+        if oldest == 0:
+            return pid, None
+        beat = load64(&flow_area(self.memory).beat, RELAXED)
+        if beat:
+            oldest = min(oldest, beat)
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return pid, max(0.0, time.tv_sec + time.tv_nsec / 1e9 - oldest / 1e9)
+
+    def datapath(self):
+        """Its datapath, and why it is not a better one; empty: no core has run."""
+        return (<bytes>self.memory.datapath).decode()

@@ -56,6 +56,7 @@ LAYERS = {
     "appliance.licensing": row("appliance.model", "cryptography", "pure: file, box and date in, limits out"),
     "appliance.fdstore": row("", "", "what systemd keeps for us over a restart"),
     "appliance.listeners": row("", "", "binds sockets"),
+    "appliance.heartbeat": row("", "", "pure: when a core counts as hung"),
     "appliance.process": row("", "", "keeps one process alive"),
     "appliance.health": row("", "", "sees a process from outside"),
     "appliance.logfile": row("", "", "where the log goes"),

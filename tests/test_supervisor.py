@@ -43,6 +43,7 @@ def test_delay_grows_and_starts_anew_after_steady_running() -> None:
 WRONG = {
     "process-down": Facts(processes={"web": ProcessFacts("backing off", 0)}),
     "process-died": Facts(processes={"web": ProcessFacts("running", 2)}),
+    "process-hung": Facts(processes={"core": ProcessFacts("running", 1, 1)}),
     "part-failed": Facts(failed_parts={"certificate": "no"}),
     "disk-full": Facts(disk_free=1 << 20),
     "certificate-ends": Facts(certificate_ends=1000.0 + 3 * 86400),

@@ -117,6 +117,14 @@ class System:
             lambda: self.view(name)["state"] == "running" and self.view(name)["pid"] != before, f"{name} to run again"
         )
 
+    def hang(self, name: str) -> None:
+        """Stop a process without ending it, and wait until another one runs in its place."""
+        before = self.pid(name)
+        os.kill(before, signal.SIGSTOP)
+        wait_until(
+            lambda: self.view(name)["state"] == "running" and self.view(name)["pid"] != before, f"{name} to run again"
+        )
+
     def view(self, name: str) -> dict[str, Any]:
         return next(process for process in self.status()["processes"] if process["name"] == name)
 

@@ -43,6 +43,27 @@ def test_call_survives_the_death_of_a_process(
     expect_nothing_left(system)
 
 
+@pytest.mark.timeout(120)
+def test_a_call_survives_a_core_that_stands_still(system: System, extension: Extensions, phone: Phones) -> None:
+    """The core is stopped as a whole: the supervisor misses its beat, kills it, and the spare carries the call on."""
+    caller = phone(extension(), transport="udp", tone=LOW)
+    called = phone(extension(), transport="udp", tone=HIGH)
+    establish(caller, called)
+    called.expect_tone(LOW)
+    caller.expect_tone(HIGH)
+
+    restarts = system.view("core")["restarts"]
+    system.hang("core")
+    assert system.view("core")["restarts"] == restarts + 1
+    assert any("process core stood still once" in alarm["message"] for alarm in system.status()["alarms"])
+    called.expect_tone(LOW)
+    caller.expect_tone(HIGH)
+    assert system.counters()["calls"] == 1
+    caller.hang_up()
+    called.wait_for("CALL_CLOSED")
+    expect_nothing_left(system)
+
+
 async def come_back(phone: Softphone) -> None:
     """What a telephone does that finds its connection gone."""
     while phone.connected:
