@@ -33,9 +33,9 @@ bench: build/.debian-test $(VENV)/.dev build
 image: build/.debian-image build
 	PATH=$$PATH:/usr/sbin:/sbin $(BIN)/python -m image.build $(ARGS)
 
-# The image in an emulated box: boot, first call, restart, updates that fail. `image-test-full` adds what takes long.
+# The image in an emulated box: boot, first call, restart, updates that fail; and the updater on files. `image-test-full` adds what takes long.
 image-test: build/.debian-image $(VENV)/.dev image
-	PATH=$$PATH:/usr/sbin:/sbin $(BIN)/python -m pytest --no-header -p no:cacheprovider tests/image/boots -m "not slow" $(ARGS)
+	PATH=$$PATH:/usr/sbin:/sbin $(BIN)/python -m pytest --no-header -p no:cacheprovider tests/test_update.py tests/image/boots -m "not slow" --durations=12 --durations-min=5 $(ARGS)
 
 image-test-full: build/.debian-image $(VENV)/.dev image
 	PATH=$$PATH:/usr/sbin:/sbin $(BIN)/python -m pytest --no-header -p no:cacheprovider tests/image/boots $(ARGS)
