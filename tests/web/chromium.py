@@ -47,8 +47,8 @@ def page(browser: BrowserContext) -> Iterator[Page]:
     said: list[str] = []
 
     def hear(message: ConsoleMessage) -> None:
-        # the browser reports a form that was refused (422) as a failed resource; that is the answer asked for
-        if message.type in ("error", "warning") and "422" not in message.text:
+        # the browser reports a form that was refused (422, 409) as a failed resource; that is the answer asked for
+        if message.type in ("error", "warning") and not any(code in message.text for code in ("422", "409")):
             said.append(f"{page.url}: {message.text} {message.location}")
 
     page = browser.pages[0]

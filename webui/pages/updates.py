@@ -34,9 +34,12 @@ def listing() -> ResponseReturnValue:
 @route(pages, "/updates/install", role="full", methods=("POST",))
 def upload() -> ResponseReturnValue:
     """Plain text: the version that was installed (200), or why not (409)."""
+    blocks = _blocks()
     try:
-        version = update_client.send_update(_blocks())
+        version = update_client.send_update(blocks)
     except HelperFailed as error:
+        for _ in blocks:  # a browser reads the answer only when it has sent everything
+            pass
         return Response(str(error), 409, mimetype="text/plain")
     return Response(version, mimetype="text/plain")
 

@@ -1,5 +1,6 @@
-// Sends an update to the box and tells how far it is: the body of the request is the file itself. Also shows one that somebody else
-// has begun, and waits for a box that restarts.
+// Sends an update to the box and tells how far it is: the body of the request is the file itself. A file that was damaged on its way
+// here is not sent: the version in the other slot stays. (The box checks again, and the signature, which only it can.) Also shows an
+// update that somebody else has begun, and waits for a box that restarts.
 const EVERY = 1500; // milliseconds
 const DONE = ["done", "installed", "refused"];
 
@@ -38,8 +39,17 @@ export function updates() {
   }
 
   look();
-  form.addEventListener("submit", (event) => {
+  form.addEventListener("submit", async (event) => {
     event.preventDefault();
+    const file = form.querySelector("input[type=file]").files[0];
+    button.disabled = true;
+    say("Checking the file …", 0);
+    const damage = await damageOf(file);
+    if (damage) {
+      button.disabled = false;
+      say(damage, 0);
+      return;
+    }
     const request = new XMLHttpRequest();
     const timer = setInterval(look, EVERY);
     const end = (text, percent) => {
@@ -47,7 +57,7 @@ export function updates() {
       sending = button.disabled = false;
       say(text, percent);
     };
-    sending = button.disabled = true;
+    sending = true;
     began = Date.now();
     say("Sending …", 0);
     request.open("POST", form.action);
@@ -58,8 +68,34 @@ export function updates() {
       if (request.status === 200) end(`Version ${request.responseText} is installed. It starts at the next restart.`, 100);
       else end(request.status === 409 ? request.responseText : "The box did not take the file.", 0);
     };
-    request.send(form.querySelector("input[type=file]").files[0]);
+    request.send(file);
   });
+}
+
+// What is wrong with the file, in a sentence; "" when nothing is, or when it is no update at all: the box has the words for that.
+// A tar: per part a header of 512 bytes with name and size, then the part, padded to 512.
+async function damageOf(file) {
+  const parts = {};
+  const text = (bytes) => new TextDecoder().decode(bytes).split("\0")[0];
+  try {
+    for (let place = 0; place + 512 <= file.size;) {
+      const header = new Uint8Array(await file.slice(place, place + 512).arrayBuffer());
+      const size = parseInt(text(header.subarray(124, 136)), 8);
+      if (!header[0] || Number.isNaN(size)) break;
+      parts[text(header.subarray(0, 100))] = file.slice(place + 512, place + 512 + size);
+      place += 512 + 512 * Math.ceil(size / 512);
+    }
+    for (const part of JSON.parse(await parts["manifest.json"].text()).parts) {
+      const found = parts[part.name];
+      if (!found || found.size !== part.size) return "The file ends too early. Download it again. Nothing was sent.";
+      const sum = new Uint8Array(await crypto.subtle.digest("SHA-256", await found.arrayBuffer()));
+      const hex = Array.from(sum, (byte) => byte.toString(16).padStart(2, "0")).join("");
+      if (hex !== part.sha256) return `The file is damaged (${part.name}). Download it again. Nothing was sent.`;
+    }
+  } catch {
+    return "";
+  }
+  return "";
 }
 
 // The box goes away and comes back: then the page is fetched again.
