@@ -204,13 +204,9 @@ def stage(data: Path, sealed: IO[bytes], passphrase: str, who: str, now: float, 
             while plain.read(1 << 16):  # to the last block: a file that was cut off behind the tar's end is cut off
                 pass
         progress("checking", 0, 0)
-        restored = _check(folder, contents, who, now)
-        (folder / CONTENTS).write_bytes(msgspec.json.encode(contents))
-        for path in [*folder.rglob("*"), folder]:
-            sync(path)
-        shutil.rmtree(data / READY, ignore_errors=True)
-        folder.rename(data / READY)
-        sync(data)
+        event = f"Restored the backup of {time.strftime('%Y-%m-%d %H:%M', time.localtime(contents.made))}"
+        restored = _check(folder, contents, who, now, event)
+        _name_it_ready(data, folder, contents)
     except NotOpened as error:
         raise BadBackup(str(error)) from None
     except (tarfile.TarError, EOFError, msgspec.DecodeError) as error:
@@ -224,6 +220,44 @@ def stage(data: Path, sealed: IO[bytes], passphrase: str, who: str, now: float, 
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return restored
+
+
+def stage_kept(data: Path, name: str, who: str, now: float) -> Restored:
+    """As `stage`, with what was in use before a restore (its folder's name)."""
+    source = next((folder for folder in kept_states(data) if folder.name == name), None)
+    if source is None:
+        raise BadBackup("What was kept does not exist (any more). Nothing was changed.")
+    folder = data / STAGE
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        (folder / "keys").mkdir(mode=0o700, parents=True)
+        present = [file for file in FILES if (source / file).exists()]
+        _demand_room(data, 2 * sum((source / file).stat().st_size for file in present))
+        for file in present:
+            for log in ("", "-wal") if file in DATABASES else ("",):
+                if (source / (file + log)).exists():
+                    shutil.copyfile(source / (file + log), folder / (file + log))
+                    (folder / (file + log)).chmod(0o600)
+        if missing := [file for file in NEEDED if file not in present]:
+            raise BadBackup(f"What was kept lacks {missing[0]}. Nothing was changed.")
+        contents = _describe(folder, {file: (folder / file).stat().st_size for file in present}, source.stat().st_mtime)
+        restored = _check(folder, contents, who, now, "Put back what was in use before a restore")
+        _name_it_ready(data, folder, contents)
+    except (OSError, sqlite3.Error) as error:
+        raise BadBackup(f"What was kept cannot be used ({error}). Nothing was changed.") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return restored
+
+
+def _name_it_ready(data: Path, folder: Path, contents: Contents) -> None:
+    """The moment from which the next start uses it."""
+    (folder / CONTENTS).write_bytes(msgspec.json.encode(contents))
+    for path in [*folder.rglob("*"), folder]:
+        sync(path)
+    shutil.rmtree(data / READY, ignore_errors=True)
+    folder.rename(data / READY)
+    sync(data)
 
 
 def _read_contents(tar: tarfile.TarFile) -> Contents:
@@ -268,9 +302,8 @@ def _unpack(tar: tarfile.TarFile, folder: Path, contents: Contents, progress: Pr
         raise BadBackup(f"This backup lacks {min(left)}. Nothing was changed.")
 
 
-def _check(folder: Path, contents: Contents, who: str, now: float) -> Restored:
+def _check(folder: Path, contents: Contents, who: str, now: float, event: str) -> Restored:
     """Open everything as a start would, so that what is put in place later is known to work."""
-    event = f"Restored the backup of {time.strftime('%Y-%m-%d %H:%M', time.localtime(contents.made))}"
     try:
         with contextlib.closing(Store(folder)) as store:
             snapshot = store.load()

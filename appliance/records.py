@@ -1,4 +1,5 @@
-"""calls.db: what has happened (call records) and who can be reached (registrations). Written by `calls` only; the page reads.
+"""calls.db: what has happened (call records) and who can be reached (registrations). Written by `calls`; the page reads, and adds records
+that were kept aside, in short transactions.
 
 A call record outlives the extensions it names, so it holds texts, not references. Legs are a list of flat mappings.
 """
@@ -95,6 +96,14 @@ class CallRecords:
                     [self._most],
                 )
         self._writes += 1
+
+    def add(self, rows: Sequence[Sequence[Any]]) -> int:
+        """Add stored rows of another calls.db, in the order of COLUMNS, those whose id is not here; returns how many."""
+        marks = ", ".join("?" * len(COLUMNS))
+        with sentences(), self._db.atomic():
+            before = self._db.conn.total_changes
+            self._db.conn.executemany(f"insert or ignore into call ({', '.join(COLUMNS)}) values ({marks})", rows)
+            return int(self._db.conn.total_changes - before)
 
     def search(self, text: str = "", *, limit: int = 50, offset: int = 0, selftest: bool = False) -> list[CallRow]:
         """Newest first; text is looked for in numbers and names. The self-test's calls are left out unless asked for."""

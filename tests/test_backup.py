@@ -360,3 +360,21 @@ def test_a_store_whose_key_is_gone_says_to_restore_both(tmp_path: Path) -> None:
         Store(tmp_path / "data")
     with pytest.raises(BadBackup, match="nothing to back up"):
         made(tmp_path / "data")
+
+
+def test_what_was_in_use_before_a_restore_can_be_put_back(tmp_path: Path) -> None:
+    office(tmp_path / "old", "100")
+    data = tmp_path / "data"
+    office(data, "200", calls=2)
+    with contextlib.closing(CallRecords(data)) as open_records:  # the last records are only in its log
+        open_records.write({**CALL, "id": "in the log"})
+        restore(data, made(tmp_path / "old"))
+        put_in_place(data)
+    assert seen(data)[0] == ["100"]
+    (kept,) = kept_states(data)
+    backup.stage_kept(data, kept.name, "anna", NOW)
+    put_in_place(data)
+    assert seen(data) == (["200"], ["200-0", "200-1", "in the log"])
+    assert [seen(folder)[0] for folder in kept_states(data)] == [["200"], ["100"]]
+    with pytest.raises(BadBackup, match="does not exist"):
+        backup.stage_kept(data, "../../etc", "anna", NOW)

@@ -62,6 +62,7 @@ LAYERS = {
     "appliance.logfile": row("", "", "where the log goes"),
     "appliance.sealed": row("", "cryptography msgspec", "streams sealed with a passphrase"),
     # 3
+    "appliance.aside": row("appliance.records appliance.snapshots", "", "what a newer version left"),
     "appliance.backup": row(
         "appliance.store appliance.records appliance.snapshots appliance.sealed appliance.version",
         "msgspec sqlite_utils",
@@ -98,7 +99,7 @@ LAYERS = {
     "appliance": row("", "", "the package itself holds nothing"),
     "webui": row(
         "appliance.admin appliance.model appliance.cti appliance.boot appliance.store appliance.licensing appliance.countries "
-        "appliance.records appliance.certificates appliance.migration appliance.entitlement appliance.update_client appliance.version",
+        "appliance.records appliance.certificates appliance.migration appliance.aside appliance.backup appliance.sealed appliance.entitlement appliance.update_client appliance.version",
         "flask flask_wtf werkzeug jinja2 markupsafe hypercorn a2wsgi uvloop annotated_types cryptography segno msgspec",
         "pages over the use-cases, the control socket and the call records; no telephone inside",
     ),
