@@ -286,6 +286,14 @@ class Admin:
         """Newest first."""
         return self._store.journal(limit, before)
 
+    def note(self, kind: str, key: str, words: str, who: str) -> None:
+        """Write into the journal what somebody did that changed no record."""
+
+        def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
+            return snapshot.of(kind).get(key) or snapshot.settings, []
+
+        self._save(plan, who, audit=(kind, key, words))
+
     def licence_usage(self) -> licensing.Usage:
         return licensing.usage(self.snapshot, self._limits())
 

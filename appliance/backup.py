@@ -204,7 +204,7 @@ def stage(data: Path, sealed: IO[bytes], passphrase: str, who: str, now: float, 
             while plain.read(1 << 16):  # to the last block: a file that was cut off behind the tar's end is cut off
                 pass
         progress("checking", 0, 0)
-        event = f"Restored the backup of {time.strftime('%Y-%m-%d %H:%M', time.localtime(contents.made))}"
+        event = f"restored the backup of {time.strftime('%Y-%m-%d %H:%M', time.localtime(contents.made))}"
         restored = _check(folder, contents, who, now, event)
         _name_it_ready(data, folder, contents)
     except NotOpened as error:
@@ -241,7 +241,7 @@ def stage_kept(data: Path, name: str, who: str, now: float) -> Restored:
         if missing := [file for file in NEEDED if file not in present]:
             raise BadBackup(f"What was kept lacks {missing[0]}. Nothing was changed.")
         contents = _describe(folder, {file: (folder / file).stat().st_size for file in present}, source.stat().st_mtime)
-        restored = _check(folder, contents, who, now, "Put back what was in use before a restore")
+        restored = _check(folder, contents, who, now, "put back what was in use before a restore")
         _name_it_ready(data, folder, contents)
     except (OSError, sqlite3.Error) as error:
         raise BadBackup(f"What was kept cannot be used ({error}). Nothing was changed.") from None

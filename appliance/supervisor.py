@@ -50,7 +50,9 @@ async def supervise(options: Options, say: Callable[[str], None]) -> None:
     again = True
     while again:
         with acquire(options) as resources, _named("switchroom"):
-            again = await Supervisor(resources).run(say) and not health.under_systemd()  # it starts us again, and keeps the calls
+            again = (
+                await Supervisor(resources).run(say) and not health.under_systemd()
+            )  # it starts us again, and keeps the calls
 
 
 class Supervisor:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 SOCKET = Path("/run/switchroom-helper.sock")
+FOUND_AT_START = Path("/run/switchroom-boot")  # the start writes here what it found (image/initrd/init)
 BLOCK = 1 << 18
 PATIENCE = 600.0  # seconds; the other slot is read back before the answer
 
@@ -21,6 +22,17 @@ class HelperFailed(Exception):
 
 def available() -> bool:
     return SOCKET.exists()
+
+
+def damaged() -> tuple[str, ...]:
+    """The data partitions that could not be mounted, of state and media: the box runs without what is on them."""
+    return tuple(part for part in ("state", "media") if _found(part) == "broken")
+
+
+def _found(part: str) -> str:
+    with contextlib.suppress(OSError):
+        return (FOUND_AT_START / part).read_text().strip()
+    return ""
 
 
 def ask(do: str, **words: Any) -> Any:

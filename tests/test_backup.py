@@ -96,7 +96,7 @@ def test_what_was_backed_up_comes_back_on_another_box(tmp_path: Path) -> None:
     assert seen(tmp_path / "new") == (["100", "101"], ["100-101-0", "100-101-1", "100-101-2"])
     with contextlib.closing(Store(tmp_path / "new")) as store:
         assert [line.sip_password for line in store.load().lines.values()] == passwords
-        assert "Restored the backup of" in str(store.journal()[0].after)
+        assert "restored the backup of" in str(store.journal()[0].after)
     assert (tmp_path / "new/licence.json").read_text() == "licence"
     for name in ("authority.pem", "authority.key", "server.key", "box.id"):
         if (tmp_path / "old/keys" / name).exists():

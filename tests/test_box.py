@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,30 @@ def test_the_helper_ends_when_there_is_nothing_to_do(tmp_path: Path, monkeypatch
     assert restarts == [3]
     helper.watch(idle=0.0)
     assert restarts == [3]
+
+
+def test_a_broken_state_partition_is_made_anew_with_what_is_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The partition is a file here; debugfs reads it as the next start would mount it."""
+    monkeypatch.setattr(system, "BOOT_FACTS", tmp_path / "boot")
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    (tmp_path / "boot").mkdir()
+    state, partition = tmp_path / "state", tmp_path / "partition"
+    (state / "switchroom/restore").mkdir(parents=True)
+    (state / "switchroom/restore/backup.json").write_text("{}")
+    partition.write_bytes(os.urandom(8 << 20))
+    before = partition.read_bytes()
+
+    with pytest.raises(system.CannotDo, match="in order"):
+        system.renew_state(partition, state)
+    assert answers(Helper(tmp_path, tmp_path / "progress"), b'{"do": "renew-state"}\n') == [
+        {"failed": "Nothing was changed."}
+    ]
+    assert partition.read_bytes() == before
+
+    (tmp_path / "boot/state").write_text("broken\n")
+    system.renew_state(partition, state)
+    shown = system.run("debugfs", "-R", "cat /switchroom/restore/backup.json", str(partition))
+    assert shown == "{}"
+    assert "switchroom-state" in system.run("blkid", "-p", str(partition))

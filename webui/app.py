@@ -16,6 +16,7 @@ from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import NotFound as NotFoundPage
 
+from appliance import update_client
 from appliance.admin import NotFound
 from appliance.store import StorageFailed
 from webui import guard, wording
@@ -26,7 +27,11 @@ from webui.sessions import ServerSideSessions
 log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
 LARGEST_FORM = 1 << 20  # octets
-LARGEST = {"updates.upload": 512 << 20}  # of the pages that take a file
+LARGEST = {
+    "updates.upload": 512 << 20,
+    "backup.restore": 4 << 30,
+    "setup.take_backup": 4 << 30,
+}  # of the pages that take a file
 
 
 class Assets:
@@ -91,7 +96,12 @@ def _allow_files() -> None:
 
 
 def _for_every_page() -> dict[str, Any]:
-    return {"person": getattr(g, "person", None), "now": desk().now(), "hostname": request.host}
+    return {
+        "person": getattr(g, "person", None),
+        "now": desk().now(),
+        "hostname": request.host,
+        "damaged": update_client.damaged(),
+    }
 
 
 def _serve_static(app: Flask) -> None:

@@ -16,6 +16,7 @@ from appliance.cti import Message
 from appliance.records import CallRecords
 from webui.sessions import Sessions
 from webui.throttle import Throttle
+from webui.work import Desktop
 
 Service = Literal["calls", "supervisor"]
 
@@ -49,6 +50,7 @@ class Desk:
     countries: Mapping[str, str]  # ISO code -> name
     box_id: str  # what a licence is issued for
     throttle: Throttle = field(default_factory=Throttle)
+    desktop: Desktop = field(default_factory=Desktop)
     pending_setups: dict[str, PendingSetup] = field(default_factory=dict)  # by session key; at most 8
 
     @property

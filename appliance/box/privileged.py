@@ -147,6 +147,12 @@ class Helper:
         system.reboot()
         return "restarting"
 
+    def _do_renew_state(self, request: dict[str, Any], stream: IO[bytes], answer: Answer) -> str:
+        if request.get("sure") != "erase":
+            raise CannotDo("Nothing was changed.")
+        system.renew_state()
+        return "made anew"
+
     # ---- progress and waiting
     def progress(self) -> dict[str, Any]:
         with contextlib.suppress(OSError, ValueError):

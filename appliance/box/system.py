@@ -217,6 +217,23 @@ def ask_factory_reset(keep_network: bool, erase_media: bool) -> None:
         write_whole(esp / "factory-reset", " ".join(["reset", *words]).encode())
 
 
+def renew_state(partition: Path = BY_LABEL / "switchroom-state", state: Path = STATE) -> None:
+    """Make the state partition anew, with what the box holds in memory instead of it: the next start finds it. CannotDo when it
+    was mounted at this start, or when the disk does not take it. As the initrd makes it, but filled before anybody can look."""
+    found = ""
+    with contextlib.suppress(OSError):
+        found = (BOOT_FACTS / "state").read_text().strip()
+    if found != "broken":
+        raise CannotDo("The data partition is in order: it is not erased.")
+    run(
+        "mke2fs", "-q", "-F", "-t", "ext4", "-L", "switchroom-state", "-O", "metadata_csum", "-d", str(state), str(partition), seconds=600,
+    )  # fmt: skip
+    run("e2fsck", "-f", "-n", str(partition), seconds=600)
+    handle = os.open(partition, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
+
+
 def set_network(address: str, gateway: str, servers: str) -> None:
     """A fixed address; an empty `address` means DHCP. CannotDo when something is not an address."""
     if not address:

@@ -42,6 +42,7 @@ class FakeBox:
     status: cti.Status | None = None
     away: bool = False
     hung_up: list[str] = field(default_factory=list)
+    started_again: int = 0
 
     def ask(self, service: Service, request: cti.Message) -> cti.Message:
         if self.away:
@@ -55,6 +56,9 @@ class FakeBox:
                 return self.status
             case cti.HangUp(call=call):
                 self.hung_up.append(call)
+                return cti.Ok()
+            case cti.StartAgain():
+                self.started_again += 1
                 return cti.Ok()
         return cti.Failed("not asked in tests")
 
@@ -119,7 +123,7 @@ class Visitor:
         )
 
     def _remember(self, response: TestResponse) -> TestResponse:
-        if found := re.search(r'name="csrf_token" value="([^"]+)"', response.get_data(as_text=True)):
+        if found := re.search(r'name="csrf_token" value="([^"]+)"', response.get_data().decode(errors="replace")):
             self.token = found.group(1)
         return response
 

@@ -26,6 +26,8 @@ PAGES = (
     "/users",
     "/encryption",
     "/licence",
+    "/backup",
+    "/updates",
     "/changes",
     "/account",
     "/extensions/add",

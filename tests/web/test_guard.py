@@ -11,7 +11,7 @@ from webui.desk import Desk
 from webui.guard import CONTENT_SECURITY_POLICY
 from webui.sessions import COOKIE
 
-PUBLIC = {"static", "health.check", "encryption.authority"}
+PUBLIC = {"static", "health.check", "encryption.authority", "backup.restored"}
 
 
 def test_every_route_names_its_role(app: Flask) -> None:
@@ -22,6 +22,7 @@ def test_every_route_names_its_role(app: Flask) -> None:
     assert {endpoint for endpoint, role in roles.items() if role == "anyone"} == PUBLIC
     assert {endpoint for endpoint, role in roles.items() if role == "setup"} == {
         "setup.begin", "setup.enter_code", "setup.name_administrator", "setup.complete",
+        "setup.choose_backup", "setup.take_backup",
     }  # fmt: skip
 
 

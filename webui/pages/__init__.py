@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from webui.pages import (
     account,
+    backup,
     calls,
     changes,
     encryption,
@@ -20,6 +21,7 @@ from webui.pages import (
 
 BLUEPRINTS = (
     account.pages,
+    backup.pages,
     calls.pages,
     changes.pages,
     encryption.pages,
@@ -42,6 +44,7 @@ MENU = (
     ("users", "Users", "users"),
     ("encryption", "Encryption", "shield-lock"),
     ("licence", "Licence", "license"),
+    ("backup", "Backup", "device-floppy"),
     ("updates", "Updates", "refresh"),
     ("changes", "Changes", "list-details"),
 )

@@ -44,7 +44,9 @@ def listing() -> ResponseReturnValue:
 def tell(row: JournalRow, snapshot: Snapshot) -> Told:
     """A journal row in words; the snapshot gives names to the ids it mentions."""
     body = row.after or row.before or {}
-    if event := (row.after or {}).get("event"):
+    if (event := (row.after or {}).get("event")) and row.kind == "settings":
+        return Told(row.at, row.who, str(event), "", (), row.revision)
+    if event:
         current = snapshot.of(row.kind).get(row.key)
         return Told(
             row.at,

@@ -12,7 +12,7 @@ import logging
 import math
 from typing import Any, cast
 
-from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
+from flask import Blueprint, abort, current_app, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
 from appliance.admin import SHORTEST_PASSWORD
@@ -20,6 +20,7 @@ from appliance.model import Problem, Refused, User, check
 from webui.desk import PendingSetup, desk
 from webui.forms import fields_of, problems_by_field
 from webui.guard import person, route
+from webui.pages.backup import take
 from webui.sessions import ServerSideSessions, Session
 from webui.throttle import source_name
 
@@ -95,6 +96,21 @@ def enter_code() -> ResponseReturnValue:
 def _normal(code: str) -> str:
     """People type codes with spaces, dashes and small letters."""
     return "".join(letter for letter in code.upper() if letter.isalnum())
+
+
+@route(pages, "/setup/restore", role="setup")
+def choose_backup() -> ResponseReturnValue:
+    if not session.get("setup"):
+        return redirect(url_for("setup.begin"), 303)
+    return render_template("setup/restore.html")
+
+
+@route(pages, "/setup/restore", role="setup", methods=("POST",))
+def take_backup() -> ResponseReturnValue:
+    """Only for who has entered the setup code."""
+    if not session.get("setup"):
+        abort(403)
+    return take("setup")
 
 
 @route(pages, "/setup/administrator", role="setup", methods=("POST",))

@@ -2,6 +2,7 @@
 import { startTimers, localTimes } from "./time.js";
 import { listen } from "./live.js";
 import { updates } from "./update.js";
+import { works } from "./work.js";
 
 const said = document.getElementById("said");
 let quiet;
@@ -87,3 +88,4 @@ prepare(document);
 startTimers();
 if (document.body.hasAttribute("data-live")) listen();
 updates();
+works();

@@ -1,0 +1,96 @@
+"""Chromium at the pages that keep what the box must remember: backup and restore, on a box in use and on a new one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from appliance import backup, update_client
+from tests.web.chromium import needs_chromium, shoot
+from tests.web.made import CODE, FakeBox, make_desk
+from tests.web.served import Served, served
+from tests.web.test_browser import a_status, log_in, set_up
+from webui.app import create_app
+from webui.desk import Desk
+
+pytestmark = [needs_chromium, pytest.mark.timeout(120)]
+PASSPHRASE = "a walk along the river"
+
+
+@pytest.fixture
+def box() -> FakeBox:
+    return FakeBox(status=a_status())
+
+
+@pytest.fixture
+def made(tmp_path: Path, box: FakeBox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    monkeypatch.setattr(update_client, "SOCKET", tmp_path / "none.sock")
+    monkeypatch.setattr(update_client, "FOUND_AT_START", tmp_path / "found")
+    desk = make_desk(tmp_path / "data", time.time, box)
+    yield desk
+    desk.sessions.close()
+    desk.history.close()
+    desk.admin._store.close()
+
+
+@pytest.fixture
+def site(made: Desk) -> Iterator[Served]:
+    with served(create_app(made), made) as running:
+        yield running
+
+
+def make_one(page: Page, site: Served, folder: Path) -> Path:
+    page.goto(site.address + "/backup")
+    page.get_by_label("Passphrase", exact=True).fill(PASSPHRASE)
+    page.get_by_label("Passphrase once more").fill(PASSPHRASE)
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Make a backup").click()
+    target = folder / waiting.value.suggested_filename
+    waiting.value.save_as(target)
+    return target
+
+
+def both_sizes(page: Page, name: str) -> None:
+    for width in (390, 1280):
+        page.set_viewport_size({"width": width, "height": 860})
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is wider than {width}"
+        shoot(page, f"{name}-{width}")
+
+
+def test_out_and_back(page: Page, site: Served, made: Desk, box: FakeBox, tmp_path: Path) -> None:
+    set_up(made)
+    log_in(page, site)
+    file = make_one(page, site, tmp_path)
+    assert file.read_bytes().startswith(b"Switchroom backup 1\n")
+    assert file.name.startswith("switchroom-20")
+    expect(page.get_by_text("4 extensions and 0 call records")).to_be_visible()
+    both_sizes(page, "backup-ready")
+
+    page.get_by_label("Backup file").set_input_files(file)
+    page.get_by_label("Its passphrase").fill("not this one")
+    page.get_by_role("button", name="Restore").click()
+    expect(page.get_by_text("The passphrase is not the one")).to_be_visible()
+    both_sizes(page, "backup-refused")
+    page.get_by_label("Its passphrase").fill(PASSPHRASE)
+    page.get_by_role("button", name="Restore").click()
+    expect(page.get_by_role("heading", name="The backup is in place")).to_be_visible()
+    both_sizes(page, "restored")
+    assert backup.waits(Path(made.boot.data))
+    assert box.started_again == 1
+
+
+def test_a_new_box_with_a_damaged_partition_offers_it(page: Page, site: Served, made: Desk, tmp_path: Path) -> None:
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found/state").write_text("broken\n")
+    page.goto(site.address)
+    expect(page.get_by_text("cannot be read")).to_be_visible()
+    both_sizes(page, "damaged-setup")
+    page.get_by_label("Setup code").fill(CODE)
+    page.get_by_role("button", name="Continue").click()
+    page.get_by_role("link", name="Restore from a backup instead").click()
+    expect(page.get_by_text("The damaged partition is erased and made anew")).to_be_visible()
+    both_sizes(page, "setup-restore")
