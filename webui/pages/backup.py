@@ -143,7 +143,7 @@ def restore() -> ResponseReturnValue:
 
 
 def take(who: str) -> ResponseReturnValue:
-    """Plain text: where the page goes on (200), or why the backup was refused (409)."""
+    """Plain text: where the page goes on (200), or why the backup was refused (422)."""
     stream = request.stream
     try:
         _refuse_on_trial()
@@ -156,7 +156,7 @@ def take(who: str) -> ResponseReturnValue:
     except (ValueError, AttributeError):
         return Response(
             "The page sent something this system does not understand. Reload it and try again.",
-            409,
+            422,
             mimetype="text/plain",
         )
     contents = restored.contents
