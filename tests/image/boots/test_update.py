@@ -1,34 +1,48 @@
-"""Updates from the admin page of a running box: one that is good stays, one whose telephone system does not start is left by itself.
+"""Updates on a running box, from its page in Chromium and over HTTPS: a good one is installed during a call and stays, one that does not
+work or does not start is left by itself and its sentence is on the page, one that is wrong is refused.
 
-Slow: the emulated box writes and reads back two hundred megabytes and starts two or three times.
+Slow: the emulated box writes and reads back two hundred megabytes and starts two to five times.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from playwright.async_api import Page, async_playwright
 
+from appliance.softphone import Account
 from image.build import Image
 from image.graph import Graph
 from image.tree import PRODUCT
+from tests.image.boots.conftest import Started, without_init
 from tests.image.browser import Browser
 from tests.image.machine import Machine
+from tests.image.phones import HIGH, LOW, NUMBERS, account, talking
+from tests.web.chromium import ARGUMENTS, CHROMIUM
 
-pytestmark = [pytest.mark.timeout(1800), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.slow]
 KEPT = ("base", "product", "keys", "loader", "initrd")
 PASSWORD = "correct horse battery"
 NEWER = "99.0"
+LONG = 1200.0  # seconds
 Change = Callable[[Path], None]
 
 
-def newer(image: Image, folder: Path, change: Change) -> Path:
+def newer(image: Image, folder: Path, change: Change = lambda root: None, *, panics: bool = False) -> Path:
     """An update bundle of a later version, its root tree changed."""
     made = Image(image.name, folder)
     made.graph, made.version = Graph(folder), NEWER
     made.__dict__.update({name: getattr(image, name) for name in KEPT})
+    if panics:
+        made.__dict__.update(slot=image.slot, uki=without_init(image, folder / "panicking"))
+        return made.bundle
     root = made.tree / "root"
     for metadata in root.glob(f"{PRODUCT}/lib/python3*/site-packages/switchroom-*.dist-info/METADATA"):
         metadata.write_text(metadata.read_text().replace(f"\nVersion: {image.version}\n", f"\nVersion: {NEWER}\n"))
@@ -41,32 +55,225 @@ def does_not_start(root: Path) -> None:
     unit.write_text(unit.read_text().replace("ExecStart=", "ExecStart=/bin/false "))
 
 
-@pytest.mark.parametrize(
-    ("change", "works"), [(lambda root: None, True), (does_not_start, False)], ids=["good", "does not start"]
-)
-def test_an_update(image: Image, tmp_path: Path, change: Change, works: bool) -> None:
-    bundle = newer(image, tmp_path / "newer", change)
-    with Machine(tmp_path / "box", image.disk) as machine:
-        code = machine.wait(r"Setup code +([A-Z0-9]{10})")[1]
-        machine.wait(r"State +healthy")
-        port = machine.forward("tcp", 4021)
-        browser = Browser(port, tmp_path / "authority.pem")
-        browser.set_up(code, PASSWORD)
-        assert "This box runs version" in browser.open("/updates")
-        assert browser.send("/updates/install", bundle) == NEWER
-        browser.open("/updates")
-        browser.submit("/updates/restart", when="now", hour="")
+def changed(bundle: Path, target: Path, offset: int) -> Path:
+    with bundle.open("rb") as source, target.open("wb") as out:
+        content = bytearray(source.read())
+        content[offset] ^= 1
+        out.write(content)
+    return target
 
-        machine.wait(f"Switchroom {NEWER} +slot B")
-        if not works:
-            machine.wait(f"Switchroom {image.version} +slot A", 900)
-            machine.wait(f"Version {NEWER} did not work and was left")
-            machine.wait(r"State +healthy")
-        else:
-            machine.wait(r"State +healthy")
-        browser = Browser(port, tmp_path / "authority.pem")
-        browser.log_in("anna", PASSWORD)
-        page = browser.open("/updates")
-        assert f"This box runs version {NEWER if works else image.version}" in page
-        assert ("did not work and the box went back" in page) == (not works)
-    shutil.rmtree(tmp_path / "newer")
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """A box that is set up, with two extensions; saved as it was then."""
+
+    folder: Path
+    logins: list[tuple[str, str]]
+
+
+@pytest.fixture(scope="session")
+def office(started: Started, tmp_path_factory: pytest.TempPathFactory) -> Office:
+    folder = tmp_path_factory.mktemp("office")
+    with Machine(folder, started.folder, like=started.folder) as machine:
+        browser = Browser(machine.forward("tcp", 4021), folder / "authority.pem")
+        browser.set_up(started.setup_code, PASSWORD)
+        logins = [browser.add_extension(number) for number in NUMBERS]
+        machine.save()
+    return Office(folder, logins)
+
+
+class Running:
+    """The office's box, going on from there."""
+
+    def __init__(self, office: Office, machine: Machine) -> None:
+        self.machine = machine
+        self.port = machine.forward("tcp", 4021)
+        self.browser = Browser(self.port, machine.folder / "authority.pem")
+        self.logins = office.logins
+
+    def accounts(self) -> list[Account]:
+        return [
+            account(self.machine, self.browser, number, *login)
+            for number, login in zip(NUMBERS, self.logins, strict=True)
+        ]
+
+    def log_in(self) -> Browser:
+        self.browser = Browser(self.port, self.machine.folder / "authority.pem")
+        self.browser.log_in("anna", PASSWORD)
+        return self.browser
+
+    def updates(self) -> str:
+        """The page of versions, by somebody who has just logged in."""
+        return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", self.log_in().open("/updates")))
+
+
+@pytest.fixture
+def running(office: Office, tmp_path: Path):
+    with Machine(tmp_path / "box", office.folder, like=office.folder) as machine:
+        yield Running(office, machine)
+
+
+@asynccontextmanager
+async def chromium(folder: Path, port: int) -> AsyncIterator[Page]:
+    """Logged in, on the page of versions."""
+    async with async_playwright() as playwright:
+        context = await playwright.chromium.launch_persistent_context(
+            str(folder), executable_path=CHROMIUM, args=ARGUMENTS, ignore_https_errors=True
+        )
+        context.set_default_timeout(LONG * 1000)
+        page = context.pages[0]
+        await page.goto(f"https://127.0.0.1:{port}/login")
+        await page.get_by_label("User name").fill("anna")
+        await page.get_by_label("Password", exact=True).fill(PASSWORD)
+        await page.get_by_role("button", name="Log in").click()
+        await page.get_by_role("link", name="Updates").click()
+        yield page
+        await context.close()
+
+
+async def says(page: Page, words: str) -> None:
+    await page.get_by_text(words).first.wait_for()
+
+
+async def install(page: Page, file: Path) -> list[str]:
+    """Choose the file and press the button; what the page said until it was done."""
+    await page.get_by_label("Update file").set_input_files(file)
+    await page.get_by_role("button", name="Install").click()
+    seen: list[str] = []
+    place = page.locator("#update-state [data-said]")
+    until = time.monotonic() + LONG
+    while time.monotonic() < until:
+        text = await place.inner_text()
+        if text and text not in seen[-1:]:
+            seen.append(text)
+        if not text.startswith(("Checking", "Sending", "Writing", "Reading")) and text:
+            break
+        await asyncio.sleep(0.3)
+    return seen
+
+
+async def test_a_good_update_during_a_call(image: Image, office: Office, running: Running, tmp_path: Path) -> None:
+    bundle = newer(image, tmp_path / "newer")
+    machine = running.machine
+    async with chromium(tmp_path / "chromium", running.port) as page:
+        async with talking(running.accounts()) as (made, taken):
+            seen = await install(page, bundle)
+            assert seen[-1] == f"Version {NEWER} is installed. It starts at the next restart."
+            percents = [int(found[1]) for text in seen if (found := re.fullmatch(r"Writing .*: (\d+) %", text))]
+            assert percents == sorted(percents)
+            assert len(set(percents)) > 5, seen
+            assert "Reading back what was written …" in seen
+            assert await taken.hears(LOW, 60), "the call went on"
+            assert await made.hears(HIGH, 60), "the call went on"
+            await page.reload()
+            await says(page, "starts next")
+            await page.get_by_role("button", name="Restart").click()  # when no call is up
+            await says(page, "The box restarts when no call is up.")
+            await asyncio.sleep(15)
+            assert await taken.hears(LOW, 60), "it waits for the end of the call"
+            assert machine.text().count("SWITCHROOM-INITRD") == 0
+            made.hang_up()
+        await asyncio.to_thread(machine.wait, "SWITCHROOM-INITRD slot b", LONG)
+        await asyncio.to_thread(machine.wait, f"Switchroom {NEWER} +slot B")
+        await asyncio.to_thread(machine.wait, f"Version {NEWER} is on trial")
+        await asyncio.to_thread(machine.wait, r"State +healthy")
+        until = time.monotonic() + LONG
+        while "is on trial" in (said := await asyncio.to_thread(running.updates)):
+            assert time.monotonic() < until, said
+            await asyncio.sleep(3)
+        assert f"This box runs version {NEWER}" in said
+        assert f"{image.version} the way back" in said
+        assert "did not work" not in said
+
+    def back_and_forth() -> None:
+        """The way back is kept, and taken at the console."""
+        machine.send("3")
+        machine.wait("Type yes and Enter")
+        machine.send("yes")
+        machine.wait(f"Starting with version {image.version}")
+        machine.wait("SWITCHROOM-INITRD slot a", LONG)
+        machine.wait(f"Switchroom {image.version} +slot A")
+        machine.wait(r"State +healthy")
+        said = running.updates()
+        assert f"Version {NEWER} is not in use. It was left at the console." in said
+        assert f"{NEWER} not in use" in said
+
+    await asyncio.to_thread(back_and_forth)
+    async with talking(running.accounts()):  # the office is as it was
+        pass
+
+
+async def test_an_update_that_is_not_healthy(image: Image, running: Running, tmp_path: Path) -> None:
+    bundle = newer(image, tmp_path / "newer", does_not_start)
+    machine = running.machine
+    async with chromium(tmp_path / "chromium", running.port) as page:
+        seen = await install(page, bundle)
+        assert seen[-1] == f"Version {NEWER} is installed. It starts at the next restart."
+        hour, minute = map(int, re.search(r"^\D*(\d+):(\d+)", await clock(page)).groups())  # type: ignore[union-attr]
+        hour, minute = (hour + (minute + 2) // 60) % 24, (minute + 2) % 60
+        await page.get_by_label("Restart", exact=True).select_option("hour")
+        await page.get_by_label("Hour").fill(f"{hour:02}:{minute:02}")
+        await page.get_by_role("button", name="Restart").click()
+        await says(page, f"The box restarts at {hour:02}:{minute:02}")
+    await asyncio.to_thread(machine.wait, f"Switchroom {NEWER} +slot B", LONG)
+    await asyncio.to_thread(machine.wait, f"Switchroom {image.version} +slot A", LONG)
+    await asyncio.to_thread(machine.wait, rf"Version {NEWER} did not work and was left: (.+)")
+    await asyncio.to_thread(machine.wait, r"State +healthy")
+    said = await asyncio.to_thread(running.updates)
+    assert f"This box runs version {image.version}" in said
+    assert f"Version {NEWER} did not work and the box went back. The supervisor does not answer." in said
+    assert f"{NEWER} did not work, not started again" in said
+
+
+async def clock(page: Page) -> str:
+    """The box's own, which the page tells with a restart at a set hour."""
+    await page.get_by_label("Restart", exact=True).select_option("hour")
+    await page.get_by_role("button", name="Restart").click()
+    text = await page.get_by_text("its clock is at").first.inner_text()
+    return text.split("its clock is at")[1]
+
+
+def test_an_update_that_panics(image: Image, running: Running, tmp_path: Path) -> None:
+    bundle = newer(image, tmp_path / "newer", panics=True)
+    browser = running.log_in()
+    browser.open("/updates")
+    assert browser.send("/updates/install", bundle) == NEWER
+    browser.open("/updates")
+    assert "The box restarts now." in browser.submit("/updates/restart", when="now", hour="")
+    for _ in range(3):
+        running.machine.wait("Kernel panic", LONG)
+    running.machine.wait(f"Switchroom {image.version} +slot A", LONG)
+    running.machine.wait(r"State +healthy")
+    said = running.updates()
+    reason = "It was started 3 times and did not reach its health check: its kernel stopped or could not be loaded."
+    assert f"Version {NEWER} did not work and the box went back. {reason}" in said
+
+
+async def test_an_update_that_is_wrong(image: Image, running: Running, tmp_path: Path) -> None:
+    bundle = newer(image, tmp_path / "newer")
+    unsigned = changed(bundle, tmp_path / "unsigned.update", bundle.read_bytes().index(b'"version"') + 12)
+    damaged = changed(bundle, tmp_path / "damaged.update", 50 << 20)
+    async with chromium(tmp_path / "chromium", running.port) as page:
+        assert (await install(page, damaged))[
+            -1
+        ] == "The file is damaged (root.img). Download it again. Nothing was sent."
+        await page.reload()
+        said = (await install(page, unsigned))[-1]
+        assert said.startswith("This update is not signed by Switchroom's maker (or was changed).")
+        await page.reload()
+        # past the page's own check: the box finds it too, and nothing is started from that slot
+        refused = await asyncio.to_thread(_refused, running, damaged)
+        assert "The update is damaged (root.img)" in refused
+        await page.reload()
+        assert "starts next" not in await page.inner_text("body")
+        seen = await install(page, bundle)
+        assert seen[-1] == f"Version {NEWER} is installed. It starts at the next restart."
+
+
+def _refused(running: Running, file: Path) -> str:
+    browser = running.log_in()
+    browser.open("/updates")
+    try:
+        return browser.send("/updates/install", file)
+    except AssertionError as error:
+        return str(error)
