@@ -6,13 +6,16 @@ The files are in `aside/` (snapshots.py) and are only read here, as they lie: no
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from appliance.records import COLUMNS, CallRecords
 from appliance.snapshots import kept_aside
+from appliance.store import JournalRow
 
 BATCH = 500  # call records taken over in one transaction: short enough that `calls` never waits
 # database -> what counts in it, and when a row of it is not in use now
@@ -71,6 +74,37 @@ def take_over(data: Path, name: str, progress: Callable[[int, int], None] = lamb
             done += len(batch)
             progress(done, total)
     return added
+
+
+def table(file: Path) -> Iterator[Sequence[Any]]:
+    """Its call records as rows of a table, the titles first; the legs are left out."""
+    with _opened(file) as connection:
+        columns = [row[1] for row in connection.execute("pragma table_info(call)") if row[1] != "legs"]
+        yield columns
+        yield from connection.execute(
+            f"select {', '.join(map(_quoted, columns))} from call where selftest = 0 order by started"
+        )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def changes(data: Path, name: str, most: int = 100) -> list[JournalRow]:
+    """The changes of a kept configuration that are not in use now, newest first."""
+    file = find(data, name)
+    if file is None or not name.startswith("config.db."):
+        return []
+    try:
+        with _opened(file) as connection:
+            connection.execute("attach ? as now", [f"file:{data / 'config.db'}?mode=ro"])
+            rows = connection.execute(
+                f"select id, revision, at, who, kind, key, before, after from {' '.join(COUNTED['config.db'])} order by id desc limit ?",
+                [most],
+            )
+            return [JournalRow(*row[:6], *(json.loads(body) if body else None for body in row[6:])) for row in rows]
+    except (sqlite3.Error, ValueError):
+        return []
 
 
 def _counts(file: Path, current: Path, database: str) -> tuple[int, int]:

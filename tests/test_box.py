@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from appliance import cti
-from appliance.box import console, support, system
+from appliance import cti, support
+from appliance.box import console, system
 from appliance.box.privileged import Helper
 
 
@@ -144,7 +144,7 @@ def test_an_address_without_network_is_refused(monkeypatch: pytest.MonkeyPatch, 
 
 def test_the_support_bundle_masks_secrets() -> None:
     text = "Authorization: Digest username=7\na=crypto:1 AES inline:QUJDREVG\npassword=hunter2 setup code: ABCDEFGHJK\nfine"
-    masked = support.masked(text)
+    masked = support.Mask()(text)
     for secret in ("username=7", "QUJDREVG", "hunter2", "ABCDEFGHJK"):
         assert secret not in masked
     assert "fine" in masked

@@ -62,7 +62,7 @@ LAYERS = {
     "appliance.logfile": row("", "", "where the log goes"),
     "appliance.sealed": row("", "cryptography msgspec", "streams sealed with a passphrase"),
     # 3
-    "appliance.aside": row("appliance.records appliance.snapshots", "", "what a newer version left"),
+    "appliance.aside": row("appliance.records appliance.snapshots appliance.store", "", "what a newer version left"),
     "appliance.backup": row(
         "appliance.store appliance.records appliance.snapshots appliance.sealed appliance.version",
         "msgspec sqlite_utils",
@@ -86,6 +86,9 @@ LAYERS = {
         "opens the use-cases with the licence of the box",
     ),
     # 5: what builds and connects
+    "appliance.support": row(
+        "appliance.cti appliance.model appliance.store", "msgspec", "the log and the state, without secrets"
+    ),
     "appliance.update": row("", "cryptography msgspec", "a signed bundle into the other slot"),
     "appliance.update_client": row("", "", "how the unprivileged reach the box's helper"),
     "appliance.box": row("appliance", "click cryptography msgspec segno", "the appliance around the telephone system"),
@@ -99,7 +102,7 @@ LAYERS = {
     "appliance": row("", "", "the package itself holds nothing"),
     "webui": row(
         "appliance.admin appliance.model appliance.cti appliance.boot appliance.store appliance.licensing appliance.countries "
-        "appliance.records appliance.certificates appliance.migration appliance.aside appliance.backup appliance.sealed appliance.entitlement appliance.update_client appliance.version",
+        "appliance.records appliance.certificates appliance.migration appliance.aside appliance.snapshots appliance.support appliance.backup appliance.sealed appliance.entitlement appliance.update_client appliance.version",
         "flask flask_wtf werkzeug jinja2 markupsafe hypercorn a2wsgi uvloop annotated_types cryptography segno msgspec",
         "pages over the use-cases, the control socket and the call records; no telephone inside",
     ),

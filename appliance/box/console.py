@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from appliance import cti, migration
-from appliance.box import facts, support, system
+from appliance.box import facts, system
 from appliance.box.privileged import PROGRESS
 from appliance.box.system import CannotDo
 from appliance.version import VERSION
@@ -227,7 +227,9 @@ class Console:
         return "Erasing at the next start, which is now."
 
     async def bundle(self, terminal: Terminal) -> str:
-        file = await asyncio.to_thread(support.write, self._data)
+        from appliance import support  # it opens the databases, which nothing else here does
+
+        file = await asyncio.to_thread(support.write, self._data, support.BOX)
         return f"Written ({file.stat().st_size >> 10} KiB); it is on the admin page under Updates."
 
     async def password(self, terminal: Terminal) -> str:

@@ -25,7 +25,7 @@ from typing import IO, Any, cast
 import msgspec
 
 from appliance import cti, update
-from appliance.box import support, system
+from appliance.box import system
 from appliance.box.system import CannotDo
 from appliance.update import BadUpdate
 from appliance.version import VERSION
@@ -134,7 +134,9 @@ class Helper:
         return when
 
     def _do_support(self, request: dict[str, Any], stream: IO[bytes], answer: Answer) -> str:
-        file = support.write(self._data)
+        from appliance import support  # it opens the databases, which nothing else here does
+
+        file = support.write(self._data, support.BOX)
         owner = self._data.stat()
         for path in (file.parent, file):
             os.chown(path, owner.st_uid, owner.st_gid)

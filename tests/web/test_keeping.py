@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from appliance import backup, update_client
+from tests.test_aside import in_between
 from tests.web.chromium import needs_chromium, shoot
 from tests.web.made import CODE, FakeBox, make_desk
 from tests.web.served import Served, served
@@ -94,3 +96,29 @@ def test_a_new_box_with_a_damaged_partition_offers_it(page: Page, site: Served, 
     page.get_by_role("link", name="Restore from a backup instead").click()
     expect(page.get_by_text("The damaged partition is erased and made anew")).to_be_visible()
     both_sizes(page, "setup-restore")
+
+
+def test_what_a_newer_version_left_is_shown_and_added(page: Page, site: Served, made: Desk) -> None:
+    set_up(made)
+    log_in(page, site)
+    data = Path(made.boot.data)
+    made.history.close()
+    in_between(data)
+    shutil.copy(data / "aside/calls.db.1", data / "aside/calls.db.2")
+    made.admin._store._db.execute("pragma wal_checkpoint(truncate)")
+    shutil.copy(data / "config.db", data / "aside/config.db.1")
+    made.admin._store._db.execute("delete from journal where revision > 3")
+    made.admin._store._db.conn.commit()
+    page.goto(site.address + "/updates")
+    expect(page.get_by_text("2 of them are not in the history")).to_have_count(2)
+    page.get_by_text("Which changes").click()
+    both_sizes(page, "updates-kept")
+    page.get_by_role("button", name="Add to the history").first.click()
+    expect(page.get_by_text("2 call records were added to the history.")).to_be_visible()
+    page.get_by_role("button", name="Delete").first.click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("Deleted.")).to_be_visible()
+    both_sizes(page, "updates-added")
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Download").click()
+    assert waiting.value.suggested_filename == "switchroom-support.tar.gz"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from webui.pages import (
     account,
+    aside,
     backup,
     calls,
     changes,
@@ -21,6 +22,7 @@ from webui.pages import (
 
 BLUEPRINTS = (
     account.pages,
+    aside.pages,
     backup.pages,
     calls.pages,
     changes.pages,

@@ -7,15 +7,21 @@ here. Only on the appliance; elsewhere the page says how this installation is up
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from flask import Blueprint, Response, abort, flash, redirect, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance import update_client
+from appliance import aside, snapshots, update_client
+from appliance import support as bundle
 from appliance.update_client import HelperFailed
 from appliance.version import VERSION
-from webui.guard import route
+from webui.desk import desk
+from webui.guard import person, route
+from webui.pages import aside as aside_pages
+from webui.pages.changes import tell
 
 pages = Blueprint("updates", __name__)
 
@@ -28,7 +34,29 @@ def listing() -> ResponseReturnValue:
             status = update_client.ask("status")
         except HelperFailed as error:
             problem = str(error)
-    return render_template("updates.html", version=VERSION, status=status, problem=problem)
+    work = desk().desktop.of(aside_pages.KIND)
+    fresh = work is not None and work.finished and not work.shown
+    if work is not None and work.finished:
+        work.shown = True
+    return render_template(
+        "updates.html",
+        version=VERSION,
+        status=status,
+        problem=problem,
+        kept=_kept(),
+        work=work,
+        fresh=fresh,
+        most=snapshots.MOST,
+    )
+
+
+def _kept() -> list[dict[str, Any]]:
+    """What a newer version left, with the changes of a configuration in words."""
+    data, snapshot = Path(desk().boot.data), desk().admin.snapshot
+    return [
+        {**asdict(one), "changes": [tell(row, snapshot) for row in aside.changes(data, one.name)]}
+        for one in aside.listing(data)
+    ]
 
 
 @route(pages, "/updates/install", role="full", methods=("POST",))
@@ -73,10 +101,11 @@ def restart() -> ResponseReturnValue:
 @route(pages, "/updates/support", role="full", methods=("POST",))
 def support() -> ResponseReturnValue:
     try:
-        made = Path(update_client.ask("support"))
+        made = Path(update_client.ask("support")) if update_client.available() else bundle.write(Path(desk().boot.data))
     except HelperFailed as error:
         flash(str(error))
         return redirect(url_for("updates.listing"), 303)
     if not made.is_file():
         abort(404)
+    desk().admin.note("settings", "settings", "downloaded the support bundle", person().username)
     return send_file(made, as_attachment=True, download_name="switchroom-support.tar.gz")

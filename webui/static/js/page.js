@@ -55,15 +55,27 @@ document.addEventListener("input", (event) => {
 });
 
 // a dialog of our own instead of the browser's
+function ask(question, yes, go) {
+  const dialog = document.getElementById("ask");
+  document.getElementById("ask-text").textContent = question;
+  document.getElementById("ask-yes").textContent = yes || "Go on";
+  dialog.returnValue = "no";
+  dialog.showModal();
+  dialog.addEventListener("close", () => { if (dialog.returnValue === "yes") go(); }, { once: true });
+}
+
 document.addEventListener("htmx:confirm", (event) => {
   if (!event.detail.question) return;
   event.preventDefault();
-  const dialog = document.getElementById("ask");
-  document.getElementById("ask-text").textContent = event.detail.question;
-  document.getElementById("ask-yes").textContent = event.detail.elt.dataset.yes || "Go on";
-  dialog.returnValue = "no";
-  dialog.showModal();
-  dialog.addEventListener("close", () => { if (dialog.returnValue === "yes") event.detail.issueRequest(true); }, { once: true });
+  ask(event.detail.question, event.detail.elt.dataset.yes, () => event.detail.issueRequest(true));
+});
+
+// a whole form that is sent only when somebody is sure
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.dataset.ask) return;
+  event.preventDefault();
+  ask(form.dataset.ask, form.dataset.yes, () => form.submit());
 });
 
 document.addEventListener("htmx:sendError", () => say("The box does not answer"));

@@ -1,0 +1,92 @@
+"""What is kept aside after a return to an older version: shown on the updates page, added to the history, fetched, deleted."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from flask import Blueprint, Response, abort, flash, redirect, request, send_file, url_for
+from flask.typing import ResponseReturnValue
+
+from appliance import aside
+from appliance.aside import CannotTakeOver
+from appliance.store import StorageFailed
+from webui.desk import desk
+from webui.guard import person, route
+from webui.work import Busy, Tell
+
+pages = Blueprint("aside", __name__)
+KIND = "aside"
+
+
+def data() -> Path:
+    return Path(desk().boot.data)
+
+
+@route(pages, "/updates/kept/<name>", role="full")
+def fetch(name: str) -> ResponseReturnValue:
+    """The database as it is; its call records as a table with ?as=table."""
+    file = aside.find(data(), name) or abort(404)
+    desk().admin.note("settings", "settings", f"downloaded {name}, kept from a newer version", person().username)
+    if request.args.get("as") != "table":
+        return send_file(file, mimetype="application/vnd.sqlite3", as_attachment=True, download_name=f"{name}.sqlite3")
+    return Response(
+        _table(file),
+        mimetype="text/csv",
+        headers={"Content-Disposition": f"attachment; filename={name.replace('.', '-')}.csv"},
+    )
+
+
+def _table(file: Path) -> Iterator[str]:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    for row in aside.table(file):
+        writer.writerow(_harmless(cell) for cell in row)
+        yield out.getvalue()
+        out.seek(0)
+        out.truncate()
+
+
+def _harmless(cell: object) -> object:
+    """A spreadsheet takes a text that begins like a formula for one; callers choose their names themselves."""
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in "=+-@\t\r" and cell else cell
+
+
+@route(pages, "/updates/kept/<name>/add", role="full", methods=("POST",))
+def add(name: str) -> ResponseReturnValue:
+    folder = data()
+
+    def work(tell: Tell) -> str:
+        count = aside.take_over(folder, name, lambda done, total: tell("adding", done, total))
+        return f"{count} call records were added to the history."
+
+    try:
+        desk().desktop.begin(KIND, work, (CannotTakeOver, StorageFailed))
+    except Busy as busy:
+        flash(str(busy))
+    else:
+        desk().admin.note("settings", "settings", f"added the call records of {name} to the history", person().username)
+    return redirect(url_for("updates.listing"), 303)
+
+
+@route(pages, "/updates/kept/progress", role="read-only", live=True)
+def progress() -> ResponseReturnValue:
+    work = desk().desktop.of(KIND)
+    if work is None:
+        return {"finished": True}
+    return {
+        "finished": work.finished,
+        "said": f"Adding call records: {work.done} of {work.total} …",
+        "percent": work.percent,
+    }
+
+
+@route(pages, "/updates/kept/<name>/delete", role="full", methods=("POST",))
+def delete(name: str) -> ResponseReturnValue:
+    file = aside.find(data(), name) or abort(404)
+    file.unlink()
+    desk().admin.note("settings", "settings", f"deleted {name}, kept from a newer version", person().username)
+    flash("Deleted.")
+    return redirect(url_for("updates.listing"), 303)
