@@ -4,12 +4,14 @@ from media_core.core import serve
 from media_core.engine import MediaEngine
 from media_core.memory import CoreView, create_memory
 from media_core.records import (
+    AuthenticationFailed,
     Codec,
     CoreStarted,
     Crypto,
     Digit,
     Direction,
     Event,
+    FarReport,
     FlowClosed,
     FlowId,
     FlowInfo,
@@ -19,6 +21,7 @@ from media_core.records import (
     Leg,
     LegId,
     LegStats,
+    MediaQuality,
     MediaSilent,
     MediaStarted,
     OutOfService,
@@ -26,12 +29,14 @@ from media_core.records import (
     RecordEnded,
     Remote,
     SipSocket,
+    SsrcChanged,
     StaleHandle,
     TlsFiles,
     Transport,
 )
 
 __all__ = [
+    "AuthenticationFailed",
     "Codec",
     "CoreStarted",
     "CoreView",
@@ -39,6 +44,7 @@ __all__ = [
     "Digit",
     "Direction",
     "Event",
+    "FarReport",
     "FlowClosed",
     "FlowId",
     "FlowInfo",
@@ -49,6 +55,7 @@ __all__ = [
     "LegId",
     "LegStats",
     "MediaEngine",
+    "MediaQuality",
     "MediaSilent",
     "MediaStarted",
     "OutOfService",
@@ -56,6 +63,7 @@ __all__ = [
     "RecordEnded",
     "Remote",
     "SipSocket",
+    "SsrcChanged",
     "StaleHandle",
     "TlsFiles",
     "Transport",

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
+from media_core.records import AuthenticationFailed as AuthenticationFailed
 from media_core.records import Codec as Codec
 from media_core.records import CoreStarted as CoreStarted
 from media_core.records import Crypto as Crypto
 from media_core.records import Digit as Digit
 from media_core.records import Direction as Direction
 from media_core.records import Event as Event
+from media_core.records import FarReport as FarReport
 from media_core.records import FlowClosed as FlowClosed
 from media_core.records import FlowId as FlowId
 from media_core.records import FlowInfo as FlowInfo
@@ -17,6 +19,7 @@ from media_core.records import Layout as Layout
 from media_core.records import Leg as Leg
 from media_core.records import LegId as LegId
 from media_core.records import LegStats as LegStats
+from media_core.records import MediaQuality as MediaQuality
 from media_core.records import MediaSilent as MediaSilent
 from media_core.records import MediaStarted as MediaStarted
 from media_core.records import OutOfService as OutOfService
@@ -24,6 +27,7 @@ from media_core.records import PlayEnded as PlayEnded
 from media_core.records import RecordEnded as RecordEnded
 from media_core.records import Remote as Remote
 from media_core.records import SipSocket as SipSocket
+from media_core.records import SsrcChanged as SsrcChanged
 from media_core.records import StaleHandle as StaleHandle
 from media_core.records import TlsFiles as TlsFiles
 from media_core.records import Transport as Transport

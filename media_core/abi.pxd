@@ -15,6 +15,7 @@ cdef enum:
     ABI_PAGE = 4096
     ABI_WORKERS = 16            # most workers
     NO_LEG = 0xFFFFFFFF
+    NO_PAYLOAD = 0xFF
     KEY_ROOM = 48               # longest SDES key with its salt: 32 + 14
     PLAY_ITEMS = 60             # most tones or digits in one request
     ITEM_TONE = 0xFF            # Item.event of a tone; else the RFC 4733 event
@@ -81,10 +82,16 @@ cdef enum:  # type of a record on a worker's event ring; id is the leg, the payl
     EVENT_DIGIT = 4
     EVENT_PLAY_ENDED = 5
     EVENT_RECORD_ENDED = 6
+    EVENT_SSRC = 7
+    EVENT_FORGED = 8
+    EVENT_QUALITY = 9
+
+cdef enum:  # EventBody.b of EVENT_QUALITY
+    QUALITY_POOR = 1 << 31
 
 cdef struct EventBody:
-    uint32_t a                  # generation of the core | seconds | code of the digit
-    uint32_t b                  # milliseconds | 1: it failed
+    uint32_t a                  # generation of the core | seconds | code of the digit | SSRC | packets since the last | loss in 1/1000
+    uint32_t b                  # milliseconds | 1: it failed | changes since the last | packets in all | jitter in 0.1 ms, QUALITY_POOR
 
 cdef struct Key:
     uint8_t suite               # srtp suite, 0: plain
@@ -169,7 +176,18 @@ cdef struct Received:           # one cache line, written once per packet receiv
     uint32_t lost
     uint32_t reordered
     uint32_t duplicates
-    uint32_t clock              # timestamp units per second
+    uint8_t khz                 # of the timestamps
+    uint8_t payload_type        # khz is that of; NO_PAYLOAD: of the first codec
+    uint16_t room
+
+cdef struct Losses:             # RFC 3611 section 4.7.2, see stream.pyx; written when a packet is missing
+    uint32_t begin              # extended sequence numbers of the first and the last lost packet of the run in progress
+    uint32_t end
+    uint32_t lost               # of the run
+    uint32_t bursts             # runs that have ended, of two lost packets at least
+    uint32_t burst_lost         # packets lost in them
+    uint32_t burst_packets      # their length
+    uint32_t burst_longest
 
 cdef struct Sent:               # one cache line, written once per packet sent
     uint64_t packets
@@ -250,7 +268,27 @@ cdef struct Leg:                # what the packet loop reads and writes
     uint64_t report_time        # ns: when ours went
     uint32_t report_expected
     uint32_t connected_at       # packets received when the socket was connected
-    uint32_t spare[4]
+    uint64_t sender_time        # ns: when the last sender report went to it
+    uint32_t sender_sr          # the middle of the NTP time in that
+    uint32_t round_trip         # us
+    # line 10
+    Losses losses
+    uint32_t ssrc_changes
+    uint8_t clock_payloads[LEG_CODECS]  # of its codecs, and their clocks; 0: the list is over
+    uint8_t clock_khz[LEG_CODECS]
+    uint64_t digit_room         # ns: how far ahead of its time the last key was (notice.pyx)
+    uint32_t reported_fraction  # of 256
+    uint32_t ssrc_told          # of the changes
+    # line 11: notices; times are seconds
+    uint32_t forged             # packets that failed authentication
+    uint32_t forged_told
+    uint32_t forged_at
+    uint32_t quality_at         # 0: nothing yet
+    uint32_t quality_packets    # what stood there then
+    uint32_t quality_lost
+    uint32_t quality_poor
+    uint32_t spare
+    Endpoint forged_source      # of the first since the last notice
 
 cdef struct WorkerCounters:     # one per worker, its own lines
     uint64_t packets_in

@@ -18,9 +18,9 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from media_core.abi cimport (
-    COMMAND_PLAY, COMMAND_RECORD, COMMAND_SYNC, EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED,
-    EVENT_PLAY_ENDED, EVENT_RECORD_ENDED, ITEM_TONE, LEG_CODECS, LEG_COPIED, LEG_DESCRIBED, LEG_LISTENED, LEG_MIXED, LEG_MUTED, LEG_OPEN,
-    LEG_RECEIVE, LEG_RECORDED, LEG_SEND, LEG_SOUND, LEG_TAKEN, NO_LEG, OTHER_LAW, PATHS_ROOM, PLAY_ITEMS, REQUEST_DIGITS, REQUEST_FILES,
+    COMMAND_PLAY, COMMAND_RECORD, COMMAND_SYNC, EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_FORGED, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED,
+    EVENT_PLAY_ENDED, EVENT_QUALITY, EVENT_RECORD_ENDED, EVENT_SSRC, ITEM_TONE, LEG_CODECS, LEG_COPIED, LEG_DESCRIBED, LEG_LISTENED, LEG_MIXED, LEG_MUTED, LEG_OPEN,
+    LEG_RECEIVE, LEG_RECORDED, LEG_SEND, LEG_SOUND, LEG_TAKEN, NO_LEG, OTHER_LAW, PATHS_ROOM, PLAY_ITEMS, QUALITY_POOR, REQUEST_DIGITS, REQUEST_FILES,
     REQUEST_LOOPED, REQUEST_TONES, SIDES_APART, SIDES_BOTH, SIDES_RECEIVED, Config, ConfigBlock, Endpoint, EventBody, Header, Item, Key,
     Leg, Request, Take, WorkerCounters, command_ring, config_at, counters_at, event_ring, flow_area, leg_at, player_at, take_at,
 )
@@ -31,12 +31,13 @@ from media_core.memory cimport map_memory, unmap_memory
 from media_core.ring cimport RING_WAKE, Record, Ring, ring_front, ring_payload, ring_pop, ring_push
 
 from media_core.srtp cimport srtp_suite
+from media_core.stream cimport stream_end_run
 
 from media_core.codec import NUMBERS
 from media_core.flow_table import FlowClient
 from media_core.records import (
-    CoreStarted, Digit, Direction, Leg as LegRecord, LegStats, MediaSilent, MediaStarted, OutOfService, PlayEnded, RecordEnded,
-    StaleHandle,
+    AuthenticationFailed, CoreStarted, Digit, Direction, FarReport, Leg as LegRecord, LegStats, MediaQuality, MediaSilent, MediaStarted,
+    OutOfService, PlayEnded, RecordEnded, SsrcChanged, StaleHandle,
 )
 
 cdef extern from "<time.h>" nogil:
@@ -260,6 +261,12 @@ cdef class MediaEngine:
             return PlayEnded(id, body.b != 0)
         if type == EVENT_RECORD_ENDED:
             return RecordEnded(id, body.a, body.b != 0)
+        if type == EVENT_SSRC:
+            return SsrcChanged(id, body.a, body.b)
+        if type == EVENT_FORGED:
+            return AuthenticationFailed(id, body.a, body.b, endpoint_tuple(&leg_at(self.memory, <uint32_t>id).forged_source))
+        if type == EVENT_QUALITY:
+            return MediaQuality(id, body.a / 1000.0, (body.b & ~<uint32_t>QUALITY_POOR) / 10.0, body.b & QUALITY_POOR != 0)
         return None
 
     # ---- legs
@@ -618,9 +625,19 @@ cdef _age(uint64_t last, uint64_t now):
 
 cdef _stats(Leg *leg, uint64_t now):
     r, s = leg.received, leg.sent
-    clock = r.clock or 8000
-    received = Direction(r.packets, r.bytes, r.lost, r.reordered, r.duplicates, r.jitter / 16 * 1000 / clock, _age(r.last, now),
-                         leg.rtcp_received, leg.dropped_source, leg.dropped_auth, leg.dropped_other)
-    sent = Direction(s.packets, s.bytes, leg.reported_lost, 0, 0, leg.reported_jitter * 1000 / clock, _age(s.last, now),
-                     s.rtcp, 0, 0, s.failed)
-    return LegStats(received, sent, leg.locked != 0, bool(leg.secure_in and leg.secure_out), endpoint_tuple(&leg.to))
+    cdef uint32_t khz = r.khz or 8, at
+    stream_end_run(&leg.losses)  # of this copy: the run in progress counts as it stands
+    x = leg.losses
+    received = Direction(r.packets, r.bytes, r.lost, r.reordered, r.duplicates, r.jitter / 16.0 / khz, _age(r.last, now), leg.rtcp_received,
+                         leg.dropped_source, leg.dropped_auth, leg.dropped_other, x.bursts, x.burst_lost, x.burst_packets, x.burst_longest,
+                         leg.ssrc_changes)
+    for at in range(LEG_CODECS):
+        if leg.clock_khz[at] and leg.clock_payloads[at] == s.payload_type:
+            khz = leg.clock_khz[at]
+            break
+    reported = None
+    if leg.reported:
+        reported = FarReport(_age(leg.reported, now), leg.reported_lost, leg.reported_fraction / 256.0, <double>leg.reported_jitter / khz,
+                             leg.round_trip / 1000.0)
+    sent = Direction(s.packets, s.bytes, leg.reported_lost, 0, 0, <double>leg.reported_jitter / khz, _age(s.last, now), s.rtcp, 0, 0, s.failed)
+    return LegStats(received, sent, leg.locked != 0, bool(leg.secure_in and leg.secure_out), endpoint_tuple(&leg.to), reported)

@@ -9,7 +9,7 @@ from libc.stdint cimport int16_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from media_core.abi cimport (
-    LATCH_DOUBTED, LATCH_LOCKED, LATCH_OPEN, LEG_DESCRIBED, LEG_OPEN, NO_LEG, SOCKET_CONNECTED, SOCKET_OPEN, SOCKET_UNFIT, Config,
+    LATCH_DOUBTED, LATCH_LOCKED, LATCH_OPEN, LEG_CODECS, LEG_DESCRIBED, LEG_OPEN, NO_LEG, NO_PAYLOAD, SOCKET_CONNECTED, SOCKET_OPEN, SOCKET_UNFIT, Config,
     ConfigBlock, Key, Leg, command_ring, config_at, context_at, counters_at, leg_at,
 )
 from media_core.atomic cimport ACQUIRE, RELAXED, RELEASE, fence, load32, store32
@@ -87,7 +87,8 @@ cdef void begin_leg(Worker *worker, uint32_t index, Leg *leg, Config *config) no
     leg.peer = NO_LEG
     leg.telephone_event = -1
     leg.opened = worker.now
-    leg.received.clock = 8000
+    leg.received.khz = 8
+    leg.received.payload_type = NO_PAYLOAD
     leg.sent.ssrc = identity[0]
     leg.sent.sequence = identity[1] & 0x7FFF
     leg.sent.timestamp = identity[1]
@@ -108,7 +109,7 @@ cdef void apply_config(Worker *worker, uint32_t index) noexcept nogil:
     """Make the leg what its Config says. May be killed anywhere and done again: `applied` is written last."""
     cdef Leg *leg = leg_at(worker.memory, index)
     cdef Config config
-    cdef uint32_t version
+    cdef uint32_t version, at
     if not read_config(config_at(worker.memory, index), &config, &version) or leg.applied == version:
         return
     if leg.generation != config.generation:
@@ -127,7 +128,13 @@ cdef void apply_config(Worker *worker, uint32_t index) noexcept nogil:
     leg.telephone_event = <int16_t>config.telephone_event
     memcpy(leg.payload_map, config.payload_map, 128)
     if codec_at(config.codecs[0]) != NULL:
-        leg.received.clock = codec_at(config.codecs[0]).clock
+        leg.received.khz = <uint8_t>(codec_at(config.codecs[0]).clock // 1000)
+    leg.received.payload_type = NO_PAYLOAD
+    memset(leg.clock_khz, 0, LEG_CODECS)
+    for at in range(LEG_CODECS):
+        if codec_at(config.codecs[at]) != NULL:
+            leg.clock_payloads[at] = config.codec_payloads[at]
+            leg.clock_khz[at] = <uint8_t>(codec_at(config.codecs[at]).clock // 1000)
     leg.signalling = config.signalling
     if config.flags & LEG_DESCRIBED:
         if leg.remote_version != config.remote_version or leg.describe_version != config.describe_version:

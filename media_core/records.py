@@ -99,6 +99,23 @@ class Direction:
     dropped_source: int  # wrong source address
     dropped_auth: int  # SRTP authentication or replay
     dropped_other: int
+    # Bursts of losses (RFC 3611 §4.7.2): at least two packets lost, fewer than 16 in a row in between arrived.
+    bursts: int = 0
+    burst_lost: int = 0  # packets lost in them; the other losses stand alone
+    burst_packets: int = 0  # length of all together, what arrived in between included
+    burst_longest: int = 0  # length of the longest
+    ssrc_changes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FarReport:
+    """What the far end said last (RTCP) of what we send to it."""
+
+    age_ms: int
+    lost: int  # packets since it began
+    fraction_lost: float  # 0..1, since the report before
+    jitter_ms: float
+    round_trip_ms: float  # between us and it; 0.0: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +125,7 @@ class LegStats:
     locked: bool  # source latched
     secure: bool  # SRTP both ways
     remote: tuple[str, int]  # where media really comes from / goes to
+    reported: FarReport | None = None  # None: no report has come
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +166,35 @@ class MediaSilent:
 
 
 @dataclass(frozen=True, slots=True)
+class SsrcChanged:
+    """The far end's stream has become another. At most once a second."""
+
+    leg: LegId
+    ssrc: int  # now
+    changes: int  # since the last event
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticationFailed:
+    """Packets to a leg do not fit its SRTP key: the first at once, then at most one event in 10 s. Replays are not counted here."""
+
+    leg: LegId
+    packets: int  # since the last event
+    total: int
+    source: tuple[str, int]  # of the first of them
+
+
+@dataclass(frozen=True, slots=True)
+class MediaQuality:
+    """What came from the far end in the last 10 s was poor (3 % lost or 60 ms of jitter), or is good again."""
+
+    leg: LegId
+    lost: float  # 0..1
+    jitter_ms: float
+    poor: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Digit:
     leg: LegId
     digit: str
@@ -175,7 +222,20 @@ class CoreStarted:
     datapath: str
 
 
-Event = FlowOpened | FlowReceived | FlowClosed | MediaStarted | MediaSilent | Digit | PlayEnded | RecordEnded | CoreStarted
+Event = (
+    FlowOpened
+    | FlowReceived
+    | FlowClosed
+    | MediaStarted
+    | MediaSilent
+    | MediaQuality
+    | SsrcChanged
+    | AuthenticationFailed
+    | Digit
+    | PlayEnded
+    | RecordEnded
+    | CoreStarted
+)
 
 
 class OutOfService(Exception):

@@ -23,6 +23,7 @@ from media_core.relay cimport (
     BATCH, COMMON_BUFFER, DROPPED, FRAME_AUDIO, FRAME_DIGIT, FRAME_END, FRAME_EVENT, LEARN, MADE, PACKET_ROOM, WELCOME, Frame, Packet,
     Worker,
 )
+from media_core.notice cimport notice_forged, notice_key, notice_leg
 from media_core.report cimport report_read, report_write
 from media_core.ring cimport RING_WAKE, Record, ring_empty, ring_front, ring_payload, ring_pop, ring_push
 from media_core.rtp cimport load16 as read16, load32 as read32, store16 as write16, store32 as write32
@@ -142,6 +143,8 @@ cdef void take_digit(Worker *worker, Leg *leg, Packet *packet) noexcept nogil:
     if packet.data[0] & 0x10 or packet.length < header + 4 or body[0] > 15:
         return
     if not leg.digit or leg.digit_timestamp != timestamp:
+        if not notice_key(leg, worker.now):
+            return
         end_digit(worker, leg, packet.leg)
         leg.digit = body[0] + 1
         leg.digit_timestamp = timestamp
@@ -213,7 +216,7 @@ cdef inline void act(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
     if (out.flags & (LEG_OPEN | LEG_DESCRIBED | LEG_SEND)) != (LEG_OPEN | LEG_DESCRIBED | LEG_SEND):
         return
     if packet.rtcp:
-        if out is leg or not stream_translate_rtcp(packet, leg, out):
+        if out is leg or not stream_translate_rtcp(packet, leg, out, worker.now):
             return
         if out.to_rtcp.length == 0:
             return
@@ -222,7 +225,7 @@ cdef inline void act(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
         out.sent.rtcp += 1
         return
     if packet.verdict != MADE:
-        if out.sent.injecting or not stream_renumber(packet, &out.sent, worker.now, leg.received.clock):
+        if out.sent.injecting or not stream_renumber(packet, &out.sent, worker.now, leg.received.khz):
             return
         payload_type = leg.payload_map[packet.data[1] & 0x7F]
         if payload_type & OTHER_LAW:
@@ -277,6 +280,8 @@ cdef inline void opened(Worker *worker, Packet *packet, int32_t length) noexcept
     packet.verdict = DROPPED
     if length == SRTP_AUTH_FAILED or length == SRTP_REPLAYED:
         leg.dropped_auth += 1
+        if length == SRTP_AUTH_FAILED:
+            notice_forged(worker, packet, leg)
     else:
         leg.dropped_other += 1
 
@@ -438,6 +443,7 @@ cdef void look_after(Worker *worker, uint32_t index) noexcept nogil:
         return
     if leg.digit and not leg.digit_told and worker.now - leg.digit_last > <uint64_t>DIGIT_LOST_MS * 1000000:
         end_digit(worker, leg, index)
+    notice_leg(worker, leg, index)
     if (leg.flags & (LEG_DESCRIBED | LEG_RECEIVE)) != (LEG_DESCRIBED | LEG_RECEIVE):
         leg.described = worker.now
         return

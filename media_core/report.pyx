@@ -29,6 +29,18 @@ cdef uint64_t NTP_SINCE_1970 = 2208988800
 cdef const char *HEX = "0123456789abcdef"
 
 
+cdef void report_taken(Leg *leg, uint64_t now, uint32_t loss, uint32_t jitter, uint32_t last_sr, uint32_t delay) noexcept nogil:
+    """A report block about what we send to the leg's far end, as it stands there (RFC 3550 section 6.4.1)."""
+    cdef int64_t away
+    leg.reported_fraction = loss >> 24
+    leg.reported_lost = 0 if loss & 0x800000 else loss & 0xFFFFFF  # negative: duplicates arrived
+    leg.reported_jitter = jitter
+    leg.reported = now
+    if last_sr and last_sr == leg.sender_sr:
+        away = <int64_t>((now - leg.sender_time) // 1000) - <int64_t>((<uint64_t>delay * 1000000) >> 16)
+        leg.round_trip = <uint32_t>away if away > 0 else 0
+
+
 cdef void report_read(const Packet *packet, Leg *leg, uint64_t now) noexcept nogil:
     """What the far end says of the stream that we make for it, and when it says that it was."""
     cdef rtcp_walk walk
@@ -44,8 +56,8 @@ cdef void report_read(const Packet *packet, Leg *leg, uint64_t now) noexcept nog
             continue
         for number in range(walk.count):
             if rtcp_read_report(&walk, number, &report) == 0 and report.ssrc == leg.sent.ssrc:
-                leg.reported_lost = <uint32_t>report.lost & 0xFFFFFF
-                leg.reported_jitter = report.jitter
+                report_taken(leg, now, <uint32_t>report.fraction_lost << 24 | (<uint32_t>report.lost & 0xFFFFFF), report.jitter, report.last_sr,
+                             report.delay)
 
 
 cdef uint64_t ntp_at(uint64_t ago) noexcept nogil:
@@ -72,6 +84,7 @@ cdef int32_t report_write(Leg *leg, uint64_t now, uint8_t *into, int32_t room) n
     if sends:
         sender.ssrc = leg.sent.ssrc
         sender.ntp = ntp_at(now - leg.sent.last)  # of the last packet: its timestamp stands for that time
+        leg.sender_sr, leg.sender_time = <uint32_t>(sender.ntp >> 16), now
         sender.rtp_time = leg.sent.timestamp
         sender.packets = <uint32_t>leg.sent.packets
         sender.octets = <uint32_t>(leg.sent.bytes - HEADER * leg.sent.packets)
