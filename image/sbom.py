@@ -1,4 +1,5 @@
-"""The bill of materials of the root tree, CycloneDX 1.6: every Debian package and every Python distribution, with version and licence."""
+"""The bill of materials of the root tree, CycloneDX 1.6: every Debian package, every Python distribution and every part of the admin page,
+with version and licence."""
 
 from __future__ import annotations
 
@@ -24,11 +25,12 @@ def debian(root: Path) -> Iterator[dict[str, Any]]:
 
 
 def _debian_licences(copyright_file: Path) -> set[str]:
-    """Short names of a machine-readable copyright file; none when it is prose."""
+    """Short names of a machine-readable copyright file; of one in prose, the standard texts it refers to."""
     if not copyright_file.is_file():
         return set()
     text = copyright_file.read_text(errors="replace")
-    return {name.strip() for name in re.findall(r"^License: ([^\n]+)$", text, re.MULTILINE)}
+    names = {name.strip() for name in re.findall(r"^License: ([^\n]+)$", text, re.MULTILINE)}
+    return names or set(re.findall(r"/usr/share/common-licenses/([\w.-]*\w)", text))
 
 
 def python(site_packages: Path) -> Iterator[dict[str, Any]]:
@@ -43,6 +45,15 @@ def python(site_packages: Path) -> Iterator[dict[str, Any]]:
         yield row | _licences([short] if short else classifiers)
 
 
+def page(site_packages: Path) -> Iterator[dict[str, Any]]:
+    """What the admin page's built assets are made of (webui/build.py)."""
+    manifest = site_packages / "webui/static/vendor/manifest.json"
+    for package in json.loads(manifest.read_text())["packages"]:
+        name, version = package["name"], package["version"]
+        row = {"type": "library", "name": name, "version": version, "purl": f"pkg:npm/{name}@{version}"}
+        yield row | _licences([package["licence"]])
+
+
 def _licences(names: list[str]) -> dict[str, Any]:
     return {"licenses": [{"license": {"name": name}} for name in names]} if names else {}
 
@@ -50,7 +61,7 @@ def _licences(names: list[str]) -> dict[str, Any]:
 def write(root: Path, product: str, version: str) -> None:
     """Into the tree, as usr/share/switchroom/sbom.cdx.json. The same for the same tree."""
     site_packages = next((root / product / "lib").glob("python3.*/site-packages"))
-    components = [*debian(root), *python(site_packages)]
+    components = [*debian(root), *python(site_packages), *page(site_packages)]
     text = json.dumps(components, sort_keys=True)
     bill = {
         "bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "serialNumber": f"urn:uuid:{uuid.uuid5(NAMESPACE, text)}",

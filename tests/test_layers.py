@@ -86,6 +86,7 @@ LAYERS = {
         "opens the use-cases with the licence of the box",
     ),
     # 5: what builds and connects
+    "appliance.notices": row("appliance.version", "", "licences of what is shipped"),
     "appliance.support": row(
         "appliance.cti appliance.model appliance.store", "msgspec", "the log and the state, without secrets"
     ),
@@ -102,7 +103,7 @@ LAYERS = {
     "appliance": row("", "", "the package itself holds nothing"),
     "webui": row(
         "appliance.admin appliance.model appliance.cti appliance.boot appliance.store appliance.licensing appliance.countries "
-        "appliance.records appliance.certificates appliance.migration appliance.aside appliance.snapshots appliance.support appliance.backup appliance.sealed appliance.entitlement appliance.update_client appliance.version",
+        "appliance.records appliance.certificates appliance.migration appliance.aside appliance.snapshots appliance.support appliance.notices appliance.backup appliance.sealed appliance.entitlement appliance.update_client appliance.version",
         "flask flask_wtf werkzeug jinja2 markupsafe hypercorn a2wsgi uvloop annotated_types cryptography segno msgspec",
         "pages over the use-cases, the control socket and the call records; no telephone inside",
     ),

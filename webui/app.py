@@ -19,6 +19,7 @@ from werkzeug.exceptions import NotFound as NotFoundPage
 from appliance import update_client
 from appliance.admin import NotFound
 from appliance.store import StorageFailed
+from appliance.version import VERSION
 from webui import guard, wording
 from webui.desk import Desk, desk
 from webui.pages import BLUEPRINTS, MENU
@@ -100,6 +101,7 @@ def _for_every_page() -> dict[str, Any]:
         "person": getattr(g, "person", None),
         "now": desk().now(),
         "hostname": request.host,
+        "version": VERSION,
         "damaged": update_client.damaged(),
     }
 

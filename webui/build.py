@@ -101,6 +101,12 @@ def sprite(modules: Path) -> bytes:
     return f'<svg xmlns="http://www.w3.org/2000/svg">{"".join(symbols)}</svg>\n'.encode()
 
 
+def package(modules: Path, name: str) -> dict[str, str]:
+    """For the licences page and the bill of materials."""
+    facts = json.loads((modules / name / "package.json").read_text())
+    return {"name": name, "version": facts["version"], "licence": facts.get("license", "")}
+
+
 def build() -> None:
     modules = fetch()
     if TARGET.exists():
@@ -132,7 +138,10 @@ def build() -> None:
         if any((modules / name).glob("LICENSE*"))
     ]
     (TARGET / "LICENCES.txt").write_text("\n".join(notices))
-    (TARGET / "manifest.json").write_text(json.dumps({"inputs": inputs_hash(), "files": manifest}, indent=1))
+    packages = [package(modules, name) for name in LICENCES if (modules / name).is_dir()]
+    (TARGET / "manifest.json").write_text(
+        json.dumps({"inputs": inputs_hash(), "files": manifest, "packages": packages}, indent=1)
+    )
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ PAGES = (
     "/licence",
     "/backup",
     "/updates",
+    "/licences",
     "/changes",
     "/account",
     "/extensions/add",

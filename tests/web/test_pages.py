@@ -273,3 +273,16 @@ def test_a_fault_of_ours_is_an_apology_and_keeps_its_details_in_the_log(
     assert answer.status_code == 500
     assert "fault of ours" in text_of(answer)
     assert "secret detail" not in text_of(answer)
+
+
+def test_licences_are_found_and_read(anna: Visitor) -> None:
+    assert 'href="/licences"' in anna.get("/").get_data(as_text=True)
+    text = anna.get("/licences?q=flask").get_data(as_text=True)
+    assert 'href="/licences/pypi/' in text
+    part = anna.get("/licences?q=flask bsd", **{"HX-Target": "licences"}).get_data(as_text=True)
+    assert "<html" not in part
+    assert "Nothing fits" in anna.get("/licences?q=nothinglikethis").get_data(as_text=True)
+    name = part.split('href="/licences/pypi/')[1].split('"')[0]
+    assert "Redistribution and use" in anna.get(f"/licences/pypi/{name}").get_data(as_text=True)
+    for wrong in ("pypi/no-such-package", "deb/../../etc/passwd", "text/GPL-3x", "other/Flask"):
+        assert anna.get(f"/licences/{wrong}").status_code == 404
