@@ -42,6 +42,7 @@ PATTERNS = (
     re.compile(r"(?i)\b(authorization|proxy-authorization|cookie|set-cookie)\s*:.*"),
     re.compile(r"(?i)\b(password|passwd|passphrase)\W{0,4}[=:].*"),  # to the end of the line: it may hold spaces
     re.compile(r"(?i)\b(secret|token|signature|response|nonce|code)\W{0,4}[=:]\s*(\"[^\"]*\"|\S+)"),
+    re.compile(r"(?i)\bsetup code\s+\S+"),  # on the terminal, and so in the journal; it may be spent and known no more
     re.compile(r"(?i)inline:[A-Za-z0-9+/=]+"),
 )
 COUNTED = ("config.db", "calls.db")

@@ -143,9 +143,9 @@ def test_an_address_without_network_is_refused(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_the_support_bundle_masks_secrets() -> None:
-    text = "Authorization: Digest username=7\na=crypto:1 AES inline:QUJDREVG\npassword=hunter2 setup code: ABCDEFGHJK\nfine"
+    text = "Authorization: Digest username=7\na=crypto:1 AES inline:QUJDREVG\npassword=hunter2 setup code: ABCDEFGHJK\n  Setup code   MNPQRSTUVW   (asked once)\nfine"
     masked = support.Mask()(text)
-    for secret in ("username=7", "QUJDREVG", "hunter2", "ABCDEFGHJK"):
+    for secret in ("username=7", "QUJDREVG", "hunter2", "ABCDEFGHJK", "MNPQRSTUVW"):
         assert secret not in masked
     assert "fine" in masked
 

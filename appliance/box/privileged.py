@@ -99,12 +99,12 @@ class Helper:
             raise CannotDo("An update is being installed already.")
         try:
             self._say("reading", 0, 0)
-            last = 0.0
+            last = ("", 0.0)
 
             def progress(what: str, done: int, total: int) -> None:
                 nonlocal last
-                if (now := time.monotonic()) - last > 0.5 or done == total:
-                    last = now
+                if what != last[0] or time.monotonic() - last[1] > 0.5 or done == total:
+                    last = (what, time.monotonic())
                     self._say(what, done, total)
                     answer({"what": what, "done": done, "total": total})
 

@@ -148,13 +148,13 @@ class Machine:
         if "error" in said.lower():
             raise AssertionError(said)
 
-    def forward(self, protocol: str, port: int, here: int = 0) -> int:
-        """Forward a free port of 127.0.0.1 to the guest's; returns it."""
+    def forward(self, protocol: str, port: int, here: int = 0, address: str = "") -> int:
+        """Forward a free port of 127.0.0.1 to the guest's (`address`: a fixed one); returns it."""
         if not here:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM) as probe:
                 probe.bind(("127.0.0.1", 0))
                 here = probe.getsockname()[1]
-        said = self.monitor(f"hostfwd_add net {protocol}:127.0.0.1:{here}-:{port}")
+        said = self.monitor(f"hostfwd_add net {protocol}:127.0.0.1:{here}-{address}:{port}")
         if "could not" in said.lower() or "invalid" in said.lower():
             raise AssertionError(said)
         return here
