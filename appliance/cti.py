@@ -93,6 +93,8 @@ class LegView(Message):
     packets_sent: int = 0
     lost: int = 0
     jitter_ms: float = 0.0
+    poor: str = ""  # how bad the sound from this phone is just now, in words; empty: good
+    forged: int = 0  # packets that failed authentication
 
 
 class CallView(Message):
@@ -149,7 +151,7 @@ class Record(Message):
 
 class SecurityEventView(Message):
     time: float  # unix, of the last one
-    kind: str  # wrong password, throttled, not encrypted, spoofed identity
+    kind: str  # wrong password, throttled, not encrypted, spoofed identity, forged media, mixed media
     source: str  # host
     account: str
     message: str

@@ -30,7 +30,7 @@ class FakeLeg:
         received = Direction(self.packets, self.packets * 172, 0, 0, 0, 1.5, self.last_seen_ms, 0, 0, 0, 0)
         sent = Direction(self.packets, self.packets * 172, 0, 0, 0, 0.0, 0, 0, 0, 0, 0)
         secure = self.remote is not None and self.remote.crypto_in is not None
-        return LegStats(received, sent, True, secure, ("", 0))
+        return LegStats(received, sent, True, secure, ("192.0.2.77", 0))
 
 
 class FakeEngine:

@@ -286,11 +286,17 @@ class Call:
         self._exchange.sip(lambda stack, now: stack.respond(transaction, status, now, headers=headers))
 
     # ---- what the media core and the network do
-    def media(self, event: media_core.Event) -> None:
+    def media(self, leg: PhoneLeg, event: media_core.Event) -> None:
+        leg.quality.take(event)
         match event:
             case media_core.PlayEnded():
                 self.played.set()
-            case media_core.MediaStarted() | media_core.MediaSilent():
+            case media_core.MediaQuality(poor=poor):
+                if poor:
+                    log.info("call %s: the sound from %s is poor: %s", self.id, leg.party, leg.quality.now)
+                self.save()
+                self._tell(cti.CallsChanged())
+            case media_core.MediaStarted() | media_core.MediaSilent() | media_core.AuthenticationFailed():
                 self._tell(cti.CallsChanged())
 
     def moved(self, line: str, old: int, flow: media_core.FlowInfo) -> None:

@@ -35,6 +35,14 @@ class LegRecord(msgspec.Struct, frozen=True, kw_only=True):
     jitter_ms: float = 0.0
     dropped_source: int = 0
     dropped_auth: int = 0
+    burst_lost: int = 0  # of the lost ones: in bursts (RFC 3611)
+    burst_longest: int = 0  # packets from the first to the last of the longest burst
+    poor_seconds: float = 0.0  # of the call, judged in intervals of 10 s
+    worst_lost: float = 0.0  # 0..1, in the worst interval
+    worst_jitter_ms: float = 0.0
+    far_lost: int = 0  # of what was sent, as the phone's RTCP says; likewise jitter and round trip
+    far_jitter_ms: float = 0.0
+    round_trip_ms: float = 0.0
     receives: bool = True  # audio from this phone was to be expected at the end (not on hold)
 
 

@@ -23,6 +23,7 @@ from appliance.callcontrol.authentication import Authenticated, Authenticator, H
 from appliance.callcontrol.call import ALLOW, Call
 from appliance.callcontrol.exchange import Exchange
 from appliance.callcontrol.leg import PhoneLeg
+from appliance.callcontrol.quality import warning
 from appliance.callcontrol.registrar import Binding, may_register
 from appliance.callcontrol.routing import Refuse, Ring, Serve, Target, route
 from appliance.callcontrol.security import SecurityEvent, SecurityLog
@@ -100,6 +101,9 @@ class Controller:
                 | media_core.RecordEnded()
                 | media_core.MediaStarted()
                 | media_core.MediaSilent()
+                | media_core.MediaQuality()
+                | media_core.SsrcChanged()
+                | media_core.AuthenticationFailed()
                 | media_core.Digit()
             ):
                 self._media(event)
@@ -132,9 +136,12 @@ class Controller:
         leg_id = getattr(event, "leg", None)
         for call in self._exchange.calls.values():
             branches = call.fork.branches if call.fork is not None else []
-            if any(leg.port.id == leg_id for leg in (*call.legs, *branches)):
-                call.media(event)
-                return
+            for leg in (*call.legs, *branches):
+                if leg.port.id == leg_id:
+                    call.media(leg, event)
+                    if found := warning(event, leg.party, leg.terms.secure, leg.media_host(self._exchange.media)):
+                        self._security(found[0], found[1], leg.party.number, found[2])
+                    return
 
     def _invited(self, event: events.Invited) -> None:
         session, request = event.session, event.request
@@ -265,7 +272,7 @@ class Controller:
         if not may_register(request, line, extension.number):
             self._security(
                 "spoofed identity",
-                flow,
+                flow.remote[0],
                 line.sip_username,
                 f"{line.sip_username} tried to register as {request.to.uri.user[:64]}.",
             )
@@ -336,18 +343,19 @@ class Controller:
             self._keep([], gone)
 
     # ---- what is noticed
-    def _security(self, kind: str, flow: media_core.FlowInfo, account: str, message: str) -> None:
-        event = SecurityEvent(self._exchange.unix(), kind, flow.remote[0], account[:64], message)
-        if self.security.add(event):
-            log.warning("security: %s (%s from %s)", message, kind, flow.remote[0])
+    def _security(self, kind: str, source: str, account: str, message: str) -> None:
+        if self.security.add(SecurityEvent(self._exchange.unix(), kind, source, account[:64], message)):
+            log.warning("security: %s (%s from %s)", message, kind, source)
 
     def _wrong_password(self, account: str, flow: media_core.FlowInfo, what: str) -> None:
-        self._security("wrong password", flow, account, f"Wrong SIP username or password for {account!r} ({what}).")
+        self._security(
+            "wrong password", flow.remote[0], account, f"Wrong SIP username or password for {account!r} ({what})."
+        )
 
     def _held_back(self, verdict: HeldBack, flow: media_core.FlowInfo) -> None:
         self._security(
             "throttled",
-            flow,
+            flow.remote[0],
             verdict.account,
             f"Too many wrong passwords for {verdict.account!r}: held back for {verdict.seconds} s.",
         )
@@ -356,7 +364,7 @@ class Controller:
         name = media_core.Transport(flow.transport).name
         self._security(
             "not encrypted",
-            flow,
+            flow.remote[0],
             line.sip_username,
             f"The phone of extension {extension.number} came over {name}, but the extension requires encryption: set the phone to TLS.",
         )

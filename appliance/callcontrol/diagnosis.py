@@ -111,9 +111,19 @@ def _quality(record: CallRecord) -> str:
     for leg in record.legs:
         expected = leg.packets_received + leg.lost
         if expected >= 100 and leg.lost / expected >= _LOSS:
-            return f"The connection of {_who(leg)} was bad: {leg.lost * 100 // expected} % of the audio from the phone was lost on the way."
+            bursts = ", mostly in bursts" if 2 * leg.burst_lost > leg.lost else ""
+            return f"The connection of {_who(leg)} was bad: {leg.lost * 100 // expected} % of the audio from the phone was lost on the way{bursts}."
         if leg.packets_received >= 100 and leg.jitter_ms >= _JITTER_MS:
             return f"The connection of {_who(leg)} was uneven: audio from the phone came with {leg.jitter_ms:.0f} ms of jitter."
+    for leg in record.legs:
+        if leg.poor_seconds:
+            worst = f"up to {100 * leg.worst_lost:.0f} % of the audio from the phone was lost"
+            if leg.worst_lost < _LOSS:
+                worst = f"audio from the phone came with up to {leg.worst_jitter_ms:.0f} ms of jitter"
+            return f"The connection of {_who(leg)} was bad for {_duration(leg.poor_seconds)} of {_duration(record.seconds)}: {worst}."
+        if leg.packets_sent >= 100 and leg.far_lost / leg.packets_sent >= _LOSS:
+            share = min(100, leg.far_lost * 100 // leg.packets_sent)
+            return f"{_who(leg)} heard gaps: its phone says that {share} % of the audio to it was lost on the way."
     return ""
 
 

@@ -15,6 +15,7 @@ from appliance import cti
 from appliance.callcontrol.api import Party
 from appliance.callcontrol.cdr import LegRecord, Side
 from appliance.callcontrol.exchange import Exchange, Media
+from appliance.callcontrol.quality import Quality
 from appliance.callcontrol.slot import LegSlot
 from appliance.callcontrol.terms import OWN, Terms
 from appliance.model import Encrypt
@@ -57,6 +58,7 @@ class PhoneLeg:
         self.user_agent = ""
         self.answered = False
         self.over = False
+        self.quality = Quality()
         self.status = 0  # the phone's final refusal
         self.wants_send = True
         self.wants_receive = True
@@ -129,10 +131,17 @@ class PhoneLeg:
         return [("P-Asserted-Identity", str(NameAddr(Uri("sip", callee.number, host), callee.name)))]
 
     # ---- what is shown and kept
+    def media_host(self, media: Media) -> str:
+        """Where its packets come from, as far as is known."""
+        try:
+            return media.stats(self.port.id).remote[0]
+        except media_core.StaleHandle:
+            return ""
+
     def close(self, media: Media) -> LegRecord:
         """Free the media leg; what it has counted."""
         stats = media.close(self.port.id)
-        received, sent = stats.received, stats.sent
+        received, sent, reported = stats.received, stats.sent, stats.reported
         return LegRecord(
             side=self.side,
             number=self.party.number,
@@ -150,6 +159,14 @@ class PhoneLeg:
             jitter_ms=round(received.jitter_ms, 2),
             dropped_source=received.dropped_source,
             dropped_auth=received.dropped_auth,
+            burst_lost=received.burst_lost,
+            burst_longest=received.burst_longest,
+            poor_seconds=self.quality.poor_seconds,
+            worst_lost=self.quality.worst_lost,
+            worst_jitter_ms=self.quality.worst_jitter_ms,
+            far_lost=reported.lost if reported else 0,
+            far_jitter_ms=round(reported.jitter_ms, 2) if reported else 0.0,
+            round_trip_ms=round(reported.round_trip_ms, 1) if reported else 0.0,
             receives=self.answered and self.wants_send,
         )
 
@@ -171,6 +188,8 @@ class PhoneLeg:
             packets_sent=stats.sent.packets if stats else 0,
             lost=stats.received.lost if stats else 0,
             jitter_ms=round(stats.received.jitter_ms, 2) if stats else 0.0,
+            poor=self.quality.now,
+            forged=self.quality.forged,
         )
 
     def _state(self, other: PhoneLeg | None) -> str:
@@ -207,6 +226,7 @@ class PhoneLeg:
             wants_receive=self.wants_receive,
             local_direction=self.terms.direction,
             negotiated=self.terms.media.dump(),
+            poor=(self.quality.poor_seconds, self.quality.worst_lost, self.quality.worst_jitter_ms),
         )
 
     @classmethod
@@ -224,6 +244,7 @@ class PhoneLeg:
             port=media_core.Leg(slot.leg, slot.port),
         )
         leg.answered = slot.answered
+        leg.quality = Quality(*slot.poor)
         leg.user_agent = slot.user_agent
         leg.wants_send, leg.wants_receive = slot.wants_send, slot.wants_receive
         leg.terms = Terms(LegMedia.restore(slot.negotiated, exchange.secrets), direction=slot.local_direction)

@@ -40,6 +40,7 @@ class LegSlot(msgspec.Struct, frozen=True, array_like=True):
     wants_receive: bool
     local_direction: str
     negotiated: bytes  # LegMedia.dump
+    poor: tuple[float, float, float] = (0.0, 0.0, 0.0)  # Quality: seconds, worst loss, worst jitter
 
 
 class CallSlot(msgspec.Struct, frozen=True, array_like=True):

@@ -82,7 +82,20 @@ BOB = "Bob (102)"
             record(legs=(leg("caller", "101", "Ann", packets_received=900, lost=100),)),
             "10 % of the audio from the phone was lost",
         ),
+        (
+            record(legs=(leg("caller", "101", "Ann", packets_received=900, lost=100, burst_lost=90),)),
+            "10 % of the audio from the phone was lost on the way, mostly in bursts",
+        ),
         (record(legs=(leg("caller", "101", "Ann", jitter_ms=90.0),)), "90 ms of jitter"),
+        (
+            record(legs=(leg("caller", "101", "Ann", poor_seconds=20.0, worst_lost=0.3),)),
+            "bad for 20 s of 1 min 0 s: up to 30 % of the audio",
+        ),
+        (
+            record(legs=(leg("caller", "101", "Ann", poor_seconds=10.0, worst_jitter_ms=80.0),)),
+            "bad for 10 s of 1 min 0 s: audio from the phone came with up to 80 ms",
+        ),
+        (record(legs=(leg("callee", "102", "Bob", far_lost=300),)), "Bob (102) heard gaps: its phone says that 10 %"),
         (record(cause=int(Cause.TIMER), hung_up_by="system"), "a phone stopped answering"),
         (record(cause=int(Cause.TEMPORARY_FAILURE), hung_up_by="system"), "ended after 1 min 0 s by a fault"),
         (record(cause=int(Cause.NORMAL), hung_up_by="system"), "the system hung up"),
