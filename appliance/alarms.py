@@ -34,6 +34,7 @@ class Facts:
     rtp_wanted: int = 0
     rtp_limited_by: str = ""
     events_lost: int = 0
+    hostile_media: Mapping[str, str] = field(default_factory=dict)  # kind, source and account -> sentence, of the last ten minutes
 
 
 Findings = Iterable[tuple[str, str]]  # (key within the check, sentence)
@@ -106,6 +107,10 @@ def _events(facts: Facts, now: float) -> Findings:
         yield "", f"{facts.events_lost} events of the media core were lost."
 
 
+def _hostile(facts: Facts, now: float) -> Findings:
+    return facts.hostile_media.items()
+
+
 CHECKS: tuple[Check, ...] = (
     Check(
         "process-down",
@@ -135,6 +140,12 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check("rtp-ports-few", "warning", _few_ports, "Raise the limit of open files or choose a free port range (--rtp)."),
     Check("rtp-ports-none", "error", _no_ports, "Choose a free port range (--rtp) and start Switchroom again."),
+    Check(
+        "hostile-media",
+        "warning",
+        _hostile,
+        "The call goes on, what is not genuine is not heard. Look at the device with this address; if it is the phone itself, restart it.",
+    ),
     Check("events-lost", "warning", _events, "The process calls was too slow. Look at the load of the box."),
 )
 

@@ -66,6 +66,7 @@ class Supervisor:
         self._misses: dict[str, int] = {}
         self._opening = Watch(self._options.data, 0.0)
         self._counters: dict[str, int] = {}
+        self._hostile_media: dict[str, str] = {}
         self._changed = asyncio.Event()
         self._core_view = resources.core_view()
         self.processes: dict[str, Process] = {}
@@ -235,7 +236,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(PING_EVERY)
             try:
-                await asyncio.gather(*(self._ping(name) for name in self.processes))
+                await asyncio.gather(*(self._ping(name) for name in self.processes), self._ask_hostile_media())
                 self._follow_address()
                 self._update_alarms()
             except Exception:  # a fault of the watcher must not end the watching
@@ -297,6 +298,17 @@ class Supervisor:
         self._counters = dict(reply.counters) if isinstance(reply, cti.Counters) else {}
         return isinstance(reply, cti.Counters)
 
+    async def _ask_hostile_media(self) -> None:
+        """What `calls` has noticed of packets that are not genuine; as it was when it does not answer."""
+        with contextlib.suppress(cti.Unavailable):
+            reply = await cti.ask(str(self._options.run / "calls.sock"), cti.GetSecurityEvents(), health.PING_TIMEOUT)
+            events = reply.events if isinstance(reply, cti.SecurityEvents) else []
+            self._hostile_media = {
+                f"{event.kind} {event.source} {event.account}": event.message
+                for event in events
+                if event.kind in ("forged media", "mixed media") and time.time() - event.time < RECENT
+            }
+
     def _update_alarms(self) -> None:
         resources, now = self._resources, asyncio.get_running_loop().time()
         facts = Facts(
@@ -315,6 +327,7 @@ class Supervisor:
             rtp_wanted=resources.rtp.wanted,
             rtp_limited_by=resources.rtp.limited_by,
             events_lost=self._counters.get("events_lost", 0),
+            hostile_media=self._hostile_media,
         )
         begun, ended = self._alarms.update(facts, time.time())
         for alarm in begun:

@@ -49,6 +49,7 @@ WRONG = {
     "certificate-ends": Facts(certificate_ends=1000.0 + 3 * 86400),
     "rtp-ports-few": Facts(rtp_pairs=10, rtp_wanted=20, rtp_limited_by="the weather"),
     "rtp-ports-none": Facts(rtp_pairs=0, rtp_wanted=20, rtp_limited_by="the weather"),
+    "hostile-media": Facts(hostile_media={"forged media 192.0.2.66 101": "Packets fail authentication."}),
     "events-lost": Facts(events_lost=1),
 }
 

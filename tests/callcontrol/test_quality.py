@@ -15,6 +15,8 @@ def test_a_bad_spell_is_shown_while_it_lasts_and_kept_over_a_restart() -> None:
             a, _ = await box.phone("101"), await box.phone("102")
             call = await a.call("102")
             await box.seconds(5)
+            for each in box.engine.media.values():
+                each.packets = 2000
             leg = box.leg_of(a).id
             for lost in (0.1, 0.25):
                 box.engine.tell(MediaQuality(leg, lost, 12.0, True))
@@ -78,7 +80,9 @@ def test_two_streams_in_one_are_told_where_they_can_be_a_strangers(changes: int,
     async def scene() -> None:
         async with Box(office("101", "102", encrypt="preferred")) as box:
             transport = "TLS" if secure else "UDP"
-            a, _ = await box.phone("101", transport=transport), await box.phone("102", transport=transport)
+            srtp = {"srtp": "offer"} if secure else {}
+            a = await box.phone("101", transport=transport, **srtp)
+            await box.phone("102", transport=transport, srtp="optional")
             call = await a.call("102")
             await box.seconds(5)
             assert all(leg.terms.secure == secure for each in box.exchange.calls.values() for leg in each.legs)
