@@ -67,8 +67,10 @@ class Process:
         *,
         spare: Mapping[str, str] | None = None,
         steady: float = STEADY,
+        nice: int = 0,
     ) -> None:
-        """`spare`: the environment of one that stands by; None: there is none. `steady`: seconds up after which a death is the first."""
+        """`spare`: the environment of one that stands by; None: there is none. `steady`: seconds up after which a death is the first.
+        `nice`: how far it stands back when the processor is short."""
         self.name = name
         self.state = "stopped"
         self.restarts = 0
@@ -79,6 +81,7 @@ class Process:
         self.renew(environment)
         self._spare_environment = None if spare is None else {**_without_systemd(spare), **OWN}
         self._fds = tuple(fds)
+        self._nice = nice
         self._changed = changed
         self._log = logging.getLogger(name)
         self._child: subprocess.Popen[bytes] | None = None
@@ -184,6 +187,7 @@ class Process:
 
         def die_with_parent() -> None:
             _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            os.nice(self._nice)
             if os.getppid() != parent:  # it died before the line above
                 os._exit(1)
 

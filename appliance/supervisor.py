@@ -36,6 +36,7 @@ UP_LIMIT = 10.0  # seconds until systemd is told that we are up, even when a pro
 # killing what starts makes it slower still.
 START_LIMIT = 90.0
 TELL_FIRST = 0.3  # seconds until an end that was asked for: who asked is answered before, and the page can be
+PAGES_STAND_BACK = 5  # nice(2): calls come before pages
 STDIN = 0  # what a spare core waits on
 CORE_STEADY = 0.5  # seconds: calls are silent while the core is away, so only what dies while it starts waits
 RECENT = 600.0  # seconds a death stays in the alarms
@@ -179,7 +180,7 @@ class Supervisor:
             spare, _ = resources.core(go=STDIN)
             self._add("core", "media_core", *resources.core(), spare=spare, steady=CORE_STEADY)
             self._add("calls", "appliance.calls", *resources.boot(CALLS_FDS))
-        self._add("web", "webui", *resources.boot(WEB_FDS))
+        self._add("web", "webui", *resources.boot(WEB_FDS), nice=PAGES_STAND_BACK)
 
     def _add(self, name: str, module: str, environment: dict[str, str], fds: list[int], **options: Any) -> None:
         self.processes[name] = Process(name, module, environment, fds, self._changed.set, **options)

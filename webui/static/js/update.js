@@ -39,6 +39,7 @@ export function updates() {
   }
 
   look();
+  button.disabled = false; // only now: without this script a press would lose the file
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const file = form.querySelector("input[type=file]").files[0];
