@@ -262,19 +262,12 @@ def licence_show(data: Path, as_json: bool) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def licence_install(data: Path, file: Path) -> None:
     """Check a licence file and use it from now on."""
-    from datetime import UTC, datetime
-
-    from appliance import licensing
-    from appliance.entitlement import box_id, licence_file, maker_key
+    from appliance import entitlement, licensing
 
     try:
-        text = file.read_text(errors="replace")
-        limits = licensing.verify(text, maker_key(), box_id(data.absolute()), datetime.now(UTC).date())
+        limits = entitlement.install(data.absolute(), file.read_text(errors="replace"))
     except licensing.BadLicence as error:
         _fail(str(error), 1)
-    temporary = licence_file(data).with_suffix(".new")
-    temporary.write_text(text)
-    temporary.replace(licence_file(data))
     click.echo(limits.note)
 
 

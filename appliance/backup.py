@@ -13,6 +13,7 @@ import contextlib
 import gzip
 import io
 import os
+import re
 import shutil
 import sqlite3
 import tarfile
@@ -79,8 +80,10 @@ def quiet(what: str, done: int, total: int) -> None:
     """Progress that nobody looks at."""
 
 
-def file_name(now: float) -> str:
-    return f"switchroom-{time.strftime('%Y-%m-%d-%H%M', time.localtime(now))}.backup"
+def file_name(now: float, name: str = "") -> str:
+    """name: of the system; only what every file system takes is used of it."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return f"{plain or 'switchroom'}-{time.strftime('%Y-%m-%d-%H%M', time.localtime(now))}.backup"
 
 
 # ---- making ----------------------------------------------------------------------------------------------------------

@@ -63,6 +63,18 @@ def read_limits(data: Path) -> licensing.Limits:
         return licensing.Limits(note=f"The licence file is not used: {error}")
 
 
+def install(data: Path, text: str) -> licensing.Limits:
+    """Check a licence file and use it from now on, whole or not at all; BadLicence: the one before stays."""
+    limits = licensing.verify(text, maker_key(), box_id(data), datetime.now(UTC).date())
+    temporary = licence_file(data).with_suffix(".new")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(licence_file(data))
+    return limits
+
+
 @contextlib.contextmanager
 def open_admin(data: Path) -> Iterator[Admin]:
     """The use-cases on the configuration in `data`; a running system is told of each change."""

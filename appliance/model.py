@@ -92,6 +92,12 @@ class Settings(Record):
 
     title = "Settings"
     completed: bool = Field(default=False, json_schema_extra={"hidden": True})  # the first-run wizard has ended
+    name: str = Field(
+        default="",
+        title="Name",
+        description="Shown beside the menu and in the names of backups, so that several systems can be told apart.",
+        max_length=40,
+    )
     country: str = Field(default="", title="Country", description="Sets tones and emergency numbers.", max_length=2)
     first_extension: str = Field(
         default="100",

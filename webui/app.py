@@ -102,6 +102,7 @@ def _for_every_page() -> dict[str, Any]:
         "now": desk().now(),
         "hostname": request.host,
         "version": VERSION,
+        "box_name": desk().admin.snapshot.settings.name if getattr(g, "person", None) else "",
         "damaged": update_client.damaged(),
     }
 

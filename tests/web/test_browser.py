@@ -26,6 +26,7 @@ PAGES = (
     "/users",
     "/encryption",
     "/licence",
+    "/settings",
     "/backup",
     "/updates",
     "/licences",

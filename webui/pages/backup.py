@@ -92,8 +92,9 @@ def begin() -> ResponseReturnValue:
         if problems:
             raise Refused(*problems)
         data, now = _data(), desk().now()
+        name = backup.file_name(now, desk().admin.snapshot.settings.name)
         _clear()
-        desk().desktop.begin(KIND, lambda tell: _make(data, word, now, tell), (BadBackup, OSError))
+        desk().desktop.begin(KIND, lambda tell: _make(data, name, word, now, tell), (BadBackup, OSError))
     except Refused as refused:
         return _page(problems_by_field(refused.problems), 422)
     except Busy as busy:
@@ -107,13 +108,13 @@ def _clear() -> None:
     shutil.rmtree(_folder(), ignore_errors=True)
 
 
-def _make(data: Path, passphrase: str, now: float, tell: Tell) -> str:
+def _make(data: Path, name: str, passphrase: str, now: float, tell: Tell) -> str:
     folder = data / "backup"
     folder.mkdir(mode=0o700, exist_ok=True)
     temporary = folder / "making.tmp"
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
         contents = backup.make(data, out, passphrase, now, tell)
-    temporary.rename(folder / backup.file_name(now))
+    temporary.rename(folder / name)
     return f"{contents.extensions} extensions and {contents.calls} call records, keys and licence."
 
 

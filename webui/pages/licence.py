@@ -1,16 +1,37 @@
-"""What the licence counts, how many there are, what remains and why."""
+"""What the licence counts, how many there are, what remains and why; and a new licence file."""
 
 from __future__ import annotations
 
-from flask import Blueprint, render_template
+from pathlib import Path
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from appliance import entitlement
+from appliance.licensing import LARGEST_FILE, BadLicence
 from webui.desk import desk
-from webui.guard import route
+from webui.guard import person, route
 
 pages = Blueprint("licence", __name__)
 
 
 @route(pages, "/licence", role="read-only")
 def listing() -> ResponseReturnValue:
-    return render_template("licence.html", usage=desk().admin.licence_usage(), box_id=desk().box_id)
+    return _page("")
+
+
+def _page(wrong: str) -> str:
+    return render_template("licence.html", usage=desk().admin.licence_usage(), box_id=desk().box_id, wrong=wrong)
+
+
+@route(pages, "/licence", role="full", methods=("POST",))
+def install() -> ResponseReturnValue:
+    sent = request.files.get("file")
+    text = sent.read(LARGEST_FILE + 1).decode(errors="replace") if sent else ""
+    try:
+        limits = entitlement.install(Path(desk().boot.data), text)
+    except BadLicence as error:
+        return _page(str(error)), 422
+    desk().admin.note("settings", "settings", "installed a licence file", person().username)
+    flash(f"Installed. {limits.note}")
+    return redirect(url_for("licence.listing"), 303)

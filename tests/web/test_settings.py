@@ -1,0 +1,115 @@
+"""The settings after the wizard, and a licence file from the page."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from werkzeug.test import TestResponse
+
+from appliance import cti, entitlement, licensing
+from tests.web.made import FakeBox, Visitor
+from webui.desk import Desk
+
+
+def test_what_the_wizard_set_is_changed(anna: Visitor, desk: Desk) -> None:
+    text = anna.get("/settings").get_data(as_text=True)
+    assert '<option value="DE" selected>' in text
+    assert "Emergency calls there: 112, 110" in text
+    form = {
+        "name": "Office Graz",
+        "country": "AT",
+        "first_extension": "200",
+        "echo_number": "*61",
+        "realm": "graz.example",
+    }
+    assert anna.post("/settings", form).status_code == 303
+    settings = desk.admin.snapshot.settings
+    assert {name: getattr(settings, name) for name in form} == form
+    assert settings.completed
+    text = anna.get("/settings").get_data(as_text=True)
+    assert "Phones log in again with the realm graz.example" in text
+    assert "Office Graz</span>" in text
+    assert "Country: DE → AT" in anna.get("/changes").get_data(as_text=True)
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ({"country": "XX"}, "Choose a country from the list"),
+        ({"echo_number": "110"}, "in use by emergency calls"),
+        ({"first_extension": "1"}, "2 to 6 digits"),
+        ({"realm": "a b"}, "letters, digits, dots and dashes"),
+        ({"name": "x" * 41}, "at most 40"),
+    ],
+)
+def test_what_does_not_fit_is_refused_at_its_field(anna: Visitor, desk: Desk, form: dict[str, str], said: str) -> None:
+    before = desk.admin.snapshot.settings
+    anna.get("/settings")
+    answer = anna.post("/settings", form)
+    assert answer.status_code == 422
+    assert said in answer.get_data(as_text=True)
+    assert desk.admin.snapshot.settings == before
+
+
+def test_completed_is_not_a_field(anna: Visitor, desk: Desk) -> None:
+    anna.get("/settings")
+    anna.post("/settings", {"completed": ""})
+    assert desk.admin.snapshot.settings.completed
+
+
+def test_who_may_only_look_sees_and_changes_nothing(ben: Visitor, desk: Desk, box: FakeBox) -> None:
+    box.status = cti.Status("1", 0.0, True, [], {}, [], "epoll", {"admin": "https://192.0.2.1:4021/"})
+    assert "https://192.0.2.1:4021/" in ben.get("/settings").get_data(as_text=True)
+    assert ben.post("/settings", {"realm": "mine"}).status_code == 403
+    assert ben.post("/licence").status_code == 403
+    assert desk.admin.snapshot.settings.realm == "switchroom"
+
+
+@pytest.fixture
+def maker(monkeypatch: pytest.MonkeyPatch) -> Ed25519PrivateKey:
+    key = Ed25519PrivateKey.generate()
+    monkeypatch.setattr(entitlement, "maker_key", key.public_key)
+    return key
+
+
+def send(anna: Visitor, text: str) -> TestResponse:
+    anna.get("/licence")
+    form = {"csrf_token": anna.token, "file": (io.BytesIO(text.encode()), "office.json")}
+    return anna._client.post(
+        "/licence", data=form, base_url="https://localhost", headers={"Referer": "https://localhost/"}, buffered=True
+    )
+
+
+def test_a_licence_file_is_installed(anna: Visitor, desk: Desk, maker: Ed25519PrivateKey) -> None:
+    data = Path(desk.boot.data)
+    text = licensing.issue(
+        maker, box=entitlement.box_id(data), users=20, edition="standard", expires=None, maintenance_until=None
+    )
+    assert send(anna, text).status_code == 303
+    assert "Standard licence for 20 users" in anna.get("/licence").get_data(as_text=True)
+    assert entitlement.read_limits(data).users == 20
+    assert entitlement.licence_file(data).stat().st_mode & 0o777 == 0o600
+    assert "installed a licence file" in anna.get("/changes").get_data(as_text=True)
+
+
+def test_one_that_does_not_fit_changes_nothing(anna: Visitor, desk: Desk, maker: Ed25519PrivateKey) -> None:
+    data = Path(desk.boot.data)
+    good = licensing.issue(
+        maker, box=entitlement.box_id(data), users=20, edition="standard", expires=None, maintenance_until=None
+    )
+    send(anna, good)
+    other = licensing.issue(maker, box="AAAA", users=99, edition="standard", expires=None, maintenance_until=None)
+    for wrong, said in (
+        (other, "belongs to the box AAAA"),
+        (good.replace("20", "99"), "changed after it was signed"),
+        ("x", "not a licence"),
+        ("", "not a licence"),
+        ("x" * 50_000, "too large"),
+    ):
+        answer = send(anna, wrong)
+        assert answer.status_code == 422
+        assert said in answer.get_data(as_text=True)
+    assert entitlement.licence_file(data).read_text() == good
