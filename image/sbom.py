@@ -62,6 +62,8 @@ def write(root: Path, product: str, version: str) -> None:
     """Into the tree, as usr/share/switchroom/sbom.cdx.json. The same for the same tree."""
     site_packages = next((root / product / "lib").glob("python3.*/site-packages"))
     components = [*debian(root), *python(site_packages), *page(site_packages)]
+    if mute := [row["name"] for row in debian(root) if not (root / f"usr/share/doc/{row['name']}/copyright").is_file()]:
+        raise SystemExit(f"these packages would be shipped without the text of their licence: {', '.join(mute)}")
     text = json.dumps(components, sort_keys=True)
     bill = {
         "bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "serialNumber": f"urn:uuid:{uuid.uuid5(NAMESPACE, text)}",

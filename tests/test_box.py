@@ -7,6 +7,7 @@ import datetime
 import io
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,9 @@ def test_a_broken_state_partition_is_made_anew_with_what_is_in_memory(
     state, partition = tmp_path / "state", tmp_path / "partition"
     (state / "switchroom/restore").mkdir(parents=True)
     (state / "switchroom/restore/backup.json").write_text("{}")
+    control = socket.socket(socket.AF_UNIX)  # as in run/: no file system of a disk needs it
+    control.bind(os.path.relpath(state / "switchroom/calls.sock"))
+    control.close()
     partition.write_bytes(os.urandom(8 << 20))
     before = partition.read_bytes()
 

@@ -87,3 +87,9 @@ def test_what_has_no_text_says_so(tmp_path: Path) -> None:
 
 def test_a_part_cannot_name_another_file(tmp_path: Path) -> None:
     assert "comes without a text" in notices.text_of(Part("deb", "../../../etc", "1", ""), tmp_path)
+
+
+def test_an_image_that_lacks_a_licence_text_is_not_built(root: Path) -> None:
+    (root / "usr/share/doc/libsilent/copyright").unlink()
+    with pytest.raises(SystemExit, match="libsilent"):
+        sbom.write(root, "opt/switchroom", "1.0")
