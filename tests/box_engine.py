@@ -112,7 +112,9 @@ class FakeEngine:
         one.peer = None
 
     def play(self, leg: int, tones: Sequence[tuple[float, float, int]], payload_type: int) -> None:
-        assert payload_type in (0, 8)
+        described = self._leg(leg).remote
+        agreed = [codec.payload_type for codec in described.codecs] if described is not None else []
+        assert payload_type in (0, 8, *agreed)
         self._leg(leg).played += tones
         seconds = sum(tone[2] for tone in tones) / 1000
         asyncio.get_running_loop().call_later(seconds, self.tell, media_core.PlayEnded(leg))

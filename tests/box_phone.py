@@ -300,7 +300,7 @@ class PhoneCall:
         self.remote = theirs
         media = theirs.media[0]
         common = [each for each in media.formats if any(each.same_codec(ours) for ours in self.phone.codecs)]
-        if (media.protocol == "RTP/SAVP" and self.phone.srtp == "off") or not common:
+        if (media.protocol == "RTP/SAVP" and self.phone.srtp == "off") or all(each.is_event for each in common):
             return None
         crypto: tuple[CryptoLine, ...] = ()
         if media.crypto and self.phone.srtp != "off":

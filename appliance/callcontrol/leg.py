@@ -17,7 +17,7 @@ from appliance.callcontrol.cdr import LegRecord, Side
 from appliance.callcontrol.exchange import Exchange, Media
 from appliance.callcontrol.quality import Quality
 from appliance.callcontrol.slot import LegSlot
-from appliance.callcontrol.terms import OWN, Terms
+from appliance.callcontrol.terms import OWN, Terms, answerable
 from appliance.model import Encrypt
 from appliance.sip import events
 from appliance.sip.errors import WrongState
@@ -87,7 +87,7 @@ class PhoneLeg:
         """Our answer to the waiting offer, for a late offer our offer. The caller's early answer is the final one, too."""
         if self._early_answer and not self.terms.has_offer:
             return self._early_answer
-        codecs: Sequence[Format] = OWN if other is None else other.terms.formats()
+        codecs: Sequence[Format] = OWN if other is None else answerable(self.terms, other.terms)
         if not self.terms.has_offer:
             self.terms.owed = True
             return self.terms.offer(codecs, "sendrecv")

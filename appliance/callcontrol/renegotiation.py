@@ -1,7 +1,7 @@
 """Offers after the first one: hold and resume, re-keying, another codec, late offers (RFC 3264 §8, RFC 3261 §14).
 
 Each leg is answered by itself. A phone's new offer is answered at once from what both legs have in common, and the other leg is
-told afterwards, if its direction must change (`align`); only when nothing is in common the other phone is asked first.
+told afterwards, if its direction must change (`align`); only when nothing is in common the other phone is asked first, and if it has none of these codecs the core transcodes.
 Glare is the stack's work; what it reports as failed leaves the session as it was.
 """
 
@@ -16,8 +16,10 @@ from appliance import cti
 from appliance.callcontrol.api import Cause
 from appliance.callcontrol.exchange import Exchange
 from appliance.callcontrol.leg import PhoneLeg, wanted
+from appliance.callcontrol.terms import bridges
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.message import Request
+from appliance.sip.offer_answer import common
 from appliance.sip.sdp import Format
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class Renegotiation:
             if request.content_type != "application/sdp":
                 raise PeerError(415, "Unsupported Media Type", (("Accept", "application/sdp"),))
             leg.terms.take_offer(request.body)
-            if other is not None and not leg.terms.shares(other.terms):
+            if other is not None and not leg.terms.shares(other.terms) and not self._transcodes(leg, other):
                 self._call.spawn(self._ask_other(leg, other))
                 return
             answer = leg.answer(other)
@@ -59,13 +61,18 @@ class Renegotiation:
             return
         self._accept(leg, answer)
 
+    @staticmethod
+    def _transcodes(leg: PhoneLeg, other: PhoneLeg) -> bool:
+        """They had nothing in common before this offer either, and need not have."""
+        return not common(leg.terms.formats(), other.terms.formats()) and bridges(leg.terms, other.terms)
+
     def _accept(self, leg: PhoneLeg, answer: bytes) -> None:
         self._exchange.sip(lambda stack, now: stack.accept(leg.session, answer, now))
         self._changed(leg)
 
     async def _ask_other(self, leg: PhoneLeg, other: PhoneLeg) -> None:
-        """The new offer has no codec in common with the other leg: change that one first."""
-        if await self.offer(other, leg.terms.offered_formats()):
+        """The new offer has no codec in common with the other leg: change that one first, or else transcode."""
+        if await self.offer(other, leg.terms.offered_formats()) or bridges(leg.terms, other.terms):
             try:
                 answer = leg.answer(other)
             except PeerError:

@@ -19,6 +19,7 @@ from appliance.callcontrol.causes import best, cause_of
 from appliance.callcontrol.exchange import Exchange
 from appliance.callcontrol.leg import PhoneLeg
 from appliance.callcontrol.registrar import Binding
+from appliance.callcontrol.terms import widened
 from appliance.model import Extension
 from appliance.sip import events
 from appliance.sip.errors import PeerError, WrongState
@@ -117,7 +118,8 @@ class Fork:
 
     def _invite(self, leg: PhoneLeg) -> None:
         exchange, caller = self._exchange, self._call.caller
-        offer = leg.terms.offer(caller.terms.offered_formats(), "sendrecv")
+        formats = caller.terms.offered_formats()
+        offer = leg.terms.offer(widened(formats) if leg.terms.wide else formats, "sendrecv")
         from_, headers = caller.identity(exchange.host)
         to = f"<sip:{leg.party.number}@{exchange.host}>"
         leg.session = exchange.sip(
@@ -187,7 +189,7 @@ class Fork:
 
     def _rejected(self, leg: PhoneLeg, status: int, *, retry: bool = True) -> None:
         self._exchange.sessions.pop(leg.session, None)
-        if retry and status in UNSUITABLE and leg.terms.without_encryption():
+        if retry and status in UNSUITABLE and leg.terms.relent(self._call.caller.terms.offered_formats()):
             self._invite(leg)
             return
         leg.over = True

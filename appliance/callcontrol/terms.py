@@ -7,19 +7,43 @@ and must not be asked again and again for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import media_core
 from appliance.sip.offer_answer import EVENT, STANDARD, Agreed, LegMedia, common, payload_map
 from appliance.sip.sdp import CryptoLine, Format
 
-# what a service of our own can send and understand
-OWN = (Format(8, "PCMA", 8000), Format(0, "PCMU", 8000), EVENT)
+# What the media core sends and understands, so what a service can talk in and what is transcoded where two phones have no codec in
+# common; the better first.
+OWN = (
+    Format(111, "OPUS", 48000, 2, "useinbandfec=1"),
+    Format(9, "G722", 8000),
+    Format(8, "PCMA", 8000),
+    Format(0, "PCMU", 8000),
+    EVENT,
+)
+DYNAMIC = range(96, 128)  # payload types without a fixed meaning (RFC 3551 §6)
+
+
+def widened(formats: Sequence[Format]) -> tuple[Format, ...]:
+    """The formats, and after them those of our own that are missing, under payload types that are free."""
+    taken = {each.payload_type for each in formats}
+    found = list(formats)
+    for each in OWN:
+        if any(each.is_event if other.is_event else each.same_codec(other) for other in formats):
+            continue
+        number = next((n for n in (each.payload_type, *DYNAMIC) if n not in taken), None)
+        if number is not None:
+            taken.add(number)
+            found.append(replace(each, payload_type=number))
+    return tuple(found)
 
 
 class Terms:
     def __init__(self, media: LegMedia, *, direction: str = "sendrecv") -> None:
         self.media = media
         self.direction = direction
+        self.wide = False  # our own codecs are offered beside the other phone's
         self.owed = False  # our 2xx carried an offer: the ACK owes the answer
         self._offered_direction = direction
 
@@ -47,8 +71,7 @@ class Terms:
 
     def shares(self, other: Terms) -> bool:
         """A codec that is agreed on the other leg is agreed here, too; if an offer waits, it is in the offer."""
-        formats = self.offered_formats() if self.has_offer else self.formats()
-        return bool(common(formats, other.formats()))
+        return bool(common(_current(self), other.formats()))
 
     # ---- offer and answer
     def offer(self, formats: Sequence[Format], direction: str) -> bytes:
@@ -74,12 +97,20 @@ class Terms:
         self.media.forget()
         self.owed = False
 
-    def without_encryption(self) -> bool:
-        """After a refusal: offer plain RTP next time. False when that is not allowed or changes nothing."""
-        if self.media.encrypt != "preferred" or not self.media.signalling_secure:
+    def relent(self, formats: Sequence[Format]) -> bool:
+        """After a refusal of these formats: what to offer next time. Our own codecs beside them, if we can transcode; then, where the
+        policy allows it, plain RTP; False: nothing is left to be tried.
+
+        Our own are not offered the first time: a phone may send any codec it agreed on, and what both have need not be transcoded.
+        """
+        media = self.media
+        if not self.wide and common(formats, OWN) and len(widened(formats)) > len(formats):
+            self.wide = True
+        elif media.encrypt == "preferred" and media.signalling_secure:
+            media.encrypt, self.wide = "off", False
+        else:
             return False
-        self.media.encrypt = "off"
-        self.media.forget()
+        media.forget()
         return True
 
     # ---- for the media core
@@ -107,8 +138,26 @@ class Terms:
         return payload_map(self.agreed, other.agreed)
 
     def tone_payload_type(self) -> int | None:
-        """A G.711 that the phone receives, for tones."""
-        return next((each.payload_type for each in self.formats() if each.payload_type in (0, 8)), None)
+        """What the phone receives tones in: G.711 costs least."""
+        formats = common(self.formats(), OWN)
+        return next(
+            (each.payload_type for each in sorted(formats, key=lambda each: each.payload_type not in (0, 8))), None
+        )
+
+
+def _current(terms: Terms) -> Sequence[Format]:
+    """The codecs of the waiting offer, else those agreed on."""
+    return terms.offered_formats() if terms.has_offer else terms.formats()
+
+
+def bridges(one: Terms, other: Terms) -> bool:
+    """Both can talk to each other, if need be by way of the core, which transcodes its own codecs."""
+    return one.shares(other) or bool(common(_current(one), OWN) and common(other.formats(), OWN))
+
+
+def answerable(one: Terms, other: Terms) -> Sequence[Format]:
+    """What to answer the offer of `one` with: what `other` has agreed on, or, with nothing in common, what we transcode."""
+    return other.formats() if one.shares(other) else OWN
 
 
 def _codecs(agreed: Agreed) -> tuple[media_core.Codec, ...]:

@@ -13,6 +13,7 @@ from appliance.callcontrol.api import Cause, Clear, Party, Tone
 from appliance.callcontrol.exchange import Exchange
 from appliance.callcontrol.leg import PhoneLeg
 from appliance.callcontrol.ringing import Fork
+from appliance.callcontrol.terms import bridges
 from appliance.model import Extension, Snapshot
 from appliance.sip.errors import PeerError, WrongState
 
@@ -76,13 +77,15 @@ class Verbs:
         if not caller.answered:
             await self._answer(leg)
         # the early answer of another phone may have bound the caller to codecs that this one did not choose
-        if not caller.terms.shares(leg.terms) and not await self._call.renegotiation.offer(leg, caller.terms.formats()):
+        if not caller.terms.shares(leg.terms) and not leg.terms.wide:
+            await self._call.renegotiation.offer(leg, caller.terms.formats())
+        if not bridges(caller.terms, leg.terms):
             raise Clear(Cause.INCOMPATIBLE)
         self.connect(caller, leg)
         self.reached("talking")
 
     async def play(self, leg: api.Leg, tones: Sequence[Tone]) -> None:
-        """Nothing when no G.711 was agreed; at most as long as the tones take, should their end not be reported."""
+        """Nothing when no codec of ours was agreed; at most as long as the tones take, should their end not be reported."""
         payload_type = _phone(leg).terms.tone_payload_type()
         if payload_type is None:
             return

@@ -43,6 +43,8 @@ snd_path {home}
 ctrl_tcp_listen 127.0.0.1:{control_port}
 module_path /usr/lib/baresip/modules
 module g711.so
+module g722.so
+module opus.so
 module aubridge.so
 module aufile.so
 module srtp.so
@@ -71,6 +73,7 @@ class Phone:
         tone: int = 440,
         answer: str = "auto",
         register: bool = True,
+        codecs: str = "pcma,pcmu",
     ) -> None:
         self.home, self.number, self.tone, self.transport = home, credentials.number, tone, transport
         self._register = register
@@ -94,7 +97,7 @@ class Phone:
             "auth_pass": credentials.password,
             "regint": "3600",
             "answermode": answer,
-            "audio_codecs": "pcma,pcmu",
+            "audio_codecs": codecs,
             **({"mediaenc": encryption} if encryption else {}),
         }
         words = "".join(f";{name}={value}" for name, value in parameters.items())

@@ -33,6 +33,12 @@ def share(samples: tuple[int, ...], frequency: float) -> float:
 
 
 def read_samples(path: Path) -> tuple[int, ...]:
-    """Samples of a WAV file that is still being written: its header's length is not believed."""
-    data = path.read_bytes()[44:]
-    return struct.unpack(f"<{len(data) // 2}h", data[: len(data) // 2 * 2])
+    """Samples at RATE (every sixth of the left channel at 48 kHz, say) of a 16-bit WAV file that is still being written: its header's
+    length is not believed."""
+    whole = path.read_bytes()
+    data = whole[44:]
+    samples = struct.unpack(f"<{len(data) // 2}h", data[: len(data) // 2 * 2])
+    if len(whole) < 44:
+        return samples
+    channels, rate = struct.unpack_from("<HI", whole, 22)
+    return samples[:: channels * rate // RATE]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from appliance.services import SERVICES, echo
+from appliance.sip.sdp import Format
 from tests.box import Box, office
-from tests.box_phone import G722
+from tests.box_phone import G722, OPUS
 from tests.clock import run
 
 
@@ -35,10 +36,26 @@ def test_prompt_and_echo(encrypted: bool, late: bool) -> None:
     run(scene())
 
 
-def test_a_phone_without_g711_is_told_so() -> None:
+@pytest.mark.parametrize("codec", [G722, OPUS])
+def test_a_phone_without_g711_hears_itself_in_its_own_codec(codec: Format) -> None:
     async def scene() -> None:
         async with Box(office("101")) as box:
-            phone = await box.phone("101", codecs=(G722,))
+            phone = await box.phone("101", codecs=(codec,))
+            call = await phone.call("*60")
+            assert call.final.result() == 200
+            await box.seconds(3)
+            leg = box.leg_of(phone)
+            assert leg.played
+            assert leg.peer == leg.id
+            call.hang_up()
+
+    run(scene())
+
+
+def test_a_phone_with_no_codec_of_ours_is_told_so() -> None:
+    async def scene() -> None:
+        async with Box(office("101")) as box:
+            phone = await box.phone("101", codecs=(Format(120, "SPEEX", 8000),))
             assert (await phone.call("*60")).final.result() == 488
 
     run(scene())
