@@ -53,7 +53,6 @@ setup(
             )
             for source in sources
         ],
-        nthreads=JOBS,
         build_dir=f"build/cython-{mode}",
         compiler_directives={**DIRECTIVES, **directives},
     ),
