@@ -52,7 +52,7 @@ def test_a_new_box_becomes_the_old_one(browser: BrowserContext, system: System, 
     page.get_by_label("Backup file").set_input_files(backup)
     page.get_by_label("Its passphrase").fill(PASSPHRASE)
     page.get_by_role("button", name="Restore", exact=True).click()
-    expect(page.get_by_role("heading", name="The backup is in place")).to_be_visible()
+    expect(page.get_by_role("heading", name="The backup is in place")).to_be_visible(timeout=30_000)
     expect(page.get_by_role("heading", name="Log in")).to_be_visible(timeout=60_000)
     page.get_by_label("User name").fill("anna")
     page.get_by_label("Password", exact=True).fill(PASSWORD)
