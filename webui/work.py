@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
+FRESH = 60.0  # seconds a result is shown
 Tell = Callable[[str, int, int], None]  # what, done, of
 
 
@@ -22,10 +24,16 @@ class Work:
     finished: bool = False
     problem: str = ""
     result: str = ""
-    shown: bool = field(default=False)  # its result has been on a page
+    ended: float = 0.0  # on the monotonic clock
+    fetched: bool = False  # a page has been told to fetch its file by itself
 
     def tell(self, what: str, done: int, total: int) -> None:
         self.what, self.done, self.total = what, done, total
+
+    @property
+    def fresh(self) -> bool:
+        """Its result is still worth a line on the page, also on one that is loaded twice."""
+        return self.finished and time.monotonic() - self.ended < FRESH
 
     @property
     def percent(self) -> int:
@@ -64,4 +72,5 @@ class Desktop:
             log.exception("%s failed", work.kind)
             work.problem = "That is a fault of ours and has been written to the log. Nothing was lost."
         finally:
+            work.ended = time.monotonic()
             work.finished = True

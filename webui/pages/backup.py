@@ -57,15 +57,15 @@ def listing() -> ResponseReturnValue:
 
 def _page(wrong: dict[str, str], status: int = 200) -> ResponseReturnValue:
     work = desk().desktop.of(KIND)
-    fresh = work is not None and work.finished and not work.shown
+    fetch_now = work is not None and work.fresh and not work.problem and not work.fetched
     if work is not None and work.finished:
-        work.shown = True
+        work.fetched = True
     kept = [(folder.name, folder.stat().st_mtime) for folder in reversed(backup.kept_states(_data()))]
     file = _finished()
     text = render_template(
         "backup.html",
         work=work,
-        fresh=fresh,
+        fetch_now=fetch_now,
         wrong=wrong,
         kept=kept,
         file=file.name if file else "",

@@ -35,9 +35,6 @@ def listing() -> ResponseReturnValue:
         except HelperFailed as error:
             problem = str(error)
     work = desk().desktop.of(aside_pages.KIND)
-    fresh = work is not None and work.finished and not work.shown
-    if work is not None and work.finished:
-        work.shown = True
     return render_template(
         "updates.html",
         version=VERSION,
@@ -45,7 +42,6 @@ def listing() -> ResponseReturnValue:
         problem=problem,
         kept=_kept(),
         work=work,
-        fresh=fresh,
         most=snapshots.MOST,
     )
 

@@ -15,22 +15,24 @@ export function works() {
 
 function follow(place) {
   const bar = place.querySelector("progress");
-  const timer = setInterval(async () => {
+  const look = async () => { // one at a time: two answers would fetch the page twice
     try {
       const answer = await fetch(place.dataset.work, { cache: "no-store" });
-      if (!answer.ok || answer.redirected) return;
-      const told = await answer.json();
+      const told = answer.ok && !answer.redirected ? await answer.json() : {};
       if (told.finished) {
-        clearInterval(timer);
         location.assign(location.pathname);
         return;
       }
-      bar.value = told.percent;
-      place.querySelector("[data-said]").textContent = told.said;
+      if (told.said) {
+        bar.value = told.percent;
+        place.querySelector("[data-said]").textContent = told.said;
+      }
     } catch {
       // the next look may work
     }
-  }, EVERY);
+    setTimeout(look, EVERY);
+  };
+  setTimeout(look, EVERY);
 }
 
 // The body is one line with the passphrase, then the file.
