@@ -35,6 +35,9 @@ class Facts:
     rtp_limited_by: str = ""
     events_lost: int = 0
     hostile_media: Mapping[str, str] = field(default_factory=dict)  # kind, source and account -> sentence, of the last ten minutes
+    partitions: Mapping[str, str] = field(default_factory=dict)  # of the box: what its start found, broken or repaired
+    reserve: bool = True  # the room kept back on the disk is still there
+    media_free: int | None = None  # bytes on the media partition
 
 
 Findings = Iterable[tuple[str, str]]  # (key within the check, sentence)
@@ -79,8 +82,21 @@ def _failed(facts: Facts, now: float) -> Findings:
 
 
 def _disk(facts: Facts, now: float) -> Findings:
-    if facts.disk_free is not None and facts.disk_free < 200 << 20:
+    if facts.disk_free is not None and facts.disk_free < 50 << 20 and not facts.reserve:
+        yield "", f"The disk is full: calls go on and are recorded into the last {facts.disk_free >> 20} MB."
+    elif facts.disk_free is not None and facts.disk_free < 200 << 20:
         yield "", f"Only {facts.disk_free >> 20} MB are free where the data is."
+
+
+def _repaired(facts: Facts, now: float) -> Findings:
+    for name, said in facts.partitions.items():
+        if said == "repaired":
+            yield name, f"The {name} partition was damaged and has been repaired at this start."
+
+
+def _media(facts: Facts, now: float) -> Findings:
+    if facts.media_free is not None and facts.media_free < 50 << 20:
+        yield "", f"Only {facts.media_free >> 20} MB are free for recordings and prompts; calls go on."
 
 
 def _certificate(facts: Facts, now: float) -> Findings:
@@ -132,6 +148,13 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check("part-failed", "error", _failed, "Mend the cause and start Switchroom again."),
     Check("disk-full", "error", _disk, "Delete old recordings and logs, or give the box a larger disk."),
+    Check("media-full", "warning", _media, "Delete old recordings, or give the box a larger disk."),
+    Check(
+        "partition-repaired",
+        "warning",
+        _repaired,
+        "Look whether extensions and call records are complete; otherwise restore a backup. The disk may be failing.",
+    ),
     Check(
         "certificate-ends",
         "warning",

@@ -148,8 +148,10 @@ def _still_good(files: Files, authority: x509.Certificate, names: tuple[str, ...
     if not files.chain.exists() or not files.key.exists():
         return False
     certificate = x509.load_pem_x509_certificates(files.chain.read_bytes())[0]
+    key = serialization.load_pem_private_key(files.key.read_bytes(), None)
     return (
-        certificate.issuer == authority.subject
+        key.public_key() == certificate.public_key()  # the power may have gone between the two
+        and certificate.issuer == authority.subject
         and certificate.not_valid_after_utc - now > RENEW_BEFORE
         and set(names) <= set(_names_of(certificate))
     )
@@ -191,3 +193,6 @@ def _write(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    os.fsync(folder)
+    os.close(folder)

@@ -14,6 +14,8 @@ import ssl
 from pathlib import Path
 
 PING_TIMEOUT = 2.0  # seconds
+BOOT_FACTS = Path("/run/switchroom-boot")  # of the appliance: what its initrd found
+MEDIA = Path("/media/recordings")
 
 
 def memory_of(pid: int) -> int:
@@ -38,6 +40,15 @@ def disk_free(path: Path) -> int | None:
         figures = os.statvfs(path)
         return figures.f_bavail * figures.f_frsize
     return None
+
+
+def partitions(folder: Path = BOOT_FACTS) -> dict[str, str]:
+    """What the start of the appliance found of its data partitions that was not as it should be: broken or repaired."""
+    found = {}
+    for name in ("state", "media"):
+        with contextlib.suppress(OSError):
+            found[name] = (folder / name).read_text().strip()
+    return found
 
 
 async def web_answers(host: str, port: int) -> bool:

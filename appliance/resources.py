@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from appliance import backup, certificates, fdstore, listeners
+from appliance import backup, certificates, fdstore, listeners, reserve
 from appliance.boot import VARIABLE, Boot
 from appliance.store import Store
 
@@ -270,6 +270,7 @@ def _data_directory(options: Options) -> None:
         for directory in (options.data, options.run, options.data / "keys", options.data / "log"):
             directory.mkdir(mode=0o700, parents=directory == options.data, exist_ok=True)
         options.data.chmod(0o700)
+        reserve.keep(options.data)
     except OSError as error:
         raise CannotStart(f"The data directory {options.data} cannot be used: {error.strerror}.") from None
 

@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from appliance import cti, health, heartbeat
+from appliance import cti, health, heartbeat, reserve
 from appliance.alarms import Alarms, Facts, ProcessFacts
 from appliance.migration import Watch
 from appliance.process import Process
@@ -329,6 +329,9 @@ class Supervisor:
             rtp_limited_by=resources.rtp.limited_by,
             events_lost=self._counters.get("events_lost", 0),
             hostile_media=self._hostile_media,
+            partitions=health.partitions(),
+            reserve=reserve.keep(self._options.data),
+            media_free=health.disk_free(health.MEDIA),
         )
         begun, ended = self._alarms.update(facts, time.time())
         for alarm in begun:

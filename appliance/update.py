@@ -116,6 +116,7 @@ def install(stream: IO[bytes], box: Box, progress: Progress = lambda what, done,
             manifest = read_manifest(tar, box)
             parts = {part.name: part for part in manifest.parts}
             total = sum(part.size for part in manifest.parts)
+            _room(box, parts["uki.efi"])
             _sweep(box)
             _write(box.verity, 0, bytes(SUPERBLOCK))
             done = _copy(tar, parts["root.img"], box.root, progress, 0, total)
@@ -162,16 +163,32 @@ def _capacity(target: Path) -> int:
         return file.seek(0, os.SEEK_END)
 
 
-def _sweep(box: Box) -> None:
-    """Remove what could start or hide: every kernel image of ours but the running one, temporary files, fsck's finds."""
-    folder = box.esp / "EFI/Linux"
+def _unwanted(box: Box) -> list[Path]:
+    """What could start or hide: every kernel image of ours but the running one, temporary files, fsck's finds."""
+    folder, running = box.esp / "EFI/Linux", OURS.fullmatch(box.kernel)
+    found = []
     for file in [*folder.glob("*.tmp"), *box.esp.glob("FSCK*.REC"), *folder.glob("switchroom_*.efi")]:
-        found = OURS.fullmatch(file.name)
-        running = OURS.fullmatch(box.kernel)
-        if found and running and found["version"] == running["version"]:
-            continue  # the running one, whatever its counter says by now
+        name = OURS.fullmatch(file.name)
+        if not (name and running and name["version"] == running["version"]):  # whatever its counter says by now
+            found.append(file)
+    return found
+
+
+def _room(box: Box, kernel: Part) -> None:
+    """Whether the kernel image fits the boot partition once what is unwanted there has gone."""
+    figures = os.statvfs(box.esp)
+    free = figures.f_bavail * figures.f_frsize + sum(file.stat().st_size for file in _unwanted(box))
+    if free < kernel.size + BLOCK:
+        raise BadUpdate(
+            f"The boot partition is full: the update needs {(kernel.size >> 20) + 1} MiB there and {free >> 20} MiB are free. "
+            "Remove what does not belong there. Nothing was written."
+        )
+
+
+def _sweep(box: Box) -> None:
+    for file in _unwanted(box):
         file.unlink()
-    _sync_folder(folder)
+    _sync_folder(box.esp / "EFI/Linux")
 
 
 def _write(target: Path, offset: int, data: bytes) -> None:
@@ -237,11 +254,18 @@ def _kernel(tar: tarfile.TarFile, part: Part, box: Box, version: str) -> None:
     folder = box.esp / "EFI/Linux"
     temporary, final = folder / "update.tmp", folder / f"switchroom_{version}+{TRIES}.efi"
     sha = hashlib.sha256()
-    with temporary.open("wb", buffering=0) as file:
-        while block := content.read(BLOCK):
-            sha.update(block)
-            file.write(block)
-        os.fsync(file.fileno())
+    try:
+        with temporary.open("wb") as file:
+            while block := content.read(BLOCK):
+                sha.update(block)
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise BadUpdate(
+            f"The boot partition cannot be written ({error.strerror}). The running version was not touched."
+        ) from None
     if sha.hexdigest() != part.sha256:
         temporary.unlink()
         raise BadUpdate(

@@ -49,3 +49,15 @@ def test_a_client_that_trusts_the_authority_accepts_it(tmp_path: Path) -> None:
     with client.wrap_socket(right, server_hostname="127.0.0.1") as wrapped:
         assert wrapped.recv(5) == b"hello"
     thread.join()
+
+
+def test_a_cut_between_key_and_chain(tmp_path: Path) -> None:
+    """A renewal writes two files; when only the first is there, the next start makes both anew and keeps the authority."""
+    certificates.ensure(tmp_path)
+    chain = (tmp_path / "keys/server.pem").read_bytes()
+    authority = (tmp_path / "keys/authority.pem").read_bytes()
+    certificates.ensure(tmp_path, now=datetime.now(UTC) + certificates.SERVER_LIFE)
+    (tmp_path / "keys/server.pem").write_bytes(chain)
+    files = certificates.ensure(tmp_path)
+    ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(files.chain, files.key)
+    assert files.authority.read_bytes() == authority

@@ -59,6 +59,7 @@ LAYERS = {
     "appliance.heartbeat": row("", "", "pure: when a core counts as hung"),
     "appliance.process": row("", "", "keeps one process alive"),
     "appliance.health": row("", "", "sees a process from outside"),
+    "appliance.reserve": row("appliance.health", "", "room for a full disk"),
     "appliance.logfile": row("", "", "where the log goes"),
     "appliance.sealed": row("", "cryptography msgspec", "streams sealed with a passphrase"),
     # 3

@@ -46,6 +46,8 @@ WRONG = {
     "process-hung": Facts(processes={"core": ProcessFacts("running", 1, 1)}),
     "part-failed": Facts(failed_parts={"certificate": "no"}),
     "disk-full": Facts(disk_free=1 << 20),
+    "media-full": Facts(media_free=1 << 20),
+    "partition-repaired": Facts(partitions={"media": "repaired"}),
     "certificate-ends": Facts(certificate_ends=1000.0 + 3 * 86400),
     "rtp-ports-few": Facts(rtp_pairs=10, rtp_wanted=20, rtp_limited_by="the weather"),
     "rtp-ports-none": Facts(rtp_pairs=0, rtp_wanted=20, rtp_limited_by="the weather"),

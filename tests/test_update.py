@@ -1,5 +1,6 @@
 """The updater on files: what is refused before a byte is written, and what a cut at any write leaves."""
 
+import errno
 import hashlib
 import io
 import json
@@ -92,6 +93,39 @@ def test_refused_before_a_byte_is_written(box: Box, file, words: str) -> None:
     with pytest.raises(BadUpdate, match=words):
         install(io.BytesIO(file()), box)
     assert state(box) == before
+
+
+def test_a_full_boot_partition(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused before a byte is written; what the update itself clears away counts as free."""
+    content = {**parts(), "uki.efi": os.urandom(1 << 20)}
+    before, real = state(box), os.statvfs(box.esp)
+
+    def free(mib: int) -> None:
+        figures = list(real)
+        figures[4] = (mib << 20) // real.f_frsize  # f_bavail
+        monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(figures))
+
+    free(1)
+    with pytest.raises(BadUpdate, match="boot partition is full: the update needs 2 MiB there and 1 MiB are free"):
+        install(io.BytesIO(bundle(content)), box)
+    assert state(box) == before
+    (box.esp / "EFI/Linux/left.tmp").write_bytes(bytes(1 << 20))
+    install(io.BytesIO(bundle(content)), box)
+
+
+def test_a_boot_partition_that_fills_up_meanwhile(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel image comes last; without it nothing starts the other slot, and no half file stays."""
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        if os.readlink(f"/proc/self/fd/{handle}").endswith("update.tmp"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(BadUpdate, match=r"cannot be written \(No space left on device"):
+        install(io.BytesIO(bundle(parts())), box)
+    assert [file.name for file in (box.esp / "EFI/Linux").iterdir()] == [RUNNING]
 
 
 def test_not_while_on_trial(box: Box) -> None:

@@ -71,11 +71,8 @@ def notes(data: Path) -> Iterator[str]:
     """What the last start had to say."""
     for part in ("state", "media"):
         with contextlib.suppress(OSError):
-            said = (system.BOOT_FACTS / part).read_text().strip()
-            if said == "broken":
+            if (system.BOOT_FACTS / part).read_text().strip() == "broken":
                 yield f"The {part} partition cannot be read; the box runs without it. Restore a backup, or reset (6)."
-            elif said == "repaired":
-                yield f"The {part} partition was damaged and has been repaired."
     with contextlib.suppress(OSError):
         if system.on_trial():
             yield f"Version {VERSION} is on trial until it has proved itself."

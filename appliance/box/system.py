@@ -186,16 +186,13 @@ def write_trial(trial: Trial) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Whole or not at all, also over a power cut."""
+    """Whole or not at all, also over a power cut, also on FAT: there a rename is safe only with the file synced again under its new name."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    temporary.rename(path)
-    fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    os.fsync(fd)
-    os.close(fd)
+    _rename(path.parent, temporary.name, path.name)
 
 
 def restart_telephony() -> None:
