@@ -12,7 +12,10 @@ from image.tree import sources
 
 LOADER_SUITE = "forky"
 # The first Debian release whose systemd-boot knows `reboot-on-error`: without it an image that cannot be loaded ends in the firmware's menu.
-LOADER_CONF = "timeout 0\neditor no\nreboot-on-error yes\nauto-firmware no\n"
+# `secure-boot-enroll manual`: keys are enrolled from the menu (a key held at power-on) while the firmware is in set-up mode, never by itself.
+LOADER_CONF = "timeout 0\neditor no\nreboot-on-error yes\nauto-firmware no\nsecure-boot-enroll manual\n"
+OWNER = "b6f6a5c6-0c0a-4a3e-9f1e-3d5f6a7c8e90"  # of the keys we enrol; any GUID of one's own
+VARIABLES = ("PK", "KEK", "db")
 
 
 def loader(out: Path, architecture: str) -> None:
@@ -45,6 +48,22 @@ def signing_keys(out: Path) -> None:
     run("openssl", "pkey", "-in", out / "bundle.key", "-pubout", "-out", out / "bundle.pub")
 
 
+def sign(file: Path, signed: Path, keys: Path) -> Path:
+    """An EFI program, signed for Secure Boot."""
+    run("sbsign", "--key", keys / "uki.key", "--cert", keys / "uki.crt", "--output", signed, file)
+    return signed
+
+
+def enrolment(out: Path, keys: Path) -> None:
+    """`out`/PK.auth, KEK.auth, db.auth: what the boot loader puts into a firmware in set-up mode, so that from then on it starts only
+    what was signed with these keys."""
+    signer = ("-c", keys / "uki.crt", "-k", keys / "uki.key")
+    run("cert-to-efi-sig-list", "-g", OWNER, keys / "uki.crt", out / "list.esl")
+    for name in VARIABLES:
+        run("sign-efi-sig-list", "-g", OWNER, *signer, name, out / "list.esl", out / f"{name}.auth")
+    (out / "list.esl").unlink()
+
+
 def uki(
     out: Path, stub: Path, kernel: Path, initrd: Path, release: Path, command_line: str, keys: Path, source_date: int
 ) -> Path:
@@ -63,8 +82,7 @@ def uki(
     struct.pack_into("<I", data, header + 8, source_date)  # objcopy writes the time of the build here
     struct.pack_into("<I", data, header + 24 + 64, 0)  # the checksum, not looked at by any firmware
     unsigned.write_bytes(data)
-    run("sbsign", "--key", keys / "uki.key", "--cert", keys / "uki.crt", "--output", out / "uki.efi", unsigned)
-    return out / "uki.efi"
+    return sign(unsigned, out / "uki.efi", keys)
 
 
 def section_end(stub: Path) -> tuple[int, int]:

@@ -31,7 +31,10 @@ EPOCH = 1_700_000_000  # of what does not depend on the commit
 def source_files() -> list[Path]:
     """What the wheel is built from: the tracked files of the checkout, built web assets included."""
     names = run("git", "ls-files", "-z", *SOURCES)
-    every = [*map(Path, filter(None, names.split("\0"))), *sorted(Path("webui/static/vendor").rglob("*"))]
+    assets = sorted(Path("webui/static/vendor").rglob("*"))
+    if not assets:
+        raise SystemExit("the web assets are not built: `make build` first")
+    every = [*map(Path, filter(None, names.split("\0"))), *assets]
     return [file for file in every if file.is_file()]
 
 
@@ -117,6 +120,20 @@ class Image:
         )
 
     @cached_property
+    def boot_loader(self) -> Path:
+        """The loader, signed as the kernel images are."""
+        name = str(self.board["loader"])
+        plain = self.loader / "usr/lib/systemd/boot/efi" / name
+        key = digest(self.loader.name, self.keys / "uki.crt")
+        return self.graph.step("signed", key, lambda work: boot.sign(plain, work / name, self.keys)) / name
+
+    @cached_property
+    def enrolment(self) -> Path:
+        """PK.auth, KEK.auth and db.auth, for who wants Secure Boot with these keys."""
+        key = digest(self.keys / "uki.crt", HERE / "boot.py")
+        return self.graph.step("enrolment", key, lambda work: boot.enrolment(work, self.keys))
+
+    @cached_property
     def root_hash(self) -> str:
         return (self.slot / "roothash").read_text()
 
@@ -141,12 +158,18 @@ class Image:
         )
         return made / "uki.efi"
 
+    def esp(self, work: Path, kernels: dict[str, Path], more: str = "") -> Path:
+        """A boot partition with these kernel images; `more` lines for the loader's configuration."""
+        conf = boot.LOADER_CONF + more
+        files = {f"loader/keys/switchroom/{name}.auth": self.enrolment / f"{name}.auth" for name in boot.VARIABLES}
+        files |= {f"EFI/Linux/{name}": file for name, file in kernels.items()}
+        return disk.esp(work, self.board["boot_file"], self.boot_loader, conf, files, self.date)
+
     def write_disk(self, work: Path) -> None:
         """switchroom.img and switchroom.qcow2 in `work`."""
-        loader = self.loader / "usr/lib/systemd/boot/efi" / self.board["loader"]
         kernels = {f"switchroom_{self.version}.efi": self.uki}
         parts = {
-            "esp": disk.esp(work, self.board["boot_file"], loader, boot.LOADER_CONF, kernels, self.date),
+            "esp": self.esp(work, kernels),
             "switchroom-root-a": self.slot / "root.img",
             "switchroom-verity-a": self.slot / "root.verity",
             "switchroom-state": disk.ext4(work / "state.img", "switchroom-state", 4096),
@@ -161,7 +184,7 @@ class Image:
 
     @cached_property
     def disk(self) -> Path:
-        key = digest(self.uki.parent.name, self.slot.name, HERE / "disk.py", HERE / "boot.py")
+        key = digest(self.uki.parent.name, self.slot.name, HERE / "disk.py", HERE / "boot.py", HERE / "build.py")
         return self.graph.step("disk", key, self.write_disk) / "switchroom.img"
 
     @cached_property

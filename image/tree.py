@@ -94,6 +94,7 @@ def product(out: Path, build_root: Path, wheelhouse: Path, source: Path, source_
     environment = {
         "PATH": "/usr/bin:/bin", "HOME": "/build", "SOURCE_DATE_EPOCH": str(source_date), "LC_ALL": "C.UTF-8",
         "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/build/wheels", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "CFLAGS": "-ffile-prefix-map=/build=.",
+        "PYTHONHASHSEED": "0",
     }  # fmt: skip
 
     def inside(*command: str) -> None:
@@ -118,7 +119,10 @@ def product(out: Path, build_root: Path, wheelhouse: Path, source: Path, source_
     wheel = next((work / "dist").glob("*.whl"))
     inside(f"/{PRODUCT}/bin/pip", "install", "-q", "--no-deps", "--no-compile", f"/build/dist/{wheel.name}")
     inside(f"/{PRODUCT}/bin/pip", "uninstall", "-q", "-y", "setuptools", "wheel", "cython", "pip")
-    inside("python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", "/", f"/{PRODUCT}/lib")
+    # -f: what was imported meanwhile has compiled files already, with the time of this build in them
+    inside(
+        "python3", "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash", "-s", "/", f"/{PRODUCT}/lib"
+    )
     shutil.copytree(build_root / PRODUCT, out / PRODUCT, symlinks=True)
     shutil.copy(wheel, out / wheel.name)
     shutil.rmtree(work)

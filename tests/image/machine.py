@@ -9,6 +9,7 @@ Ports of the guest are forwarded to free ports of 127.0.0.1 while it runs (`forw
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import socket
 import subprocess
@@ -20,7 +21,20 @@ from types import TracebackType
 FIRMWARE = Path("/usr/share/OVMF")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 SAVED = "saved"
+# The variables that hold the keys can be changed in system management mode only.
+SECURE = ("-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1")
 PATIENCE = 400.0  # seconds; an emulated box on a busy machine is slow
+
+
+def drive(disk: Path, write_log: Path | None) -> list[str]:
+    """The box's disk; with `write_log` each write and flush is recorded there (tests/image/replay.py reads it)."""
+    if write_log is None:
+        return ["-drive", f"if=virtio,format=qcow2,file={disk}"]
+    write_log.write_bytes(b"")
+    inner = {"driver": "qcow2", "cache": {"no-flush": True}, "file": {"driver": "file", "filename": str(disk)}}
+    log = {"driver": "file", "filename": str(write_log)}
+    node = {"driver": "blklogwrites", "node-name": "logged", "file": inner, "log": log}
+    return ["-blockdev", json.dumps(node), "-device", "virtio-blk-pci,drive=logged"]
 
 
 class Machine:
@@ -33,6 +47,8 @@ class Machine:
         extra: tuple[str, ...] = (),
         size: str = "",
         like: Path | None = None,
+        write_log: Path | None = None,
+        secure: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -59,10 +75,11 @@ class Machine:
             ]
             subprocess.run(words, check=True)
         self._seen = 0
+        firmware = "OVMF_CODE_4M.secboot.fd" if secure else "OVMF_CODE_4M.fd"
         self.command = [
-            "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(memory), "-nographic", "-nodefaults",
-            "-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE / 'OVMF_CODE_4M.fd'}", "-drive", f"if=pflash,format=qcow2,file={variables}",
-            "-drive", f"if=virtio,format=qcow2,file={self.disk}", "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=",
+            "qemu-system-x86_64", "-machine", "q35,smm=on" if secure else "q35", *(SECURE if secure else ()), "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(memory), "-nographic", "-nodefaults",
+            "-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE / firmware}", "-drive", f"if=pflash,format=qcow2,file={variables}",
+            *drive(self.disk, write_log), "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=",
             "-device", "virtio-rng-pci", "-serial", f"unix:{folder / 'serial'},server=on,wait=off",
             "-monitor", f"unix:{folder / 'monitor'},server=on,wait=off", *extra, *(["-loadvm", SAVED] if like is not None else []),
         ]  # fmt: skip

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from image import boot, disk
+from image import boot
 from image.build import COMMAND_LINE, Image
 from tests.image.machine import Machine
 
 ROOT = Path(__file__).parents[3]
-Armed = Callable[[dict[str, Path]], Path]
+Armed = Callable[..., Path]
 Resume = Callable[[Path], Machine]
 
 
@@ -79,14 +79,13 @@ def facts_of(machine: Machine) -> str:
 
 @pytest.fixture
 def armed(image: Image, tmp_path: Path) -> Armed:
-    """The image's disk with more kernel images on its boot partition."""
+    """The image's disk with more kernel images on its boot partition, and `more` lines in the loader's configuration."""
 
-    def make(kernels: dict[str, Path]) -> Path:
+    def make(kernels: dict[str, Path], more: str = "") -> Path:
         target = tmp_path / "armed.img"
         subprocess.run(["cp", "--sparse=always", image.disk, target], check=True)
-        loader = image.loader / "usr/lib/systemd/boot/efi" / image.board["loader"]
         ours = {f"switchroom_{image.version}.efi": image.uki}
-        esp = disk.esp(tmp_path, image.board["boot_file"], loader, boot.LOADER_CONF, ours | kernels, image.date)
+        esp = image.esp(tmp_path, ours | kernels, more)
         subprocess.run(
             ["dd", f"if={esp}", f"of={target}", "bs=1M", "seek=1", "conv=notrunc,sparse", "status=none"], check=True
         )

@@ -118,3 +118,15 @@ def test_the_kernel_image_is_made_the_same_twice(image: Image, tmp_path: Path) -
         image.date,
     )
     assert (tmp_path / "uki.unsigned.efi").read_bytes() == (image.uki.parent / "uki.unsigned.efi").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_two_builds_give_the_same_system(image: Image, tmp_path: Path) -> None:
+    """Everything anew, in another folder and later; only the keys are the same. What is signed is compared without its signature."""
+    again = Image(image.name, tmp_path / "elsewhere/deeper")
+    again.__dict__["keys"] = image.keys
+    for name in ("root.img", "root.verity", "roothash"):
+        assert (again.slot / name).read_bytes() == (image.slot / name).read_bytes(), name
+    unsigned = "uki.unsigned.efi"
+    assert (again.uki.parent / unsigned).read_bytes() == (image.uki.parent / unsigned).read_bytes()
