@@ -50,13 +50,14 @@ def read_log(log: mmap.mmap | bytes) -> list[Entry]:
         raise ValueError("not a log of writes")
     found, place = [], sector
     while place + ENTRY.size <= len(log):
-        first, sectors, flags, length = ENTRY.unpack_from(log, place)
+        first, sectors, flags, marked = ENTRY.unpack_from(log, place)
         if not (sectors or flags):
             break
+        length = 0 if flags & DISCARD else sectors * sector + marked  # `marked`: the words of a mark; its `sectors` are none
         data = place + sector
         if data + length > len(log):
             break
-        write = Write(first * sector, length, data) if length and not flags & DISCARD else None
+        write = Write(first * sector, sectors * sector, data) if sectors and not flags & DISCARD else None
         if write is not None or flags & (FLUSH | FUA):
             found.append(Entry(write, place, bool(flags & (FLUSH | FUA))))
         place = data + -(-length // sector) * sector

@@ -16,7 +16,7 @@ def log_of(*entries: tuple[int, bytes, int]) -> bytes:
     """First sector, data, flags of each."""
     parts = [struct.pack("<QQQI", MAGIC, 1, len(entries), SECTOR).ljust(SECTOR, b"\0")]
     for sector, data, flags in entries:
-        parts += [struct.pack("<QQQQ", sector, len(data) // SECTOR, flags, len(data)).ljust(SECTOR, b"\0"), data]
+        parts += [struct.pack("<QQQQ", sector, len(data) // SECTOR, flags, 0).ljust(SECTOR, b"\0"), data]
     return b"".join(parts)
 
 

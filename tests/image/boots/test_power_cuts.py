@@ -38,6 +38,7 @@ from appliance.softphone.phone import PhoneError
 from appliance.store import Store
 from image import boot
 from image.build import Image
+from tests.image.boots.conftest import facts_of
 from tests.image.boots.test_update import NEWER, newer
 from tests.image.browser import Browser
 from tests.image.machine import Machine
@@ -90,7 +91,7 @@ def live(image: Image, folder: Path) -> Story:
     root_hash = next((folder / "newer").rglob("roothash")).read_text()
     with Machine(folder / "box", image.disk, write_log=log) as box:
         code = box.wait(r"Setup code +([A-Z0-9]{10})")[1]
-        box.wait(r"State +healthy")
+        facts_of(box)
         browser = Browser(box.forward("tcp", 4021), folder / "authority.pem")
         told.now("authority", browser.authority.read_text())
         browser.set_up(code, PASSWORD)
@@ -103,7 +104,7 @@ def live(image: Image, folder: Path) -> Story:
         browser.open("/updates")
         browser.submit("/updates/restart", when="now", hour="")
         box.wait(f"Switchroom {NEWER} +slot B")
-        box.wait(r"State +healthy")
+        facts_of(box)
         again = Browser(int(browser.address.rpartition(":")[2]), folder / "again.pem")
         again.log_in("anna", PASSWORD)
         for _ in range(120):
@@ -301,7 +302,8 @@ def test_a_box_that_starts_after_a_cut(image: Image, story: Story, tmp_path: Pat
         place = parts.entries[entry].place
     disk = disk_after(image.disk, story.log, entry, random.Random(f"{SEED} {part}"), tmp_path / "whole")
     with Machine(tmp_path / "box", disk) as box:
-        box.wait(r"State +healthy")
+        box.wait("Number and Enter")
+        assert "health passed" in facts_of(box)
         browser = Browser(box.forward("tcp", 4021), tmp_path / "authority.pem")
         assert browser.authority.read_text() in story.told.before(place, "authority")
         browser.log_in("anna", PASSWORD)
