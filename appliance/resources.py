@@ -72,6 +72,7 @@ class Resources:
     host: str  # the address phones are told
     sockets: dict[str, socket.socket]  # sip_udp, sip_tcp, sips, admin_tcp, admin_udp
     rtp: listeners.Rtp
+    receiver: socket.socket | None  # hears the RTP range, where that is allowed
     journal: int
     core_wake: int
     calls_wake: int
@@ -136,12 +137,15 @@ class Resources:
             if files
             else None
         )
+        raw = [self.receiver.fileno()] if self.receiver else []
         record = {**fds, "sip": sip, "tls": tls, "rtp": _runs(rtp), "datapath": self.options.datapath}
+        if raw:
+            record["raw"] = raw[0]
         if go is not None:
             record["go"] = go
         environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
         inherited = (
-            [fd for fd in fds.values() if fd is not None] + [self.sockets[name].fileno() for name in kinds] + rtp
+            [fd for fd in fds.values() if fd is not None] + [self.sockets[name].fileno() for name in kinds] + rtp + raw
         )
         return {**environment, CORE_VARIABLE: json.dumps(record)}, inherited
 
@@ -157,7 +161,8 @@ def acquire(options: Options) -> Iterator[Resources]:
         kept = _kept(options)
         sockets = _sockets(options, undo, kept)
         rtp = _rtp(options, kept)
-        for bound in rtp.sockets:
+        receiver = open_receiver(options.host, range(options.rtp_first, options.rtp_last + 1))
+        for bound in (*rtp.sockets, *([receiver] if receiver else [])):
             undo.callback(bound.close)
         descriptors = [fd for name in ("journal", "core_wake", "calls_wake") for fd in kept.get(name, ())] or _shared()
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -168,6 +173,7 @@ def acquire(options: Options) -> Iterator[Resources]:
             host=listeners.advertised(options.host),
             sockets=sockets,
             rtp=rtp,
+            receiver=receiver,
             journal=descriptors[0],
             core_wake=descriptors[1],
             calls_wake=descriptors[2],

@@ -41,7 +41,7 @@ def run(int wake, int frames_wake, sockets, to, str datapath):
             raise OSError("a socket cannot be connected")
     header.workers = 1
     worker.memory, worker.sockets, worker.legs = header, fds, legs
-    worker.core_wake, worker.frames_wake = wake, frames_wake
+    worker.core_wake, worker.frames_wake, worker.raw = wake, frames_wake, -1
     if datapath == "io_uring":
         worker.datapath = uring_datapath()
     else:

@@ -22,20 +22,22 @@ from typing import Any, Self
 
 from media_core import CoreStarted, Crypto, Layout, MediaEngine, Remote, create_memory
 from media_core.__main__ import VARIABLE
+from media_core.receiver import open_receiver
 
 HOST = "127.0.0.1"
+PHONES = "127.0.0.2"  # another host, as it were: what is sent there does not pass the relay's receiver
 SUITE = "AES_CM_128_HMAC_SHA1_80"
 Address = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call as the load sees it: the relay's ports towards A and B, and the key A sends with ("" when plain)."""
+    """One call as the load sees it: the relay's ports towards A and B, and the keys they send with."""
 
     port_a: int
     port_b: int
-    key_a: bytes = b""
-    salt_a: bytes = b""
+    crypto_a: Crypto | None = None
+    crypto_b: Crypto | None = None
 
 
 def random_key() -> Crypto:
@@ -74,6 +76,13 @@ def rtp_sockets(count: int) -> list[socket.socket]:
     return sockets
 
 
+def receiver_of(sockets: list[socket.socket]) -> list[socket.socket]:
+    """What hears all of them, if that is allowed."""
+    ports = [s.getsockname()[1] for s in sockets]
+    made = open_receiver(HOST, range(min(ports), max(ports) + 1))
+    return [made] if made else []
+
+
 class Contender:
     """A process on its own core."""
 
@@ -106,11 +115,13 @@ class Ours(Contender):
     def __init__(self, calls: int, cpu: int, datapath: str = "auto") -> None:
         allow_files(4 * calls + 200)
         self.sockets = rtp_sockets(4 * calls)
+        self.raw = receiver_of(self.sockets)
         self.memory_fd = create_memory(Layout(legs=2 * calls, flows=16))
         wakes = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2)]
         stop, self.stop_end = os.pipe()
         rtp = [s.fileno() for s in self.sockets]
         self.fds = [self.memory_fd, *wakes, stop]
+        raw = [s.fileno() for s in self.raw]
         boot = {
             "memory": self.memory_fd,
             "core_wake": wakes[0],
@@ -119,6 +130,7 @@ class Ours(Contender):
             "sip": [],
             "tls": None,
             "rtp": [[first, count] for first, count in runs(rtp)],
+            "raw": (raw or [-1])[0],
             "datapath": datapath,
         }
         self.command = ["taskset", "-c", str(cpu), sys.executable, "-m", "media_core"]
@@ -133,27 +145,24 @@ class Ours(Contender):
         self.name = f"switchroom {self.engine.datapath()}"
 
     def call(self, kind: str, a: Address, b: Address) -> Call:
-        key = random_key()
+        crypto_a = random_key() if kind == "srtp_srtp" else None
+        crypto_b = random_key() if kind != "rtp" else None
         leg_a = self.engine.open()
         leg_b = self.engine.open(beside=leg_a.id)
-        for leg, address, crypto_in, crypto_out in (
-            (leg_a, a, *((key, random_key()) if kind == "srtp_srtp" else (None, None))),
-            (leg_b, b, *((random_key(), random_key()) if kind != "rtp" else (None, None))),
-        ):
-            self.engine.describe(
-                leg.id, Remote(address[0], address[1], signalling=HOST, crypto_in=crypto_in, crypto_out=crypto_out)
-            )
+        for leg, (host, port), theirs in ((leg_a, a, crypto_a), (leg_b, b, crypto_b)):
+            ours = random_key() if theirs else None
+            self.engine.describe(leg.id, Remote(host, port, signalling=host, crypto_in=theirs, crypto_out=ours))
         self.engine.connect(leg_a.id, leg_b.id)
-        return Call(leg_a.port, leg_b.port, *((key.key, key.salt) if kind == "srtp_srtp" else ()))
+        return Call(leg_a.port, leg_b.port, crypto_a, crypto_b)
 
     def start(self) -> None:
-        rtp = [s.fileno() for s in self.sockets]
+        rtp = [s.fileno() for s in (*self.sockets, *self.raw)]
         self.process = subprocess.Popen(self.command, env=self.environment, pass_fds=[*self.fds, *rtp])
 
     def close(self) -> None:
         os.close(self.stop_end)
         self.process.wait(10)
-        for s in self.sockets:
+        for s in (*self.sockets, *self.raw):
             s.close()
         for fd in self.fds:
             os.close(fd)
@@ -309,7 +318,7 @@ class Rtpengine(Contender):
             crypto = random_key()
             tag = int(re.search(rf"a=crypto:(\d+) {SUITE} ", offer)[1])  # type: ignore[index]
         answer = self.command(command="answer", sdp=sdp(b, crypto, tag), to_tag="b", **common)["sdp"]
-        return Call(audio_port(answer), audio_port(offer))
+        return Call(audio_port(answer), audio_port(offer), None, crypto)
 
     def close(self) -> None:
         self.ng.close()

@@ -4,6 +4,8 @@
 receiver are on another core. On loopback the sender's CPU also carries the packet into the receiver's socket: for every contender
 alike, the figure holds its receive call, its work, its send call and the delivery to the sink, but not the delivery to itself.
 
+Calls are whole: both sides send. srtp: A speaks RTP, B SRTP, so half of the packets are sealed and half opened; srtp_srtp: both SRTP.
+
 For all contenders alike: what is measured and the load run at real-time priority where that is allowed (`--fair`: not), so that
 neighbours count as little as possible; and a loop of idle priority keeps the relay's core awake, so that the work is counted and not
 the waking of a halted processor, which in a virtual machine costs more than the work.
@@ -25,8 +27,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from benchmarks.contenders import HOST, SUITE, Bare, Contender, Ours, Rtpengine, most_calls
+from benchmarks.contenders import HOST, PHONES, Bare, Contender, Ours, Rtpengine, most_calls
 from benchmarks.rtp_load import Load
+from media_core import Crypto
 
 WARM_UP = 0.5  # seconds
 ROUNDS = 8  # the contenders take turns, so that a noisy neighbour disturbs all alike
@@ -35,18 +38,21 @@ CURVE_CALLS = (100, 1000, 5000)
 CURVE_LOADS = (10, 25, 50, 75, 100)  # % of the peak
 
 
+def sending(crypto: Crypto | None) -> tuple[str, bytes, bytes]:
+    return (crypto.suite, crypto.key, crypto.salt) if crypto else ("", b"", b"")
+
+
 class Trial:
     """A contender with its calls and its load, ready to run in slices."""
 
     def __init__(self, contender: Contender, kind: str, calls: int) -> None:
         self.contender, self.kind = contender, kind
-        self.load = Load(2 * calls)
+        self.load = Load(2 * calls, PHONES)
         made = [contender.call(kind, self.load.address(0), self.load.address(1)) for _ in range(calls)]
         for call in made:
-            self.load.add(0, HOST, call.port_a, call.port_b, SUITE if call.key_a else "", call.key_a, call.salt_a)
-        if kind == "rtp":
-            for call in made:
-                self.load.add(1, HOST, call.port_b, call.port_a)
+            self.load.add(0, HOST, call.port_a, call.port_b, *sending(call.crypto_a))
+        for call in made:
+            self.load.add(1, HOST, call.port_b, call.port_a, *sending(call.crypto_b))
         self.rate = 50.0 * self.load.count
         self.cpu = self.wall = 0.0
         self.slices: list[dict[str, Any]] = []
@@ -83,8 +89,6 @@ def measure(
     makers: Sequence[Callable[[int], Contender]], kind: str, calls: int, seconds: float, quiet: bool
 ) -> list[dict[str, Any]]:
     """All contenders under one kind of load, in turns."""
-    if kind != "rtp":  # only A sends, so that every packet is of the kind: as many packets need twice the calls
-        calls *= 2
     with contextlib.ExitStack() as stack:
         trials = [Trial(stack.enter_context(make(calls)), kind, calls) for make in makers]
         for trial in trials:

@@ -43,6 +43,7 @@ def serve(
     sip: Sequence[SipSocket],
     tls: TlsFiles | None,
     rtp: Sequence[int],  # fds of bound UDP sockets, pairs: RTP at even index, its RTCP at the next
+    raw: int = -1,  # fd of a socket that hears all of them (receiver.open_receiver)
     datapath: str = "auto",
     stop: int,  # fd that becomes readable when the process has to end
 ) -> None:

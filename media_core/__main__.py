@@ -9,6 +9,7 @@ Everything it needs comes as inherited file descriptors, named by one JSON objec
      "sip": [{"fd": 9, "transport": "udp"}, {"fd": 10, "transport": "tcp"}, {"fd": 11, "transport": "tls"}],
      "tls": {"certificate": "/path/chain.pem", "key": "/path/key.pem", "ticket_keys": "160 hex digits or empty"},   or null
      "rtp": [12, 13, [14, 4000]], bound UDP sockets, RTP and its RTCP in turn; [first, count] stands for a run of descriptors
+     "raw": 4012,                 optional: a socket that hears all of them (receiver.py)
      "datapath": "auto",          or the name of one datapath
      "go": 0}                     optional eventfd or pipe: stand by, ready to run, until it gives eight octets
 
@@ -77,6 +78,7 @@ def main() -> int:
             sip=[SipSocket(s["fd"], Transport[s["transport"].upper()]) for s in boot.get("sip", [])],
             tls=TlsFiles(tls["certificate"], tls["key"], bytes.fromhex(tls.get("ticket_keys", ""))) if tls else None,
             rtp=expand(boot["rtp"]),
+            raw=boot.get("raw", -1),
             datapath=boot.get("datapath", "auto"),
             stop=boot["stop"],
         )

@@ -16,7 +16,7 @@ from libc.string cimport memset, strncpy
 from media_core.abi cimport Endpoint, Header, counters_at, flow_area, leg_at
 from media_core.atomic cimport RELAXED, RELEASE, store32
 from media_core.datapath_epoll cimport epoll_datapath
-from media_core.datapath_uring cimport uring_datapath
+from media_core.datapath_uring cimport raw_datapath, uring_datapath
 from media_core.dsp cimport dsp_run
 from media_core.memory cimport map_memory
 from media_core.player cimport Shelf, Sound
@@ -28,9 +28,14 @@ from media_core.srtp cimport SRTP_AUTO, srtp_engine_create, srtp_engine_destroy
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd_write(int fd, unsigned long value)
 
-DATAPATHS = ("io_uring", "epoll")  # best first; all workers have the same one
+DATAPATHS = ("raw", "io_uring", "epoll")  # best first; all workers have the same one
+
+cdef extern from "<sys/socket.h>" nogil:
+    enum: AF_INET, SOL_SOCKET, SO_RCVBUF
+    int setsockopt(int fd, int level, int name, const void *value, unsigned length)
 
 cdef enum:
+    PORT_QUEUE = 106496         # octets of a port's own queue, the kernel's usual; next to nothing while the raw socket hears for it
     FRAME_BYTES = 1 << 20       # ring from a DSP to its worker
     TAP_BYTES = 1 << 21         # from a worker to its DSP
     TEE_BYTES = 1 << 24         # to the recorder: two seconds of 160 recorded calls while the disk is busy
@@ -43,6 +48,7 @@ cdef class _Core:
     cdef Worker *workers
     cdef int *sockets
     cdef int stopping
+    cdef int raw
     cdef Shelf shelf
     cdef list threads
     cdef object sip           # the FlowLoop, if there are SIP sockets
@@ -73,10 +79,11 @@ cdef class _Core:
         free(self.shelf.sounds)
         free(self.sockets)
 
-    def adopt(self, int memory, rtp):
+    def adopt(self, int memory, rtp, int raw):
         """Take the memory over and give each leg its sockets."""
         cdef uint32_t index, usable
         self.memory = map_memory(memory)
+        self.raw = raw
         usable = min(self.memory.legs, len(rtp) // 2)
         self.sockets = <int *>calloc(2 * usable + 1, sizeof(int))
         if self.sockets == NULL:
@@ -85,6 +92,7 @@ cdef class _Core:
             self.sockets[2 * index] = rtp[2 * index]
             self.sockets[2 * index + 1] = rtp[2 * index + 1]
             leg_at(self.memory, index).port = _local(rtp[2 * index], &self.memory.local)
+        self.sockets[2 * usable] = raw
         self.memory.generation += 1
         for index in range(self.memory.workers):  # before the pid: until each thread beats, this core is starting, not hung
             counters_at(self.memory, index).beat = counters_at(self.memory, index).dsp_beat = 0
@@ -103,6 +111,7 @@ cdef class _Core:
             worker.memory = self.memory
             worker.sockets = self.sockets
             worker.stopping = &self.stopping
+            worker.raw = self.raw
             worker.core_wake = core_wake
             worker.calls_wake = calls_wake
             worker.frames_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -145,13 +154,25 @@ cdef class _Core:
         cdef uint32_t number, opened
         cdef int status
         for number in range(self.memory.workers):
-            self.workers[number].datapath = uring_datapath() if name == "io_uring" else epoll_datapath()
+            if name == "raw":
+                self.workers[number].datapath = raw_datapath()
+            elif name == "io_uring":
+                self.workers[number].datapath = uring_datapath()
+            else:
+                self.workers[number].datapath = epoll_datapath()
             status = self.workers[number].datapath.open(&self.workers[number])
             if status < 0:
                 for opened in range(number + 1):
                     self.workers[opened].datapath.close(&self.workers[opened])
                 return status
+        self.queue(1 if name == "raw" else PORT_QUEUE)
         return 0
+
+    cdef void queue(self, int octets):
+        """Room for what arrives at the ports themselves."""
+        cdef uint32_t at
+        for at in range(2 * self.memory.usable):
+            setsockopt(self.sockets[at], SOL_SOCKET, SO_RCVBUF, &octets, sizeof(int))
 
     def listen(self, int core_wake, int calls_wake, sip, tls):
         """Take the SIP sockets; raises what is wrong with them or with the TLS files."""
@@ -235,10 +256,10 @@ cdef uint32_t _local(int fd, Endpoint *into):
     return port
 
 
-def serve(memory, core_wake, calls_wake, *, sip, tls, rtp, datapath="auto", stop):
+def serve(memory, core_wake, calls_wake, *, sip, tls, rtp, raw=-1, datapath="auto", stop):
     """Body of the core process: adopts the memory (also one left behind by a killed core) and runs until `stop` is readable."""
     core = _Core()
-    core.adopt(memory, rtp)
+    core.adopt(memory, rtp, raw)
     core.make_workers(core_wake, calls_wake)
     core.open(datapath)
     if sip:

@@ -1,4 +1,4 @@
-"""The io_uring datapath: one completion ring per worker for all its ports, no system call per packet.
+"""The io_uring datapaths: one completion ring per worker for all its ports, no system call per packet.
 
 Every socket has a multishot recvmsg armed that takes buffers from one provided-buffer ring; sends are queued and go to the kernel
 with the same io_uring_enter that waits for the next packets. A UDP send copies at once, so its buffer is free when that call
@@ -7,6 +7,9 @@ returns. Needs Linux 6.1 (DEFER_TASKRUN, multishot recvmsg, sendto) and no privi
 Where the kernel can (6.12) and packets come densely, a wait gathers GATHER of them or GATHER_US microseconds' worth before it wakes
 the worker: much of a packet's cost is the wake-up. A few calls need no saving, so their packets go on at once.
 
+`raw` is the same with one receive instead of thousands: a socket that hears all ports (receiver.py), for a machine where that is
+allowed, with one worker, over IPv4. Ports are looked up in a table; sends leave by the ports' own sockets as ever.
+
 The RTP port of a locked leg is connected to its far end (leg.pyx), so its sends name no address and look up no route.
 
 Overload. A socket whose receive has ended because no buffer was left waits, with its packets in the socket, in a queue. While
@@ -14,21 +17,23 @@ completions are left over nothing new is taken in; when they are worked off, as 
 buffers, and they come before those that are still armed. So a flooded port gets its turn and no more, and no work is thrown away.
 """
 
-from libc.errno cimport ENOMEM, errno
+from libc.errno cimport ENODEV, ENOMEM, errno
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
-from media_core.abi cimport leg_at
+from media_core.abi cimport counters_at, leg_at
 from media_core.atomic cimport ACQUIRE, RELEASE, load32, store16, store32
+from media_core.leg cimport family
 from media_core.relay cimport BATCH, COMMON_BUFFER, PACKET_LARGEST, PACKET_ROOM, Datapath, Packet, Worker
+from media_core.rtp cimport load16 as read16
 
 cdef extern from "<linux/io_uring.h>" nogil:
     enum:
         IORING_SETUP_CQSIZE, IORING_SETUP_CLAMP, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_DEFER_TASKRUN
         IORING_ENTER_GETEVENTS, IORING_ENTER_EXT_ARG
         IORING_REGISTER_FILES, IORING_REGISTER_PBUF_RING, IORING_REGISTER_ENABLE_RINGS
-        IORING_OP_SEND, IORING_OP_RECVMSG, IORING_OP_POLL_ADD
+        IORING_OP_SEND, IORING_OP_RECV, IORING_OP_RECVMSG, IORING_OP_POLL_ADD
         IORING_RECV_MULTISHOT, IORING_POLL_ADD_MULTI
         IOSQE_FIXED_FILE, IOSQE_BUFFER_SELECT, IOSQE_CQE_SKIP_SUCCESS
         IORING_CQE_F_BUFFER, IORING_CQE_F_MORE, IORING_CQE_BUFFER_SHIFT
@@ -75,7 +80,7 @@ cdef extern from "<poll.h>" nogil:
     enum: POLLIN
 
 cdef extern from "<sys/socket.h>" nogil:
-    enum: MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC
+    enum: AF_INET, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC
     struct msghdr:
         void *msg_name
         uint32_t msg_namelen
@@ -92,6 +97,8 @@ cdef enum:
     DENSE = 50                  # packets in LOOK_NS that make gathering worth while: 50 calls, each 100 a second both ways together
     LOOK_NS = 10000000
     FEATURE_MIN_TIMEOUT = 1 << 15
+    UDP = 17
+    HEADERS = 20 + 8            # the shortest IPv4 header, and UDP's
     KIND_RECEIVE = 0            # user_data >> 32
     KIND_SEND = 1
     KIND_WAKE = 2
@@ -155,6 +162,7 @@ cdef struct State:
     uint32_t unarmed_first
     uint32_t unarmed_count
     msghdr shape
+    uint32_t *by_port           # raw: the port's socket + 1, 0: not ours; NULL: each port is listened to
 
 
 cdef void submit(State *state) noexcept nogil:
@@ -209,12 +217,15 @@ cdef void give_back(State *state, uint16_t buffer) noexcept nogil:
 
 cdef void arm(State *state, uint32_t socket) noexcept nogil:
     cdef io_uring_sqe *entry = next_entry(state)
-    entry.opcode = IORING_OP_RECVMSG
     entry.fd = socket
     entry.flags = IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT
     entry.ioprio = IORING_RECV_MULTISHOT
-    entry.addr = <uint64_t>&state.shape
-    entry.len = 1
+    if state.by_port != NULL:
+        entry.opcode = IORING_OP_RECV
+    else:
+        entry.opcode = IORING_OP_RECVMSG
+        entry.addr = <uint64_t>&state.shape
+        entry.len = 1
     entry.user_data = <uint64_t>KIND_RECEIVE << 32 | socket
 
 
@@ -304,9 +315,30 @@ cdef int uring_open(Worker *worker) noexcept nogil:
     status = map_rings(state, &params)
     if status == 0:
         status = provide(state)
-    if status == 0 and worker.legs and syscall(SYS_io_uring_register, state.fd, IORING_REGISTER_FILES, worker.sockets, 2 * worker.legs) < 0:
+    if status == 0 and worker.legs and syscall(SYS_io_uring_register, state.fd, IORING_REGISTER_FILES, worker.sockets,
+                                              2 * worker.legs + (worker.raw >= 0)) < 0:
         status = -errno
     return status
+
+
+cdef int raw_open(Worker *worker) noexcept nogil:
+    cdef State *state
+    cdef uint32_t leg
+    cdef int status
+    if worker.raw < 0 or worker.memory.workers != 1 or family(worker.memory.local.address) != AF_INET:
+        return -ENODEV
+    status = uring_open(worker)
+    if status < 0:
+        return status
+    state = <State *>worker.state
+    state.by_port = <uint32_t *>calloc(65536, sizeof(uint32_t))
+    if state.by_port == NULL:
+        return -ENOMEM
+    for leg in range(worker.legs):
+        state.by_port[leg_at(worker.memory, leg).port + 1 & 0xFFFF] = 2 * leg + 2
+    for leg in range(worker.legs):
+        state.by_port[leg_at(worker.memory, leg).port] = 2 * leg + 1
+    return 0
 
 
 cdef void begin(Worker *worker, State *state) noexcept nogil:
@@ -315,6 +347,9 @@ cdef void begin(Worker *worker, State *state) noexcept nogil:
     state.enabled = True
     arm_wake(state, worker.core_wake)
     arm_wake(state, worker.frames_wake)
+    if state.by_port != NULL:
+        arm(state, 2 * worker.legs)
+        return
     while leg < worker.legs:
         arm(state, 2 * leg)
         arm(state, 2 * leg + 1)
@@ -364,6 +399,51 @@ cdef inline bint arrived(Worker *worker, State *state, const io_uring_cqe *cqe, 
     return True
 
 
+cdef inline bint heard(Worker *worker, State *state, const io_uring_cqe *cqe, Packet *packet) noexcept nogil:
+    """A completion of the raw socket; True: it brought a packet for one of our ports. The source is put where the IP header was."""
+    cdef uint16_t buffer
+    cdef uint32_t header, length, socket
+    cdef uint8_t *data
+    cdef uint8_t address[8]
+    if not cqe.flags & IORING_CQE_F_MORE:
+        state.unarmed[(state.unarmed_first + state.unarmed_count) % state.unarmed_room] = 2 * worker.legs
+        state.unarmed_count += 1
+    if not cqe.flags & IORING_CQE_F_BUFFER:
+        return False
+    state.arrived += 1
+    buffer = <uint16_t>(cqe.flags >> IORING_CQE_BUFFER_SHIFT)
+    data = state.data + <size_t>buffer * STRIDE
+    header = 4 * (data[0] & 15)
+    if cqe.res < HEADERS or header < 20 or <uint32_t>cqe.res < header + 8 or data[0] >> 4 != 4 or data[9] != UDP:
+        give_back(state, buffer)
+        return False
+    socket = state.by_port[read16(data + header + 2)]
+    length = read16(data + header + 4)
+    if not socket or length < 8 or header + length > <uint32_t>cqe.res or not to_us(worker, data + 16):
+        counters_at(worker.memory, worker.number).stray += 1
+        give_back(state, buffer)
+        return False
+    address[0], address[1] = AF_INET, 0
+    memcpy(address + 2, data + header, 2)
+    memcpy(address + 4, data + 12, 4)
+    memcpy(data, address, 8)
+    packet.source = data
+    packet.data = data + header + 8
+    packet.length = length - 8 if length - 8 <= PACKET_LARGEST else 0
+    packet.leg = socket - 1 >> 1
+    packet.rtcp_socket = socket - 1 & 1
+    packet.buffer = buffer
+    return True
+
+
+cdef inline bint to_us(Worker *worker, const uint8_t *address) noexcept nogil:
+    """The ports may be bound to one of this machine's addresses only."""
+    cdef uint32_t bound, wanted
+    memcpy(&bound, worker.memory.local.address + 4, 4)
+    memcpy(&wanted, address, 4)
+    return bound == 0 or bound == wanted
+
+
 cdef int uring_collect(Worker *worker, int milliseconds) noexcept nogil:
     cdef State *state = <State *>worker.state
     cdef uint32_t head, tail, count = 0
@@ -387,7 +467,10 @@ cdef int uring_collect(Worker *worker, int milliseconds) noexcept nogil:
     while head != tail and count < BATCH:
         cqe = &state.cqes[head & state.cq_mask]
         if cqe.user_data >> 32 == KIND_RECEIVE:
-            count += arrived(worker, state, cqe, &worker.batch[count])
+            if state.by_port != NULL:
+                count += heard(worker, state, cqe, &worker.batch[count])
+            else:
+                count += arrived(worker, state, cqe, &worker.batch[count])
         elif cqe.user_data >> 32 == KIND_SEND:
             leg_at(worker.memory, <uint32_t>cqe.user_data).sent.failed += 1
         elif not cqe.flags & IORING_CQE_F_MORE:
@@ -438,8 +521,16 @@ cdef void uring_close(Worker *worker) noexcept nogil:
     if state.provided != NULL:
         munmap(state.provided, state.data_size)
     free(state.unarmed)
+    free(state.by_port)
     free(state)
     worker.state = NULL
+
+
+cdef Datapath raw_datapath() noexcept nogil:
+    cdef Datapath face = uring_datapath()
+    face.name = b"raw"
+    face.open = raw_open
+    return face
 
 
 cdef Datapath uring_datapath() noexcept nogil:

@@ -53,6 +53,7 @@ cdef struct Worker:
     Ring *frames                # from the DSP
     Ring *taps                  # to the DSP
     Ring *tees                  # to the recorder
+    int raw                     # hears all ports (receiver.py); -1: there is none, each port is listened to
     int core_wake
     int calls_wake
     int frames_wake

@@ -20,9 +20,10 @@ import pytest
 
 from media_core import CoreStarted, Event, Layout, Leg, MediaEngine, Remote, create_memory
 from media_core.__main__ import VARIABLE
+from media_core.receiver import open_receiver
 
 HOST = "127.0.0.1"
-DATAPATHS = ("epoll", "io_uring")
+DATAPATHS = ("epoll", "io_uring", "raw")
 PATIENCE = 15.0  # seconds until a thing that should happen counts as not happening
 
 
@@ -57,6 +58,8 @@ class Bench:
         self.memory = create_memory(Layout(legs=self.legs, flows=64, workers=self.workers))
         self.core_wake, self.calls_wake = (os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2))
         self.sockets = [s for _ in range(self.legs) for s in rtp_pair()]
+        ports = [int(s.getsockname()[1]) for s in self.sockets]
+        self.raw = open_receiver(HOST, range(min(ports), max(ports) + 1)) if self.datapath in ("auto", "raw") else None
         self.engine = MediaEngine(self.memory, self.core_wake, self.calls_wake)
 
     def start(self) -> None:
@@ -87,6 +90,9 @@ class Bench:
             *(s["fd"] for s in self.sip),
             *(s.fileno() for s in self.sockets),
         ]
+        if self.raw is not None:
+            boot["raw"] = self.raw.fileno()
+            fds.append(self.raw.fileno())
         if go is not None:
             fds.append(go)
         core = subprocess.Popen(
@@ -123,7 +129,7 @@ class Bench:
     def close(self) -> None:
         if self.core is not None:
             self.kill()
-        for s in self.sockets:
+        for s in (*self.sockets, *([self.raw] if self.raw else [])):
             s.close()
         for fd in (self.memory, self.core_wake, self.calls_wake):
             os.close(fd)
