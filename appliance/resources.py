@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from appliance import backup, certificates, fdstore, listeners, reserve
 from appliance.boot import VARIABLE, Boot
 from appliance.store import Store
+from media_core.receiver import open_receiver
 
 if TYPE_CHECKING:
     from media_core import CoreView

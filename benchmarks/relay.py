@@ -32,6 +32,7 @@ from benchmarks.rtp_load import Load
 from media_core import Crypto
 
 WARM_UP = 0.5  # seconds
+SETTLED = 1.5  # after thousands of calls at once, of which the core finds some by itself, once a second
 ROUNDS = 8  # the contenders take turns, so that a noisy neighbour disturbs all alike
 PRESSED_ROUNDS = 4
 CURVE_CALLS = (100, 1000, 5000)
@@ -128,7 +129,7 @@ def curve(make: Callable[[int], Contender], peak: float, seconds: float, quiet: 
             if quiet:
                 real_time(contender.process.pid)
             trial.rate = peak / 2
-            trial.slice(WARM_UP, count=False)
+            trial.slice(SETTLED, count=False)
             for load in CURVE_LOADS:
                 trial.rate = peak * load / 100
                 trial.cpu = trial.wall = 0.0
@@ -211,7 +212,7 @@ def main() -> None:
     kinds = (("rtp", (ours, rtpengine, bare)), ("srtp", (ours, rtpengine)), ("srtp_srtp", (ours, bare)))
     with shared(relay_cpu, "idle"):
         rows = [
-            row for kind, makers in kinds for row in measure(makers, kind, options.calls, options.seconds, quiet)
+            row for kind, makers in kinds for row in measure(makers, kind, options.calls, 0.75 * options.seconds, quiet)
         ]
     cost = {(row["kind"], row["name"].split()[0]): row["us_per_packet"] for row in rows}
     for row in rows:
@@ -224,7 +225,7 @@ def main() -> None:
     print(f"overload: {once:.0f} packets per CPU second, {twice:.0f} when twice the peak is offered")
     quiet = quiet and real_time(os.getpid())
     with shared(relay_cpu, "idle"):
-        points = curve(ours, once, max(0.25, options.seconds / 10), quiet)
+        points = curve(ours, once, max(0.25, options.seconds / 20), quiet)
     for row in points:
         print(f"{row['calls']:5} calls, {row['load']:3} % load {row['us_per_packet']:6.2f} µs/packet, CPU {100 * row['cpu_share']:3.0f} %, "
               f"{row['lost']} of {row['sent']} lost, delay p50 {row['delay_us_p50']} p99 {row['delay_us_p99']} p99.9 {row['delay_us_p99.9']} µs")  # fmt: skip

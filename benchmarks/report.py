@@ -62,8 +62,25 @@ def relay(result: Result) -> str:
         )
         for row in result["rows"]
     ]
-    ratios = [(key, result[key]) for key in sorted(result) if key.startswith("ratio_") or key == "overload_kept"]
-    return f"{result['calls']} calls.\n\n{table(head, rows)}\n\n{table(['ratio', 'value'], ratios)}"
+    ratios = [
+        (key, result[key])
+        for key in sorted(result)
+        if key.startswith("ratio_") or key in ("overload_kept", "growth")
+    ]
+    points = [
+        (
+            row["calls"],
+            f"{row['load']} %",
+            round(row["rate"]),
+            f"{row['us_per_packet']:.2f}",
+            f"{100 * row['cpu_share']:.0f} %",
+            row["lost"],
+            f"{row['delay_us_p50']:.0f} / {row['delay_us_p99']:.0f} / {row['delay_us_p99.9']:.0f}",
+        )
+        for row in result["curve"]
+    ]
+    curve = table(["calls", "load", "offered per second", "µs per packet", "core", "lost", "delay, µs"], points)
+    return f"{result['calls']} calls.\n\n{table(head, rows)}\n\n{table(['ratio', 'value'], ratios)}\n\n{curve}"
 
 
 def srtp(result: Result) -> str:

@@ -222,7 +222,7 @@ cdef struct Leg:                # what the packet loop reads and writes
     int16_t telephone_event
     uint8_t connected           # SOCKET_*
     uint8_t room
-    uint32_t applied            # ConfigBlock.version this was made from; written last
+    uint32_t local              # our IPv4 address towards a connected far end, as it stands in a packet; else 0
     uint32_t silent             # seconds of silence told
     # line 1: where to send
     Endpoint to
@@ -287,7 +287,7 @@ cdef struct Leg:                # what the packet loop reads and writes
     uint32_t quality_packets    # what stood there then
     uint32_t quality_lost
     uint32_t quality_poor
-    uint32_t spare
+    uint32_t applied            # ConfigBlock.version this was made from; written last
     Endpoint forged_source      # of the first since the last notice
 
 cdef struct WorkerCounters:     # one per worker, its own lines

@@ -8,7 +8,8 @@ Where the kernel can (6.12) and packets come densely, a wait gathers GATHER of t
 the worker: much of a packet's cost is the wake-up. A few calls need no saving, so their packets go on at once.
 
 `raw` is the same with one receive instead of thousands: a socket that hears all ports (receiver.py), for a machine where that is
-allowed, with one worker, over IPv4. Ports are looked up in a table; sends leave by the ports' own sockets as ever.
+allowed, with one worker, over IPv4. Ports are looked up in a table. What is relayed to a connected far end leaves by the same
+socket, with the headers written into the room of those it came with; all else by the ports' own sockets as ever.
 
 The RTP port of a locked leg is connected to its far end (leg.pyx), so its sends name no address and look up no route.
 
@@ -26,7 +27,7 @@ from media_core.abi cimport counters_at, leg_at
 from media_core.atomic cimport ACQUIRE, RELEASE, load32, store16, store32
 from media_core.leg cimport family
 from media_core.relay cimport BATCH, COMMON_BUFFER, PACKET_LARGEST, PACKET_ROOM, Datapath, Packet, Worker
-from media_core.rtp cimport load16 as read16
+from media_core.rtp cimport load16 as read16, store16 as write16
 
 cdef extern from "<linux/io_uring.h>" nogil:
     enum:
@@ -99,6 +100,8 @@ cdef enum:
     FEATURE_MIN_TIMEOUT = 1 << 15
     UDP = 17
     HEADERS = 20 + 8            # the shortest IPv4 header, and UDP's
+    EXPEDITED = 46 << 2         # DSCP EF (RFC 4594): voice
+    DONT_FRAGMENT = 0x40
     KIND_RECEIVE = 0            # user_data >> 32
     KIND_SEND = 1
     KIND_WAKE = 2
@@ -163,6 +166,7 @@ cdef struct State:
     uint32_t unarmed_count
     msghdr shape
     uint32_t *by_port           # raw: the port's socket + 1, 0: not ours; NULL: each port is listened to
+    uint16_t *port_of           # raw: of each leg, as it stands in a packet
 
 
 cdef void submit(State *state) noexcept nogil:
@@ -332,12 +336,14 @@ cdef int raw_open(Worker *worker) noexcept nogil:
         return status
     state = <State *>worker.state
     state.by_port = <uint32_t *>calloc(65536, sizeof(uint32_t))
-    if state.by_port == NULL:
+    state.port_of = <uint16_t *>calloc(worker.legs + 1, sizeof(uint16_t))
+    if state.by_port == NULL or state.port_of == NULL:
         return -ENOMEM
     for leg in range(worker.legs):
         state.by_port[leg_at(worker.memory, leg).port + 1 & 0xFFFF] = 2 * leg + 2
     for leg in range(worker.legs):
         state.by_port[leg_at(worker.memory, leg).port] = 2 * leg + 1
+        write16(<uint8_t *>&state.port_of[leg], <uint16_t>leg_at(worker.memory, leg).port)
     return 0
 
 
@@ -480,12 +486,54 @@ cdef int uring_collect(Worker *worker, int milliseconds) noexcept nogil:
     return count
 
 
+cdef uint16_t checksum(const uint8_t *udp, uint32_t length, uint64_t total) noexcept nogil:
+    """RFC 1071 over a datagram; `total` is the pseudo header's sum (RFC 768)."""
+    cdef uint32_t at = 0, word
+    cdef uint16_t half
+    while at + 4 <= length:
+        memcpy(&word, udp + at, 4)
+        total += word
+        at += 4
+    if at + 2 <= length:
+        memcpy(&half, udp + at, 2)
+        total += half
+        at += 2
+    if at < length:
+        total += udp[at]
+    total = <uint32_t>total + (total >> 32)
+    total = (total & 0xFFFF) + (total >> 16 & 0xFFFF) + (total >> 32)
+    total = (total & 0xFFFF) + (total >> 16)
+    total = (total & 0xFFFF) + (total >> 16)
+    half = <uint16_t>~total
+    return half if half else 0xFFFF
+
+
+cdef void envelop(const State *state, const Packet *packet, uint32_t local) noexcept nogil:
+    """IPv4 and UDP headers before the packet's data; the kernel completes length and checksum of the former (raw(7))."""
+    cdef uint8_t *ip = packet.data - HEADERS
+    cdef uint8_t *udp = packet.data - 8
+    cdef uint32_t length = packet.length + 8, there
+    cdef uint16_t sum
+    memset(ip, 0, HEADERS)
+    memcpy(&there, packet.to.address + 4, 4)
+    ip[0], ip[1], ip[6], ip[8], ip[9] = 0x45, EXPEDITED, DONT_FRAGMENT, 64, UDP
+    ip[5] = 1  # of a datagram that is never in pieces the identification means nothing (RFC 6864); 0 asks the kernel for one
+    memcpy(ip + 12, &local, 4)
+    memcpy(ip + 16, &there, 4)
+    memcpy(udp, &state.port_of[packet.out], 2)
+    memcpy(udp + 2, packet.to.address + 2, 2)
+    write16(udp + 4, <uint16_t>length)
+    sum = checksum(udp, length, <uint64_t>local + there + (<uint64_t>UDP << 8) + (<uint64_t>(length & 0xFF) << 8 | length >> 8))
+    memcpy(udp + 6, &sum, 2)
+
+
 cdef void uring_send(Worker *worker) noexcept nogil:
     """Queue the batch's sends; the next collect hands them over before it waits."""
     cdef State *state = <State *>worker.state
     cdef uint32_t at
     cdef Packet *packet
     cdef io_uring_sqe *entry
+    cdef uint32_t local
     for at in range(worker.count):
         packet = &worker.batch[at]
         if packet.to == NULL:
@@ -494,12 +542,19 @@ cdef void uring_send(Worker *worker) noexcept nogil:
             continue
         entry = next_entry(state)
         entry.opcode = IORING_OP_SEND
-        entry.fd = packet.socket
         entry.flags = IOSQE_FIXED_FILE | IOSQE_CQE_SKIP_SUCCESS
-        entry.addr = <uint64_t>packet.data
-        entry.len = packet.length
         entry.msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL
-        if not packet.connected:
+        local = 0 if state.by_port == NULL or packet.buffer == COMMON_BUFFER else leg_at(worker.memory, packet.out).local
+        if local and packet.connected:
+            envelop(state, packet, local)
+            entry.fd = 2 * worker.legs
+            entry.addr = <uint64_t>(packet.data - HEADERS)
+            entry.len = packet.length + HEADERS
+        else:
+            entry.fd = packet.socket
+            entry.addr = <uint64_t>packet.data
+            entry.len = packet.length
+        if not packet.connected or entry.fd == <int32_t>(2 * worker.legs):
             entry.addr2 = <uint64_t>packet.to.address
             entry.addr_len = <uint16_t>packet.to.length
         entry.user_data = <uint64_t>KIND_SEND << 32 | packet.out
@@ -522,6 +577,7 @@ cdef void uring_close(Worker *worker) noexcept nogil:
         munmap(state.provided, state.data_size)
     free(state.unarmed)
     free(state.by_port)
+    free(state.port_of)
     free(state)
     worker.state = NULL
 

@@ -24,6 +24,7 @@ cdef extern from "<sys/socket.h>" nogil:
     struct sockaddr:
         pass
     int connect(int fd, const sockaddr *address, uint32_t length)
+    int getsockname(int fd, sockaddr *address, uint32_t *length)
 
 cdef extern from "<sys/random.h>" nogil:
     ssize_t getrandom(void *data, size_t length, unsigned flags)
@@ -59,10 +60,14 @@ cdef void leg_connect(Worker *worker, uint32_t index, Leg *leg) noexcept nogil:
     """The latch is locked: tell the kernel. It then drops what others send, and a send costs no look-up of the route.
 
     `connected` is written first: a core that dies in between leaves a leg that the next one connects or releases again."""
+    cdef uint8_t local[32]
+    cdef uint32_t room = sizeof(local)
     leg.connected = SOCKET_CONNECTED
     leg.connected_at = <uint32_t>leg.received.packets
     if connect(worker.sockets[2 * index], <const sockaddr *>leg.source.address, leg.source.length) != 0:
         leg_release(worker, index, leg, SOCKET_UNFIT)
+    elif getsockname(worker.sockets[2 * index], <sockaddr *>local, &room) == 0 and family(local) == AF_INET:
+        memcpy(&leg.local, local + 4, 4)
 
 
 cdef void leg_release(Worker *worker, uint32_t index, Leg *leg, uint8_t then) noexcept nogil:
@@ -72,6 +77,7 @@ cdef void leg_release(Worker *worker, uint32_t index, Leg *leg, uint8_t then) no
         memset(nobody, 0, sizeof(nobody))  # AF_UNSPEC
         connect(worker.sockets[2 * index], <const sockaddr *>nobody, sizeof(nobody))
     leg.connected = then
+    leg.local = 0
 
 
 cdef void begin_leg(Worker *worker, uint32_t index, Leg *leg, Config *config) noexcept nogil:

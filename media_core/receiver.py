@@ -1,9 +1,9 @@
-"""One socket that hears the whole RTP range, for the `raw` datapath.
+"""One socket that hears and speaks for the whole RTP range, for the `raw` datapath.
 
 A raw IPv4 socket for UDP gets a copy of every datagram for this machine, after the firewall and put together again where it was
-in fragments. A filter (classic BPF, locked, so that whoever holds the socket cannot widen it) leaves the RTP range of it. The ports'
-own sockets stay bound and send; only their queues are not used. What this saves is the price of thousands of sockets that each have
-to be waited for: their part of the kernel does not fit into a processor's cache.
+in fragments. A filter (classic BPF, locked, so that whoever holds the socket cannot widen it) leaves the RTP range of it. With the
+header written by us it sends from any port. The ports' own sockets stay bound; their queues are not used. What this saves is the
+price of thousands of sockets: their part of the kernel does not fit into a processor's cache.
 
 Only who may open raw sockets (CAP_NET_RAW) and may give them a large queue (CAP_NET_ADMIN) has one; the supervisor opens it, so
 that the core needs neither, and keeps it over the core's death, so that what comes in between waits.
@@ -17,7 +17,8 @@ import socket
 import struct
 
 QUEUE = 4 << 20  # octets; the kernel counts about 900 for a voice packet
-SO_ATTACH_FILTER, SO_RCVBUFFORCE, SO_LOCK_FILTER = 26, 33, 44
+SO_ATTACH_FILTER, SO_SNDBUFFORCE, SO_RCVBUFFORCE, SO_LOCK_FILTER = 26, 32, 33, 44
+IP_HDRINCL = 3
 # linux/filter.h: x = header length; a = destination port; first <= a <= last ? all of it : nothing
 LDX_HEADER, LDH_X, JGE, JGT, RET = 0xB1, 0x48, 0x35, 0x25, 0x06
 
@@ -35,7 +36,9 @@ def open_receiver(host: str, ports: range) -> socket.socket | None:
     try:
         made.bind((host, 0))
         _filter(made, ports[0], ports[-1])
-        made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, QUEUE)
+        made.setsockopt(socket.IPPROTO_IP, IP_HDRINCL, 1)
+        for queue in (SO_SNDBUFFORCE, SO_RCVBUFFORCE):
+            made.setsockopt(socket.SOL_SOCKET, queue, QUEUE)
     except PermissionError:
         made.close()
         return None

@@ -81,6 +81,17 @@ def test_payload_types_are_mapped(bench: Bench, call: tuple[Phone, Phone]) -> No
     assert fields(a.receive(1)[0])[0] == 96
 
 
+def test_every_length_arrives_whole(bench: Bench, call: tuple[Phone, Phone]) -> None:
+    """Where the relay writes the UDP header itself, a wrong checksum would be dropped by the far end's kernel."""
+    a, b = call
+    for length in (0, 1, 2, 3, 4, 5, 37, 160, 161, 1000, 1453, 1460):
+        payload = bytes((length * 7 + at * at) & 0xFF for at in range(length))
+        a.send(1, payload)
+        assert [fields(p)[4] for p in b.receive(1)] == [payload]
+        b.send(1, payload)
+        assert [fields(p)[4] for p in a.receive(1)] == [payload]
+
+
 def test_another_source_is_dropped(bench: Bench, call: tuple[Phone, Phone]) -> None:
     a, b = call
     a.send(3)
@@ -94,7 +105,8 @@ def test_another_source_is_dropped(bench: Bench, call: tuple[Phone, Phone]) -> N
         assert not collect(thief, 1, 0.1)
     assert b.nothing()
     received = bench.engine.stats(a.leg.id).received
-    assert (received.packets, received.dropped_source) == (3, 0), "the kernel drops them: the port is connected to its phone"
+    told = 20 if bench.datapath == "raw" else 0  # the port is connected to its phone: elsewhere the kernel drops them
+    assert (received.packets, received.dropped_source) == (3, told)
 
 
 def test_a_phone_described_elsewhere_is_heard_there(bench: Bench, call: tuple[Phone, Phone]) -> None:
