@@ -2,7 +2,7 @@
 
 Every socket has a multishot recvmsg armed that takes buffers from one provided-buffer ring; sends are queued and go to the kernel
 with the same io_uring_enter that waits for the next packets. A UDP send copies at once, so its buffer is free when that call
-returns. Needs Linux 6.1 (DEFER_TASKRUN, multishot recvmsg, sendto) and no privilege; raw system calls, so no library either.
+returns; a connected socket's names no address. Needs Linux 6.1 (DEFER_TASKRUN, multishot recvmsg, sendto) and no privilege; raw system calls, so no library either.
 
 Where the kernel can (6.12) and packets come densely, a wait gathers GATHER of them or GATHER_US microseconds' worth before it wakes
 the worker: much of a packet's cost is the wake-up. A few calls need no saving, so their packets go on at once.
@@ -10,8 +10,6 @@ the worker: much of a packet's cost is the wake-up. A few calls need no saving, 
 `raw` is the same with one receive instead of thousands: a socket that hears all ports (receiver.py), for a machine where that is
 allowed, with one worker, over IPv4. Ports are looked up in a table. What is relayed to a connected far end leaves by the same
 socket, with the headers written into the room of those it came with; all else by the ports' own sockets as ever.
-
-The RTP port of a locked leg is connected to its far end (leg.pyx), so its sends name no address and look up no route.
 
 Overload. A socket whose receive has ended because no buffer was left waits, with its packets in the socket, in a queue. While
 completions are left over nothing new is taken in; when they are worked off, as many sockets of the queue are armed as surely find
@@ -25,60 +23,20 @@ from libc.string cimport memcpy, memset
 
 from media_core.abi cimport counters_at, leg_at
 from media_core.atomic cimport ACQUIRE, RELEASE, load32, store16, store32
+from media_core.io_uring cimport (
+    MAP_ANONYMOUS, MAP_FAILED, MAP_POPULATE, MAP_PRIVATE, MAP_SHARED, POLLIN, PROT_READ, PROT_WRITE, close, mmap, munmap, syscall,
+    SYS_io_uring_enter, SYS_io_uring_register, SYS_io_uring_setup,
+    IORING_SETUP_CQSIZE, IORING_SETUP_CLAMP, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_DEFER_TASKRUN,
+    IORING_ENTER_GETEVENTS, IORING_ENTER_EXT_ARG, IORING_REGISTER_FILES, IORING_REGISTER_PBUF_RING,
+    IORING_REGISTER_ENABLE_RINGS, IORING_OP_SEND, IORING_OP_RECV, IORING_OP_RECVMSG, IORING_OP_POLL_ADD, IORING_RECV_MULTISHOT,
+    IORING_POLL_ADD_MULTI, IOSQE_FIXED_FILE, IOSQE_BUFFER_SELECT, IOSQE_CQE_SKIP_SUCCESS, IORING_CQE_F_BUFFER,
+    IORING_CQE_F_MORE, IORING_CQE_BUFFER_SHIFT, IORING_OFF_SQ_RING, IORING_OFF_SQES, IORING_FEAT_SINGLE_MMAP, io_sqring_offsets,
+    io_cqring_offsets, io_uring_params, io_uring_sqe, io_uring_cqe, io_uring_buf_reg,
+)
+from media_core.ipv4 cimport IPV4_HEADERS, Datagram, ipv4_read, ipv4_write
 from media_core.leg cimport family
 from media_core.relay cimport BATCH, COMMON_BUFFER, PACKET_LARGEST, PACKET_ROOM, Datapath, Packet, Worker
-from media_core.rtp cimport load16 as read16, store16 as write16
-
-cdef extern from "<linux/io_uring.h>" nogil:
-    enum:
-        IORING_SETUP_CQSIZE, IORING_SETUP_CLAMP, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_DEFER_TASKRUN
-        IORING_ENTER_GETEVENTS, IORING_ENTER_EXT_ARG
-        IORING_REGISTER_FILES, IORING_REGISTER_PBUF_RING, IORING_REGISTER_ENABLE_RINGS
-        IORING_OP_SEND, IORING_OP_RECV, IORING_OP_RECVMSG, IORING_OP_POLL_ADD
-        IORING_RECV_MULTISHOT, IORING_POLL_ADD_MULTI
-        IOSQE_FIXED_FILE, IOSQE_BUFFER_SELECT, IOSQE_CQE_SKIP_SUCCESS
-        IORING_CQE_F_BUFFER, IORING_CQE_F_MORE, IORING_CQE_BUFFER_SHIFT
-        IORING_OFF_SQ_RING, IORING_OFF_SQES
-        IORING_FEAT_SINGLE_MMAP
-    struct io_sqring_offsets:
-        uint32_t head, tail, ring_mask, ring_entries, flags, array
-    struct io_cqring_offsets:
-        uint32_t head, tail, ring_mask, ring_entries, overflow, cqes
-    struct io_uring_params:
-        uint32_t sq_entries, cq_entries, flags, features
-        io_sqring_offsets sq_off
-        io_cqring_offsets cq_off
-    struct io_uring_sqe:
-        uint8_t opcode, flags
-        uint16_t ioprio
-        int32_t fd
-        uint64_t addr, addr2, user_data
-        uint32_t len, msg_flags, poll32_events
-        uint16_t buf_group, addr_len
-    struct io_uring_cqe:
-        uint64_t user_data
-        int32_t res
-        uint32_t flags
-    struct io_uring_buf_reg:
-        uint64_t ring_addr
-        uint32_t ring_entries
-        uint16_t bgid
-
-cdef extern from "<sys/syscall.h>" nogil:
-    enum: SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register
-
-cdef extern from "<unistd.h>" nogil:
-    long syscall(long number, ...)
-    int close(int fd)
-
-cdef extern from "<sys/mman.h>" nogil:
-    enum: PROT_READ, PROT_WRITE, MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS, MAP_POPULATE
-    void *MAP_FAILED
-    void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)
-    int munmap(void *address, size_t length)
-
-cdef extern from "<poll.h>" nogil:
-    enum: POLLIN
+from media_core.rtp cimport store16 as write16
 
 cdef extern from "<sys/socket.h>" nogil:
     enum: AF_INET, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC
@@ -98,10 +56,6 @@ cdef enum:
     DENSE = 50                  # packets in LOOK_NS that make gathering worth while: 50 calls, each 100 a second both ways together
     LOOK_NS = 10000000
     FEATURE_MIN_TIMEOUT = 1 << 15
-    UDP = 17
-    HEADERS = 20 + 8            # the shortest IPv4 header, and UDP's
-    EXPEDITED = 46 << 2         # DSCP EF (RFC 4594): voice
-    DONT_FRAGMENT = 0x40
     KIND_RECEIVE = 0            # user_data >> 32
     KIND_SEND = 1
     KIND_WAKE = 2
@@ -408,9 +362,9 @@ cdef inline bint arrived(Worker *worker, State *state, const io_uring_cqe *cqe, 
 cdef inline bint heard(Worker *worker, State *state, const io_uring_cqe *cqe, Packet *packet) noexcept nogil:
     """A completion of the raw socket; True: it brought a packet for one of our ports. The source is put where the IP header was."""
     cdef uint16_t buffer
-    cdef uint32_t header, length, socket
+    cdef uint32_t socket, bound
     cdef uint8_t *data
-    cdef uint8_t address[8]
+    cdef Datagram datagram
     if not cqe.flags & IORING_CQE_F_MORE:
         state.unarmed[(state.unarmed_first + state.unarmed_count) % state.unarmed_room] = 2 * worker.legs
         state.unarmed_count += 1
@@ -419,35 +373,23 @@ cdef inline bint heard(Worker *worker, State *state, const io_uring_cqe *cqe, Pa
     state.arrived += 1
     buffer = <uint16_t>(cqe.flags >> IORING_CQE_BUFFER_SHIFT)
     data = state.data + <size_t>buffer * STRIDE
-    header = 4 * (data[0] & 15)
-    if cqe.res < HEADERS or header < 20 or <uint32_t>cqe.res < header + 8 or data[0] >> 4 != 4 or data[9] != UDP:
+    if cqe.res <= 0 or not ipv4_read(data, <uint32_t>cqe.res, &datagram):
         give_back(state, buffer)
         return False
-    socket = state.by_port[read16(data + header + 2)]
-    length = read16(data + header + 4)
-    if not socket or length < 8 or header + length > <uint32_t>cqe.res or not to_us(worker, data + 16):
+    memcpy(&bound, worker.memory.local.address + 4, 4)  # the ports may be bound to one of this machine's addresses only
+    socket = state.by_port[datagram.port]
+    if not socket or bound and bound != datagram.destination:
         counters_at(worker.memory, worker.number).stray += 1
         give_back(state, buffer)
         return False
-    address[0], address[1] = AF_INET, 0
-    memcpy(address + 2, data + header, 2)
-    memcpy(address + 4, data + 12, 4)
-    memcpy(data, address, 8)
+    memcpy(data, datagram.source, 8)
     packet.source = data
-    packet.data = data + header + 8
-    packet.length = length - 8 if length - 8 <= PACKET_LARGEST else 0
+    packet.data = datagram.data
+    packet.length = datagram.length if datagram.length <= PACKET_LARGEST else 0
     packet.leg = socket - 1 >> 1
     packet.rtcp_socket = socket - 1 & 1
     packet.buffer = buffer
     return True
-
-
-cdef inline bint to_us(Worker *worker, const uint8_t *address) noexcept nogil:
-    """The ports may be bound to one of this machine's addresses only."""
-    cdef uint32_t bound, wanted
-    memcpy(&bound, worker.memory.local.address + 4, 4)
-    memcpy(&wanted, address, 4)
-    return bound == 0 or bound == wanted
 
 
 cdef int uring_collect(Worker *worker, int milliseconds) noexcept nogil:
@@ -486,47 +428,6 @@ cdef int uring_collect(Worker *worker, int milliseconds) noexcept nogil:
     return count
 
 
-cdef uint16_t checksum(const uint8_t *udp, uint32_t length, uint64_t total) noexcept nogil:
-    """RFC 1071 over a datagram; `total` is the pseudo header's sum (RFC 768)."""
-    cdef uint32_t at = 0, word
-    cdef uint16_t half
-    while at + 4 <= length:
-        memcpy(&word, udp + at, 4)
-        total += word
-        at += 4
-    if at + 2 <= length:
-        memcpy(&half, udp + at, 2)
-        total += half
-        at += 2
-    if at < length:
-        total += udp[at]
-    total = <uint32_t>total + (total >> 32)
-    total = (total & 0xFFFF) + (total >> 16 & 0xFFFF) + (total >> 32)
-    total = (total & 0xFFFF) + (total >> 16)
-    total = (total & 0xFFFF) + (total >> 16)
-    half = <uint16_t>~total
-    return half if half else 0xFFFF
-
-
-cdef void envelop(const State *state, const Packet *packet, uint32_t local) noexcept nogil:
-    """IPv4 and UDP headers before the packet's data; the kernel completes length and checksum of the former (raw(7))."""
-    cdef uint8_t *ip = packet.data - HEADERS
-    cdef uint8_t *udp = packet.data - 8
-    cdef uint32_t length = packet.length + 8, there
-    cdef uint16_t sum
-    memset(ip, 0, HEADERS)
-    memcpy(&there, packet.to.address + 4, 4)
-    ip[0], ip[1], ip[6], ip[8], ip[9] = 0x45, EXPEDITED, DONT_FRAGMENT, 64, UDP
-    ip[5] = 1  # of a datagram that is never in pieces the identification means nothing (RFC 6864); 0 asks the kernel for one
-    memcpy(ip + 12, &local, 4)
-    memcpy(ip + 16, &there, 4)
-    memcpy(udp, &state.port_of[packet.out], 2)
-    memcpy(udp + 2, packet.to.address + 2, 2)
-    write16(udp + 4, <uint16_t>length)
-    sum = checksum(udp, length, <uint64_t>local + there + (<uint64_t>UDP << 8) + (<uint64_t>(length & 0xFF) << 8 | length >> 8))
-    memcpy(udp + 6, &sum, 2)
-
-
 cdef void uring_send(Worker *worker) noexcept nogil:
     """Queue the batch's sends; the next collect hands them over before it waits."""
     cdef State *state = <State *>worker.state
@@ -546,10 +447,10 @@ cdef void uring_send(Worker *worker) noexcept nogil:
         entry.msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL
         local = 0 if state.by_port == NULL or packet.buffer == COMMON_BUFFER else leg_at(worker.memory, packet.out).local
         if local and packet.connected:
-            envelop(state, packet, local)
+            ipv4_write(packet.data, packet.length, local, state.port_of[packet.out], packet.to.address)
             entry.fd = 2 * worker.legs
-            entry.addr = <uint64_t>(packet.data - HEADERS)
-            entry.len = packet.length + HEADERS
+            entry.addr = <uint64_t>(packet.data - IPV4_HEADERS)
+            entry.len = packet.length + IPV4_HEADERS
         else:
             entry.fd = packet.socket
             entry.addr = <uint64_t>packet.data
