@@ -6,12 +6,28 @@ import html
 import http.cookiejar
 import re
 import ssl
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from typing import Any
 
+LIMIT = 300.0  # seconds; an emulated box on a busy machine is slow
 TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
+
+
+def _patiently(opener: urllib.request.OpenerDirector, request: urllib.request.Request | str, seconds: float) -> Any:
+    """The answer; a page that says "not yet" (503: it is being started) is asked again, as a browser with its `Retry-After` does."""
+    until = time.monotonic() + LIMIT
+    while True:
+        try:
+            return opener.open(request, timeout=seconds)
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or time.monotonic() > until:
+                raise
+            error.close()
+            time.sleep(2)
 
 
 class Browser:
@@ -21,7 +37,8 @@ class Browser:
         self.address = f"https://127.0.0.1:{port}"
         blind = ssl.create_default_context()
         blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
-        with urllib.request.urlopen(f"{self.address}/encryption/authority.crt", context=blind, timeout=60) as answer:
+        blindly = urllib.request.build_opener(urllib.request.HTTPSHandler(context=blind))
+        with _patiently(blindly, f"{self.address}/encryption/authority.crt", LIMIT) as answer:
             authority.write_bytes(answer.read())
         self.authority = authority
         trusting = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(authority)))
@@ -56,16 +73,16 @@ class Browser:
         body = urllib.parse.urlencode({"csrf_token": found[1] if found else "", **fields}).encode()
         headers = {"Referer": self.place, "Origin": self.address}
         request = urllib.request.Request(urllib.parse.urljoin(self.place, path), body, headers)
-        with self._opener.open(request, timeout=300) as answer:
+        with self._opener.open(request, timeout=LIMIT) as answer:
             return bytes(answer.read())
 
     def log_in(self, username: str, password: str) -> None:
         self.open("/login")
         self.submit("/login", username=username, password=password)
 
-    def _fetch(self, request: urllib.request.Request, seconds: float = 90) -> str:
+    def _fetch(self, request: urllib.request.Request, seconds: float = LIMIT) -> str:
         try:
-            with self._opener.open(request, timeout=seconds) as answer:
+            with _patiently(self._opener, request, seconds) as answer:
                 self.place, text = answer.url, answer.read().decode()
         except urllib.error.HTTPError as error:
             raise AssertionError(
