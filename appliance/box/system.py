@@ -54,6 +54,9 @@ class Kernel:
     done: int = 0  # starts it has had on trial
 
 
+LONGEST_START = 900.0  # seconds; a slow box, or one that has a migration before it
+
+
 def run(*command: str, seconds: float = 60) -> str:
     """A command's output; CannotDo with its last words when it fails."""
     try:
@@ -196,7 +199,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def restart_telephony() -> None:
-    run("systemctl", "restart", "switchroom.service")
+    run("systemctl", "restart", "switchroom.service", seconds=LONGEST_START)
 
 
 def reboot() -> None:
