@@ -113,6 +113,22 @@ def test_the_other_version_is_made_the_next(
     assert (tmp_path / "trial.json").exists() == asked
 
 
+def test_a_blessing_syncs_the_kernel_image_before_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of FAT that is synced first may hold the new name without contents when the power goes."""
+    folder = tmp_path / "EFI/Linux"
+    folder.mkdir(parents=True)
+    for name in ("switchroom_1.0.efi", "switchroom_1.1+2-1.efi"):
+        (folder / name).touch()
+    found = system.kernels(folder, "1.1")
+    monkeypatch.setattr(system, "kernels", lambda *where: found)
+    monkeypatch.setattr(system, "writable_esp", lambda: contextlib.nullcontext(tmp_path))
+    synced: list[str] = []
+    monkeypatch.setattr(system.os, "fsync", lambda fd: synced.append(Path(f"/proc/self/fd/{fd}").readlink().name))
+    system.bless()
+    assert sorted(file.name for file in folder.iterdir()) == ["switchroom_1.0.efi", "switchroom_1.1.efi"]
+    assert synced == ["switchroom_1.1.efi", "Linux"]
+
+
 def test_a_version_left_by_choice_comes_back_without_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "TRIAL_FILE", tmp_path / "trial.json")
     for name in ("switchroom_1.0.efi", "switchroom_1.1+0.efi"):

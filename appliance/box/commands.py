@@ -59,6 +59,18 @@ def go_back() -> None:
 
 
 @click.command(hidden=True)
+def bless() -> None:
+    """After a passed health check: this version is good and stays."""
+    from appliance.box import system
+
+    try:
+        system.bless()
+    except (system.CannotDo, OSError) as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+
+
+@click.command(hidden=True)
 def helper() -> None:
     """Serve the admin page's requests that need root."""
     from appliance.box.privileged import serve
@@ -84,4 +96,4 @@ def update(file: Path) -> None:
     click.echo(f"\nVersion {version} is installed; the next start tries it.")
 
 
-COMMANDS = (console, health, go_back, helper, update)
+COMMANDS = (console, health, go_back, bless, helper, update)

@@ -152,6 +152,15 @@ def _rename(folder: Path, old: str, new: str) -> None:
         os.close(fd)
 
 
+def bless() -> None:
+    """The running version has proved itself: its kernel image loses its counter. Instead of systemd-bless-boot, which syncs the folder
+    only: a power cut then can leave the new name without contents."""
+    for kernel in kernels():
+        if kernel.running and kernel.left is not None:
+            with writable_esp() as esp:
+                _rename(esp / "EFI/Linux", kernel.file, f"switchroom_{kernel.version}.efi")
+
+
 def on_trial() -> bool:
     return any(kernel.running and kernel.left is not None for kernel in kernels())
 
