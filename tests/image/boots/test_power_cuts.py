@@ -253,12 +253,10 @@ def parts(image: Image, story: Story, tmp_path: Path) -> Iterator[Partitions]:
 
 
 def drawn(parts: Partitions, story: Story, chance: random.Random) -> list[int]:
-    """Entries behind which the power goes: behind writes to the boot partition and to the state partition, once the box is set up."""
-    found: set[int] = set()
-    for name, wanted in CUTS.items():
-        writes = parts.writes_to(name, since=story.begin)
-        found.update(chance.sample(writes, min(wanted, len(writes))))
-    return sorted(found)
+    """Entries behind which the power goes: behind writes to the boot partition and to the state partition, once the box is set up. The
+    same one may come twice: other writes survive then."""
+    writes = {name: parts.writes_to(name, since=story.begin) for name in CUTS}
+    return sorted(entry for name, wanted in CUTS.items() for entry in chance.choices(writes[name], k=wanted))
 
 
 def test_a_cut_at_any_moment(
