@@ -83,7 +83,7 @@ class Phone:
         home.mkdir(parents=True)
         write_tone(home / "tone.wav", tone, 50)
         self._control_port = free_port()
-        sip_port, rtp = free_port(), free_port(socket.SOCK_DGRAM, neighbours=42)
+        sip_port, rtp = free_port(neighbours=2), free_port(socket.SOCK_DGRAM, neighbours=42)  # SIP over TLS is on the next
         fields = {
             "home": home,
             "name": home.name,
