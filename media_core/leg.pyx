@@ -81,15 +81,15 @@ cdef void leg_release(Worker *worker, uint32_t index, Leg *leg, uint8_t then) no
 
 
 cdef void begin_leg(Worker *worker, uint32_t index, Leg *leg, Config *config) noexcept nogil:
-    cdef uint32_t port = leg.port
+    cdef uint8_t *after = <uint8_t *>&leg.port + sizeof(leg.port)
     cdef uint32_t identity[2]
     leg_release(worker, index, leg, SOCKET_OPEN)
     drain(worker, index)
     srtp_wipe(context_at(worker.memory, index, 0))
     srtp_wipe(context_at(worker.memory, index, 1))
     getrandom(identity, sizeof(identity), 0)
-    memset(leg, 0, sizeof(Leg))
-    leg.port = port
+    memset(leg, 0, <uint8_t *>&leg.port - <uint8_t *>leg)  # never the port: the engine may be reading it just now
+    memset(after, 0, <uint8_t *>leg + sizeof(Leg) - after)
     leg.peer = NO_LEG
     leg.telephone_event = -1
     leg.opened = worker.now
