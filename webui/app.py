@@ -100,6 +100,7 @@ def _for_every_page() -> dict[str, Any]:
     return {
         "person": getattr(g, "person", None),
         "now": desk().now(),
+        "start": desk().start,
         "hostname": request.host,
         "version": VERSION,
         "box_name": desk().admin.snapshot.settings.name if getattr(g, "person", None) else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,7 @@ class Desk:
     box_id: str  # what a licence is issued for
     throttle: Throttle = field(default_factory=Throttle)
     desktop: Desktop = field(default_factory=Desktop)
+    start: str = field(default_factory=lambda: secrets.token_hex(8))  # another one at each start of the pages
     pending_setups: dict[str, PendingSetup] = field(default_factory=dict)  # by session key; at most 8
 
     @property

@@ -148,3 +148,19 @@ def test_a_version_that_was_left_and_a_restart(updates: Page, helper: FakeHelper
     updates.get_by_label("Hour").fill("04:15")
     updates.get_by_role("button", name="Restart").click()
     expect(updates.get_by_text("The box restarts at 04:15, its clock is at 12:00.")).to_be_visible()
+
+
+def test_a_restart_that_nobody_saw_ends_the_wait(updates: Page, helper: FakeHelper) -> None:
+    """The box answers every look, before and after: quicker than the page looks. What tells is that another start answers."""
+    updates.get_by_label("Restart").select_option("now")
+    updates.get_by_role("button", name="Restart").click()
+    waits = updates.get_by_text("The box restarts now. This page comes back by itself.")
+    expect(waits).to_be_visible()
+    helper.status["restart"] = ""
+    with updates.expect_response("**/healthz") as answer:
+        pass
+    assert answer.value.ok
+    expect(waits).to_be_visible()  # the same start
+    updates.route("**/healthz", lambda route: route.fulfill(json={"ok": True, "start": "another"}))
+    expect(waits).to_be_hidden()
+    updates.unroute("**/healthz")

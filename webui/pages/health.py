@@ -1,4 +1,5 @@
-"""For the supervisor's watchdog: does this process answer, and can it read the configuration?"""
+"""For the supervisor's watchdog: does this process answer, and can it read the configuration? And for a page that waits for a restart:
+is this still the same start?"""
 
 from __future__ import annotations
 
@@ -13,4 +14,4 @@ pages = Blueprint("health", __name__)
 
 @route(pages, "/healthz", role="anyone")
 def check() -> ResponseReturnValue:
-    return {"ok": desk().admin.snapshot.revision >= 0}
+    return {"ok": desk().admin.snapshot.revision >= 0, "start": desk().start}

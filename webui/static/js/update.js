@@ -99,18 +99,17 @@ async function damageOf(file) {
   return "";
 }
 
-// The box goes away and comes back: then the page is fetched again.
+// The box goes away and comes back: then the page is fetched again. It may be back before anybody has seen that it was away, so what
+// counts is that another start answers.
 function awaitRestart() {
   const place = document.querySelector("[data-restarting]");
   if (!place) return;
-  let gone = false;
   setInterval(async () => {
     try {
       const answer = await fetch(place.dataset.restarting, { cache: "no-store", signal: AbortSignal.timeout(4 * EVERY) });
-      if (gone && answer.ok) location.assign(location.pathname);
-      gone ||= !answer.ok;
+      if (answer.ok && (await answer.json()).start !== place.dataset.start) location.assign(location.pathname);
     } catch {
-      gone = true;
+      // it is away
     }
   }, EVERY);
 }
