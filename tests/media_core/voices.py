@@ -104,3 +104,11 @@ def talk(seconds: float, voices: Sequence[Voice], *steps: Callable[[], None]) ->
         time.sleep(max(0.0, due - time.monotonic()))
         for voice in voices:
             voice.listen()
+
+
+def talk_until(heard: Callable[[], bool], voices: Sequence[Voice], *steps: Callable[[], None]) -> None:
+    """Talk on until that is heard, five seconds at most: the sound threads run below everything else, so a busy machine gives them gaps."""
+    for _ in range(25):
+        if heard():
+            return
+        talk(0.2, voices, *steps)
