@@ -1,8 +1,9 @@
 """Installing an update into the other slot, so that a cut at any moment leaves a box that starts.
 
 A bundle is a tar: manifest.json, manifest.sig (Ed25519 over the manifest's bytes), then the parts in the order in which they are
-written. It is read as a stream; the signature is checked before anything else is looked at, and everything that can be refused is
-refused before a byte is written. Each step is on the disk before the next begins:
+written. It is read as a stream; the signature is checked before anything else is looked at, and what the manifest tells is refused
+before a byte is written. It holds a hash of each block of the parts: a block is written when it is known to be right, so no wrong byte
+ever is. Each step is on the disk before the next begins:
 
  1. the other slot's kernel image and left-over temporary files are removed from the boot partition: nothing names the slot now
  2. the hash tree's superblock is zeroed: an unfinished slot cannot be found
@@ -19,7 +20,7 @@ import hashlib
 import os
 import re
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -29,8 +30,8 @@ import msgspec
 if TYPE_CHECKING:  # the console reads this module too, and checks no signature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-BLOCK = 1 << 20
-LARGEST_MANIFEST = 65_536
+BLOCK = 1 << 20  # bytes under one hash; the page (webui/static/js/update.js) and the writer (image/disk.py) know it too
+LARGEST_MANIFEST = 131_072
 SUPERBLOCK = 512  # of the hash tree: its first sector
 TRIES = 3  # the boot loader gives a new version this many starts
 PARTS = ("root.img", "root.verity", "uki.efi")
@@ -46,7 +47,7 @@ class BadUpdate(Exception):
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     size: int
-    sha256: str
+    blocks: list[str]  # SHA-256 of each block of BLOCK bytes, the last one as long as it is
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,7 +98,8 @@ def read_manifest(tar: tarfile.TarFile, box: Box) -> Manifest:
         raise BadUpdate(f"Version {manifest.version} is running already. Nothing was written.")
     if version_key(manifest.version) < version_key(box.version):
         raise BadUpdate(f"Version {manifest.version} is older than the running {box.version}. Nothing was written.")
-    if tuple(part.name for part in manifest.parts) != PARTS:
+    counts = [-(-part.size // BLOCK) for part in manifest.parts]
+    if tuple(part.name for part in manifest.parts) != PARTS or counts != [len(part.blocks) for part in manifest.parts]:
         raise BadUpdate("The update does not hold the parts it should. Nothing was written.")
     for part, target in zip(manifest.parts, (box.root, box.verity), strict=False):
         if part.size > _capacity(target):
@@ -198,79 +200,73 @@ def _write(target: Path, offset: int, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _copy(tar: tarfile.TarFile, part: Part, target: Path, progress: Progress, done: int, total: int) -> int:
+def _right_blocks(tar: tarfile.TarFile, part: Part) -> Iterator[bytes]:
+    """The next member of the bundle, block by block, each of them checked."""
     content = _member(tar, part.name, part.size)
-    sha = hashlib.sha256()
+    for wanted in part.blocks:
+        block = content.read(BLOCK)
+        if hashlib.sha256(block).hexdigest() != wanted:
+            raise BadUpdate(
+                f"The update is damaged ({part.name}). The other slot is not used; the running version was not touched."
+            )
+        yield block
+
+
+def _copy(tar: tarfile.TarFile, part: Part, target: Path, progress: Progress, done: int, total: int) -> int:
     with target.open("r+b", buffering=0) as file:
-        while block := content.read(BLOCK):
-            sha.update(block)
+        for block in _right_blocks(tar, part):
             file.write(block)
             done += len(block)
             progress(part.name, done, total)
         os.fsync(file.fileno())
-    if sha.hexdigest() != part.sha256:
-        raise BadUpdate(
-            f"The update is damaged ({part.name}). The other slot is empty now; the running version was not touched."
-        )
     return done
 
 
 def _copy_tree(tar: tarfile.TarFile, part: Part, target: Path) -> bytes:
     """All of the hash tree but its superblock, which is returned."""
-    content = _member(tar, part.name, part.size)
-    superblock = content.read(SUPERBLOCK)
-    sha = hashlib.sha256(superblock)
+    superblock = b""
     with target.open("r+b", buffering=0) as file:
-        file.seek(SUPERBLOCK)
-        while block := content.read(BLOCK):
-            sha.update(block)
+        for block in _right_blocks(tar, part):
+            if not superblock:
+                superblock, block = block[:SUPERBLOCK], block[SUPERBLOCK:]
+                file.seek(SUPERBLOCK)
             file.write(block)
         os.fsync(file.fileno())
-    if sha.hexdigest() != part.sha256:
-        raise BadUpdate(
-            f"The update is damaged ({part.name}). The other slot is empty now; the running version was not touched."
-        )
     return superblock
 
 
 def _compare(target: Path, part: Part) -> None:
     """What the disk gives back, not what the cache remembers."""
-    sha, left = hashlib.sha256(), part.size
+    left = part.size
     with target.open("rb", buffering=0) as file:
         with contextlib.suppress(OSError):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        while left and (block := file.read(min(BLOCK, left))):
-            sha.update(block)
+        for wanted in part.blocks:
+            block = file.read(min(BLOCK, left))
             left -= len(block)
-    if sha.hexdigest() != part.sha256:
-        _write(target, 0, bytes(SUPERBLOCK))
-        raise BadUpdate(
-            f"The disk did not keep what was written ({part.name}). It may be failing. The running version was not touched."
-        )
+            if hashlib.sha256(block).hexdigest() != wanted:
+                _write(target, 0, bytes(SUPERBLOCK))
+                raise BadUpdate(
+                    f"The disk did not keep what was written ({part.name}). It may be failing. The running version was not touched."
+                )
 
 
 def _kernel(tar: tarfile.TarFile, part: Part, box: Box, version: str) -> None:
-    content = _member(tar, part.name, part.size)
     folder = box.esp / "EFI/Linux"
     temporary, final = folder / "update.tmp", folder / f"switchroom_{version}+{TRIES}.efi"
-    sha = hashlib.sha256()
     try:
         with temporary.open("wb") as file:
-            while block := content.read(BLOCK):
-                sha.update(block)
+            for block in _right_blocks(tar, part):
                 file.write(block)
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:
+    except (OSError, BadUpdate) as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, BadUpdate):
+            raise
         raise BadUpdate(
             f"The boot partition cannot be written ({error.strerror}). The running version was not touched."
         ) from None
-    if sha.hexdigest() != part.sha256:
-        temporary.unlink()
-        raise BadUpdate(
-            f"The update is damaged ({part.name}). The other slot is not used; the running version was not touched."
-        )
     temporary.rename(final)
     with final.open("r+b", buffering=0) as file:
         os.fsync(file.fileno())

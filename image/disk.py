@@ -87,13 +87,20 @@ def ext4(image: Path, label: str, mib: int) -> Path:
     return image
 
 
+def hashes(file: Path) -> Iterator[str]:
+    """SHA-256 of each MiB: the box checks each before it writes it."""
+    with file.open("rb") as content:
+        while block := content.read(MIB):
+            yield hashlib.sha256(block).hexdigest()
+
+
 def bundle(
     out: Path, *, version: str, floor: str, compatible: str, root_hash: str, parts: dict[str, Path], key: Path
 ) -> Path:
     """The update file: a tar of manifest.json, manifest.sig, then the parts in the order in which they are written."""
     manifest = {
         "compatible": compatible, "version": version, "floor": floor, "root_hash": root_hash,
-        "parts": [{"name": name, "size": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()} for name, file in parts.items()],
+        "parts": [{"name": name, "size": file.stat().st_size, "blocks": list(hashes(file))} for name, file in parts.items()],
     }  # fmt: skip
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     run(

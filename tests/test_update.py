@@ -17,16 +17,19 @@ from appliance.update import BadUpdate, Box, install
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 NEXT_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
 RUNNING = "switchroom_1.0.efi"
+BLOCK = 1 << 16  # here
 
 
 def parts() -> dict[str, bytes]:
     return {"root.img": os.urandom(300_000), "root.verity": os.urandom(9_000), "uki.efi": os.urandom(50_000)}
 
 
+def hashes(body: bytes) -> list[str]:
+    return [hashlib.sha256(body[place : place + BLOCK]).hexdigest() for place in range(0, len(body), BLOCK)]
+
+
 def bundle(content: dict[str, bytes], key: Ed25519PrivateKey = KEY, **changes: object) -> bytes:
-    rows = [
-        {"name": name, "size": len(body), "sha256": hashlib.sha256(body).hexdigest()} for name, body in content.items()
-    ]
+    rows = [{"name": name, "size": len(body), "blocks": hashes(body)} for name, body in content.items()]
     manifest = json.dumps(
         {"compatible": "switchroom-test", "version": "1.1", "floor": "0.9", "root_hash": "00" * 32, "parts": rows}
         | changes
@@ -38,6 +41,11 @@ def bundle(content: dict[str, bytes], key: Ed25519PrivateKey = KEY, **changes: o
             entry.size = len(body)
             tar.addfile(entry, io.BytesIO(body))
     return out.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def smaller_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(update, "BLOCK", BLOCK)
 
 
 @pytest.fixture
@@ -83,6 +91,10 @@ def test_a_good_update(box: Box) -> None:
         (lambda: bundle(parts(), version="../1.2"), "running already"),
         (lambda: bundle({**parts(), "root.img": os.urandom(2 << 20)}), "does not fit"),
         (lambda: bundle({"uki.efi": b"x", **parts()}), "parts it should"),
+        (
+            lambda: bundle(parts(), parts=[{"name": n, "size": len(b), "blocks": []} for n, b in parts().items()]),
+            "parts it should",
+        ),
         (lambda: bundle(parts(), extra=1), "cannot be read"),
         (lambda: b"", "not an update"),
         (lambda: os.urandom(20_000), "not an update"),
@@ -147,9 +159,40 @@ def test_damaged_parts_leave_the_running_version_only(box: Box) -> None:
     for offset in (5_000, 305_000, 320_000):  # in root.img, root.verity, uki.efi
         damaged = bytearray(whole)
         damaged[offset] ^= 1
-        with pytest.raises(BadUpdate, match=r"damaged|kept|keep"):
+        with pytest.raises(BadUpdate, match="The update is damaged"):
             install(io.BytesIO(bytes(damaged)), box)
         assert startable(box) == [RUNNING]
+        assert [file.name for file in (box.esp / "EFI/Linux").iterdir()] == [RUNNING]
+
+
+def test_no_wrong_byte_is_written(box: Box) -> None:
+    """What was written before the damage is right; of the damaged block and what follows there is nothing."""
+    content = parts()
+    damaged = bundle(content).replace(content["root.img"], damaged_at(content["root.img"], 3 * BLOCK - 1))
+    with pytest.raises(BadUpdate, match=r"damaged \(root.img\)"):
+        install(io.BytesIO(damaged), box)
+    assert box.root.read_bytes() == content["root.img"][: 2 * BLOCK] + b"\xee" * ((1 << 20) - 2 * BLOCK)
+    assert box.verity.read_bytes() == bytes(512) + b"\xee" * ((1 << 16) - 512)
+
+
+def damaged_at(body: bytes, place: int) -> bytes:
+    return body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :]
+
+
+def test_a_disk_that_does_not_keep_what_is_written(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found when it is read back: the slot cannot be found and nothing starts it."""
+    content = parts()
+    real = os.posix_fadvise
+
+    def rot(handle: int, *rest: int) -> None:
+        if os.readlink(f"/proc/self/fd/{handle}") == str(box.root):
+            box.root.write_bytes(damaged_at(box.root.read_bytes(), 200_000))
+        real(handle, *rest)
+
+    monkeypatch.setattr(os, "posix_fadvise", rot)
+    with pytest.raises(BadUpdate, match=r"did not keep what was written \(root.img\)"):
+        install(io.BytesIO(bundle(content)), box)
+    assert startable(box) == [RUNNING]
 
 
 def test_cut_short_at_every_place(box: Box) -> None:

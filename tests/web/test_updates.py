@@ -17,6 +17,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from appliance import update_client
+from appliance.update import BLOCK
 from tests.web.chromium import needs_chromium, shoot
 from tests.web.made import PASSWORD, FakeBox, make_desk
 from tests.web.served import Served, served
@@ -89,9 +90,14 @@ def log_in(page: Page, site: Served) -> None:
 
 
 def update_file(folder: Path) -> Path:
-    parts = {"root.img": bytes(range(256)) * 500, "root.verity": b"tree" * 99, "uki.efi": b"kernel" * 1000}
+    parts = {"root.img": bytes(range(256)) * 10_000, "root.verity": b"tree" * 99, "uki.efi": b"kernel" * 1000}
     rows = [
-        {"name": name, "size": len(body), "sha256": hashlib.sha256(body).hexdigest()} for name, body in parts.items()
+        {
+            "name": name,
+            "size": len(body),
+            "blocks": [hashlib.sha256(body[n : n + BLOCK]).hexdigest() for n in range(0, len(body), BLOCK)],
+        }
+        for name, body in parts.items()
     ]
     manifest = json.dumps({"version": "1.1", "parts": rows}).encode()
     path = folder / "switchroom-1.1.update"
@@ -119,11 +125,11 @@ def test_a_whole_file_arrives_as_it_is(updates: Page, helper: FakeHelper, tmp_pa
 def test_a_damaged_file_is_not_sent(updates: Page, helper: FakeHelper, tmp_path: Path) -> None:
     file = update_file(tmp_path)
     whole = bytearray(file.read_bytes())
-    whole[20_000] ^= 1
+    whole[2_000_000] ^= 1
     file.write_bytes(whole)
     install(updates, file)
     expect(updates.get_by_text("The file is damaged (root.img)")).to_be_visible()
-    whole[20_000] ^= 1
+    whole[2_000_000] ^= 1
     file.write_bytes(whole[:100_000])
     install(updates, file)
     expect(updates.get_by_text("The file ends too early")).to_be_visible()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from appliance import update
 from image import boot, disk
 from image.build import COMMAND_LINE, Image
 
@@ -67,7 +68,12 @@ def test_the_update_is_signed_and_holds_the_same_parts(image: Image) -> None:
         texts = {name: tar.extractfile(name).read() for name in ("manifest.json", "manifest.sig")}  # type: ignore[union-attr]
         assert tar.getnames() == ["manifest.json", "manifest.sig", "root.img", "root.verity", "uki.efi"]
     key.verify(texts["manifest.sig"], texts["manifest.json"])  # type: ignore[union-attr, call-arg]
-    assert json.loads(texts["manifest.json"])["root_hash"] == image.root_hash
+    manifest = json.loads(texts["manifest.json"])
+    assert manifest["root_hash"] == image.root_hash
+    assert [len(part["blocks"]) for part in manifest["parts"]] == [
+        -(-part["size"] // update.BLOCK) for part in manifest["parts"]
+    ]
+    assert len(texts["manifest.json"]) < update.LARGEST_MANIFEST
 
 
 def test_nobody_can_log_in(image: Image) -> None:
