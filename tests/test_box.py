@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from appliance import cti, support
-from appliance.box import console, system
+from appliance.box import console, privileged, system
 from appliance.box.privileged import Helper
 
 
@@ -209,6 +209,20 @@ def test_a_refused_update_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     helper = Helper(tmp_path, tmp_path / "run/progress.json")
     assert answers(helper, b'{"do": "update"}\nrubbish') == [{"failed": "no boot partition"}]
     assert json.loads((tmp_path / "run/progress.json").read_text())["error"] == "no boot partition"
+
+
+def test_a_factory_reset_leaves_the_page_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system, "writable_esp", lambda: contextlib.nullcontext(tmp_path))
+    helper = Helper(tmp_path, tmp_path / "run/progress.json")
+    line = b'{"do": "factory-reset", "sure": "factory reset", "keep_network": true, "erase_media": true}\n'
+    with helper._updating:
+        assert answers(helper, line) == [{"failed": "An update is being installed; reset afterwards."}]
+    assert not (tmp_path / "factory-reset").exists()
+    assert answers(helper, line) == [{"ok": "now"}]
+    assert (tmp_path / "factory-reset").read_text() == "reset network media"
+    assert not helper.restart_when_due(datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC), 3)
+    helper._asked_at -= privileged.MOMENT + 1
+    assert helper.restart_when_due(datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC), 3), "calls do not hold it up"
 
 
 def test_the_helper_ends_when_there_is_nothing_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,9 +145,10 @@ class Helper:
     def _do_factory_reset(self, request: dict[str, Any], stream: IO[bytes], answer: Answer) -> str:
         if request.get("sure") != "factory reset":
             raise CannotDo("Nothing was changed.")
+        if self._updating.locked():
+            raise CannotDo("An update is being installed; reset afterwards.")
         system.ask_factory_reset(bool(request.get("keep_network")), bool(request.get("erase_media")))
-        system.reboot()
-        return "restarting"
+        return self._do_restart({"when": "now"}, stream, answer)  # not before the page has said so
 
     def _do_renew_state(self, request: dict[str, Any], stream: IO[bytes], answer: Answer) -> str:
         if request.get("sure") != "erase":

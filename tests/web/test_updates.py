@@ -36,11 +36,14 @@ class FakeHelper:
         }  # fmt: skip
         self.sent: list[bytes] = []
         self.answer: dict[str, str] = {"ok": "1.1"}
+        self.reset: dict[str, Any] = {}
 
     def handle(self, request: dict[str, Any], body: Any) -> dict[str, Any]:
         if request["do"] == "update":
             self.sent.append(body.read() if "ok" in self.answer else body.read(2000))
             return self.answer
+        if request["do"] == "factory-reset":
+            self.reset = request
         if request["do"] == "restart":
             self.status["restart"] = request["when"]
         return {"ok": self.status}
@@ -170,3 +173,23 @@ def test_a_restart_that_nobody_saw_ends_the_wait(updates: Page, helper: FakeHelp
     updates.route("**/healthz", lambda route: route.fulfill(json={"ok": True, "start": "another"}))
     expect(waits).to_be_hidden()
     updates.unroute("**/healthz")
+
+
+def test_a_factory_reset(updates: Page, helper: FakeHelper) -> None:
+    updates.get_by_role("link", name="Backup").first.click()
+    updates.get_by_role("link", name="Factory reset").click()
+    for width in (390, 1280):
+        updates.set_viewport_size({"width": width, "height": 860})
+        assert updates.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        shoot(updates, f"reset-{width}")
+    assert updates.get_by_label("Keep the network settings").is_checked()
+    updates.get_by_label("Keep the network settings").uncheck()
+    updates.get_by_label("Your password").fill("wrong")
+    updates.get_by_role("button", name="Erase everything").click()
+    expect(updates.get_by_text("This is not your password.")).to_be_visible()
+    assert not updates.get_by_label("Keep the network settings").is_checked()
+    assert helper.reset == {}
+    updates.get_by_label("Your password").fill(PASSWORD)
+    updates.get_by_role("button", name="Erase everything").click()
+    expect(updates.get_by_role("heading", name="The box starts as new")).to_be_visible()
+    assert (helper.reset["keep_network"], helper.reset["erase_media"]) == (False, False)

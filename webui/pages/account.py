@@ -24,15 +24,9 @@ def form() -> ResponseReturnValue:
 
 @route(pages, "/account", role="read-only", methods=("POST",))
 def change() -> ResponseReturnValue:
-    here, now = desk(), desk().now()
-    names = source_name(request.remote_addr), f"account {person().username.casefold()}"
+    here = desk()
     try:
-        if here.throttle.wait(now, *names):
-            raise Refused(Problem("current", "Too many attempts. Wait a moment, then try again."))
-        here.throttle.failed(now, *names)
-        if here.admin.authenticate(person().username, request.form.get("current", "")) is None:
-            raise Refused(Problem("current", "This is not your password."))
-        here.throttle.succeeded(*names)
+        check_password(request.form.get("current", ""))
         if request.form.get("password", "") != request.form.get("again", ""):
             raise Refused(Problem("again", "The two passwords are not the same."))
         here.admin.set_password(person().id, request.form.get("password", ""), person().username)
@@ -41,3 +35,15 @@ def change() -> ResponseReturnValue:
     here.sessions.end_all_of(person().id, but=cast(Session, session).cookie)
     flash("Your password is changed. You are logged out everywhere else.")
     return redirect(url_for("account.form"), 303)
+
+
+def check_password(typed: str) -> None:
+    """Whether this is really the person who has logged in: Refused (`current`) when it is not their password."""
+    here, now = desk(), desk().now()
+    names = source_name(request.remote_addr), f"account {person().username.casefold()}"
+    if here.throttle.wait(now, *names):
+        raise Refused(Problem("current", "Too many attempts. Wait a moment, then try again."))
+    here.throttle.failed(now, *names)
+    if here.admin.authenticate(person().username, typed) is None:
+        raise Refused(Problem("current", "This is not your password."))
+    here.throttle.succeeded(*names)

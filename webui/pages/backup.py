@@ -71,6 +71,7 @@ def _page(wrong: dict[str, str], status: int = 200) -> ResponseReturnValue:
         file=file.name if file else "",
         size=file.stat().st_size if file else 0,
         shortest=SHORTEST_PASSPHRASE,
+        on_box=update_client.available(),
     )
     return text, status
 
