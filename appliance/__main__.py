@@ -389,6 +389,7 @@ def _admin(data: Path) -> Iterator[Admin]:
     """The use-cases on the stored configuration; a running system is told of each change."""
     from appliance.entitlement import open_admin
     from appliance.model import Refused
+    from appliance.store import StorageFailed
 
     if not (data / "config.db").exists():
         _fail(
@@ -400,6 +401,8 @@ def _admin(data: Path) -> Iterator[Admin]:
             yield admin
     except Refused as error:
         _fail("\n".join(problem.message for problem in error.problems), 1)
+    except StorageFailed as error:
+        _fail(str(error), 1)
 
 
 def _who() -> str:

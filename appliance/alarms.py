@@ -28,6 +28,7 @@ class Facts:
 
     processes: Mapping[str, ProcessFacts] = field(default_factory=dict)
     failed_parts: Mapping[str, str] = field(default_factory=dict)  # part -> why it could not be started
+    damage: str = ""  # why the configuration cannot be read
     disk_free: int | None = None  # bytes, where the data is
     certificate_ends: float | None = None  # unix time
     rtp_pairs: int = 0
@@ -79,6 +80,11 @@ def _hanging(facts: Facts, now: float) -> Findings:
 
 def _failed(facts: Facts, now: float) -> Findings:
     return ((part, f"The part {part} could not be started ({why}).") for part, why in facts.failed_parts.items())
+
+
+def _damage(facts: Facts, now: float) -> Findings:
+    if facts.damage:
+        yield "", f"The configuration cannot be read, so no telephone works: {facts.damage}"
 
 
 def _disk(facts: Facts, now: float) -> Findings:
@@ -147,6 +153,12 @@ CHECKS: tuple[Check, ...] = (
         "Nothing need be done if it happens once. If it comes back, look at the load of the machine, and please report it.",
     ),
     Check("part-failed", "error", _failed, "Mend the cause and start Switchroom again."),
+    Check(
+        "configuration-damaged",
+        "error",
+        _damage,
+        "Open the admin page with the setup code: it restores a backup and keeps what is damaged aside.",
+    ),
     Check("disk-full", "error", _disk, "Delete old recordings and logs, or give the box a larger disk."),
     Check("media-full", "warning", _media, "Delete old recordings, or give the box a larger disk."),
     Check(

@@ -1,7 +1,8 @@
 """Room kept back for the day on which the disk is full, so that the telephone still starts and still records its calls.
 
 A file of real blocks lies beside the databases. It is given up when next to nothing else is free, at a start and while running, and made
-again when there is plenty. 16 MB hold some ten thousand call records: time enough for somebody to read the alarm.
+again when there is plenty. Half of it may go to the journal, which as root goes on writing on a disk that is full for us; 16 MB hold some
+ten thousand call records: time enough for somebody to read the alarm. A box that runs from memory keeps nothing back: that would be memory.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from appliance import health
 
 NAME = "reserve"
-SIZE = 16 << 20
+SIZE = 32 << 20
 LOW = 4 << 20  # free bytes below which it is given up
 PLENTY = 400 << 20  # and above which it is made
 
@@ -29,7 +30,7 @@ def keep(data: Path) -> bool:
         with contextlib.suppress(OSError):
             file.unlink()
             log.warning("the disk is full: the room that was kept back is used now")
-    elif free is not None and free > PLENTY and not file.exists():
+    elif free is not None and free > PLENTY and not file.exists() and health.partitions().get("state") != "broken":
         _make(file)
     return file.exists()
 

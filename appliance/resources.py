@@ -13,24 +13,21 @@ import io
 import json
 import logging
 import os
-import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from appliance import backup, certificates, fdstore, listeners, reserve
+from appliance import backup, certificates, fdstore, listeners, reserve, setup_code
 from appliance.boot import VARIABLE, Boot
-from appliance.store import Store
+from appliance.store import StorageDamaged, Store
 from media_core.receiver import open_receiver
 
 if TYPE_CHECKING:
     from media_core import CoreView
 
 CORE_VARIABLE = "SWITCHROOM_CORE"  # documented in media_core/__main__.py
-CODE_ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # nothing that looks like something else
-CODE_LENGTH = 10
 JOURNAL_BYTES = 16 << 20
 SOCKET_PATH_LIMIT = 107  # sun_path, unix(7)
 
@@ -83,6 +80,7 @@ class Resources:
     tls: certificates.Files | None = None
     certificate: certificates.Facts | None = None
     failed: dict[str, str] = field(default_factory=dict)
+    damage: str = ""  # why the configuration cannot be read: nothing may run on it, and the page offers the restore of a backup
 
     def boot(self, names: tuple[str, ...]) -> tuple[dict[str, str], list[int]]:
         """Environment and descriptors of `calls` or `web`."""
@@ -184,7 +182,7 @@ def acquire(options: Options) -> Iterator[Resources]:
         )
         _part(resources, "shared memory", lambda: _memory(resources, undo))
         _part(resources, "certificate", lambda: _certificate(resources))
-        _part(resources, "setup code", lambda: setup_code(options))
+        _part(resources, "configuration", lambda: _configuration(resources))
         _keep(resources)
         yield resources
 
@@ -336,14 +334,18 @@ def _certificate(resources: Resources) -> None:
     resources.certificate = certificates.facts(resources.options.data)
 
 
-def setup_code(options: Options) -> None:
-    """A one-time code for the first-run wizard, until that has been gone through."""
-    if setup_completed(options.data):
+def _configuration(resources: Resources) -> None:
+    """Whether it can be read; and a code for the first-run wizard until that has been gone through, or until a backup is restored."""
+    options = resources.options
+    try:
+        completed = setup_completed(options.data)
+    except StorageDamaged as error:
+        log.error("the configuration cannot be read: %s", error)
+        resources.damage, completed = str(error), False
+    if completed:
         options.setup_code.unlink(missing_ok=True)
-    elif not options.setup_code.exists():
-        code = "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
-        with open(os.open(options.setup_code, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(code)
+    else:
+        setup_code.keep(options.setup_code)
 
 
 def _runs(numbers: list[int]) -> list[int | list[int]]:

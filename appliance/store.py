@@ -35,6 +35,10 @@ class StorageFailed(Exception):
     """The disk or the database does not do its work; the sentence is for the administrator."""
 
 
+class StorageDamaged(StorageFailed):
+    """What was stored is damaged or lost; only a backup brings it back."""
+
+
 class Conflict(Exception):
     """Somebody else saved in between; load again."""
 
@@ -71,7 +75,13 @@ def sentences() -> Iterator[None]:
             raise StorageFailed("The disk can only be read: nothing was saved. It may be failing.") from error
         if "locked" in text:
             raise StorageFailed("The database is busy: nothing was saved. Try again.") from error
+        if _is_damage(error):
+            raise StorageDamaged(f"The database is damaged ({text}): nothing was saved. Restore a backup.") from error
         raise StorageFailed(f"The database reports: {text}. Nothing was saved.") from error
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 @contextmanager
@@ -116,13 +126,13 @@ def _open_database(path: Path, migrations: Migrations) -> Database:
         database, progress = Database(connection), Progress(path)
         with progress.watch(connection):
             if connection.execute("pragma quick_check(1)").fetchone()[0] != "ok":
-                raise StorageFailed(f"{path.name} is damaged. Restore a backup.")
+                raise StorageDamaged(f"{path.name} is damaged. Restore a backup.")
             snapshots.take(connection, path, known, progress)
             _migrate(database, migrations, progress)
     except sqlite3.DatabaseError as error:
         connection.close()
-        if getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise StorageFailed(f"{path.name} is damaged and cannot be read ({error}). Restore a backup.") from error
+        if _is_damage(error):
+            raise StorageDamaged(f"{path.name} is damaged and cannot be read ({error}). Restore a backup.") from error
         raise StorageFailed(f"{path.name} cannot be opened now ({error}).") from error
     except BaseException:  # a fault of a migration too: the file must not stay locked
         connection.close()
@@ -155,7 +165,7 @@ class BoxKey:
         except OSError as error:
             raise StorageFailed(f"The box key {path} cannot be read or made: {error.strerror}.") from error
         if len(key) != 32:
-            raise StorageFailed(f"The box key {path} is damaged. Restore keys and database from the same backup.")
+            raise StorageDamaged(f"The box key {path} is damaged. Restore keys and database from the same backup.")
         self._cipher = AESGCM(key)
 
     def seal(self, text: str, context: str) -> str:
@@ -167,7 +177,7 @@ class BoxKey:
             data = bytes.fromhex(sealed)
             return self._cipher.decrypt(data[:12], data[12:], context.encode()).decode()
         except (InvalidTag, ValueError):
-            raise StorageFailed(
+            raise StorageDamaged(
                 "A stored password does not fit the key of this box. Restore keys and database from the same backup."
             ) from None
 
@@ -208,11 +218,18 @@ class Store:
     def __init__(self, data: Path) -> None:
         key, database = data / "keys/box.key", data / "config.db"
         with _alone(data):
-            if database.exists() and not key.exists():
-                # a new key would open nothing, and what it sealed from now on would be lost with the next restore
-                raise StorageFailed(f"The box key {key} is missing. Restore keys and database from the same backup.")
-            self._key = BoxKey(key)
-        self._db = open_database(database, config_migrations)
+            # The first start makes the database, then the key. So a key without a database has lost it, and beginning anew would hide that.
+            if key.exists() and not (database.exists() and database.stat().st_size):
+                raise StorageDamaged(f"{database.name} is {'empty' if database.exists() else 'missing'}. Restore a backup.")
+            self._db = open_database(database, config_migrations)
+            try:
+                if not key.exists() and self.revision():
+                    # a new key would open nothing, and what it sealed from now on would be lost with the next restore
+                    raise StorageDamaged(f"The box key {key} is missing. Restore keys and database from the same backup.")
+                self._key = BoxKey(key)
+            except BaseException:
+                self.close()
+                raise
 
     def close(self) -> None:
         self._db.conn.close()
@@ -232,7 +249,7 @@ class Store:
                 try:
                     records[kind][key] = self._unpack(kind, key, json.loads(body))
                 except (ValueError, TypeError, KeyError) as error:  # never the body itself: it holds secrets
-                    raise StorageFailed(
+                    raise StorageDamaged(
                         f"The {kind} {key} in config.db is damaged ({type(error).__name__}). Restore a backup."
                     ) from None
         return Snapshot(revision, MappingProxyType({kind: MappingProxyType(found) for kind, found in records.items()}))

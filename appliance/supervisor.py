@@ -154,7 +154,10 @@ class Supervisor:
         yield f"Switchroom {VERSION} runs; its data is in {self._options.data}"
         yield f"  Admin page   {addresses['admin']}"
         try:
-            if setup_completed(self._options.data):
+            if self._resources.damage:
+                code = self._options.setup_code.read_text()
+                yield f"  Setup code   {code}   (asked by the admin page before it restores a backup)"
+            elif setup_completed(self._options.data):
                 yield "  Set up       already; log in with your name and password"
             else:
                 yield f"  Setup code   {self._options.setup_code.read_text()}   (asked once, by the first page)"
@@ -179,7 +182,10 @@ class Supervisor:
         else:
             spare, _ = resources.core(go=STDIN)
             self._add("core", "media_core", *resources.core(), spare=spare, steady=CORE_STEADY)
-            self._add("calls", "appliance.calls", *resources.boot(CALLS_FDS))
+            if resources.damage:
+                log.error("calls is not started: it would run without a configuration")
+            else:
+                self._add("calls", "appliance.calls", *resources.boot(CALLS_FDS))
         self._add("web", "webui", *resources.boot(WEB_FDS), nice=PAGES_STAND_BACK)
 
     def _add(self, name: str, module: str, environment: dict[str, str], fds: list[int], **options: Any) -> None:
@@ -322,6 +328,7 @@ class Supervisor:
                 for process in self.processes.values()
             },
             failed_parts=resources.failed,
+            damage=resources.damage,
             disk_free=health.disk_free(self._options.data),
             certificate_ends=resources.certificate.valid_until if resources.certificate else None,
             rtp_pairs=resources.rtp.pairs,

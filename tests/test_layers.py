@@ -59,6 +59,7 @@ LAYERS = {
     "appliance.heartbeat": row("", "", "pure: when a core counts as hung"),
     "appliance.process": row("", "", "keeps one process alive"),
     "appliance.health": row("", "", "sees a process from outside"),
+    "appliance.setup_code": row("", "", "the code shown where the box was started"),
     "appliance.reserve": row("appliance.health", "", "room for a full disk"),
     "appliance.logfile": row("", "", "where the log goes"),
     "appliance.sealed": row("", "cryptography msgspec", "streams sealed with a passphrase"),
@@ -104,7 +105,7 @@ LAYERS = {
     "appliance": row("", "", "the package itself holds nothing"),
     "webui": row(
         "appliance.admin appliance.model appliance.cti appliance.boot appliance.store appliance.licensing appliance.countries "
-        "appliance.records appliance.certificates appliance.migration appliance.aside appliance.snapshots appliance.support appliance.notices appliance.backup appliance.sealed appliance.entitlement appliance.update_client appliance.version",
+        "appliance.records appliance.certificates appliance.migration appliance.aside appliance.snapshots appliance.support appliance.notices appliance.backup appliance.sealed appliance.entitlement appliance.setup_code appliance.update_client appliance.version",
         "flask flask_wtf werkzeug jinja2 markupsafe hypercorn a2wsgi uvloop annotated_types cryptography segno msgspec",
         "pages over the use-cases, the control socket and the call records; no telephone inside",
     ),

@@ -45,3 +45,10 @@ def test_a_disk_that_gives_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_what_the_box_says(facts: alarms.Facts, words: str) -> None:
     begun, _ = alarms.Alarms().update(facts, 0)
     assert [alarm for alarm in begun if words in alarm.message], begun
+
+
+def test_a_box_that_runs_from_memory_keeps_nothing_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free(monkeypatch, 1000)
+    monkeypatch.setattr(health, "partitions", lambda: {"state": "broken"})
+    assert not reserve.keep(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from appliance.model import KINDS, Extension, Line, Record, User
 from appliance.records import CallRecords
-from appliance.store import HIDDEN, BoxKey, Change, Conflict, StorageFailed, Store
+from appliance.store import HIDDEN, BoxKey, Change, Conflict, StorageDamaged, StorageFailed, Store
 
 SECRET = "hT7wq2-MnB4x-secret"
 LINE = Line(id="l", extension="e", sip_username="100", sip_password=SECRET)
@@ -101,6 +101,9 @@ SPOILS: dict[str, Callable[[Path], Any]] = {
     "key exchanged": lambda data: (data / "keys/box.key").write_bytes(b"x" * 32),
     "key missing": lambda data: (data / "keys/box.key").unlink(),
     "database": lambda data: (data / "config.db").write_bytes(b"no database at all" * 100),
+    "database cut off": lambda data: (data / "config.db").write_bytes((data / "config.db").read_bytes()[:10_000]),
+    "database empty": lambda data: (data / "config.db").write_bytes(b""),
+    "database missing": lambda data: (data / "config.db").unlink(),
 }
 
 
@@ -110,10 +113,24 @@ def test_damage_is_named_without_the_secret(name: str, tmp_path: Path) -> None:
     put(store, LINE)
     store.close()
     SPOILS[name](tmp_path)
-    with pytest.raises(StorageFailed, match="Restore") as failed:
+    left = {file: file.read_bytes() for file in (tmp_path / "config.db", tmp_path / "keys/box.key") if file.exists()}
+    with pytest.raises(StorageDamaged, match="Restore") as failed:
         Store(tmp_path).load()
     assert SECRET not in str(failed.value)
+    assert {file: file.read_bytes() for file in left} == left  # nothing begins anew in its place
+    assert (tmp_path / "config.db").exists() == (name != "database missing")
     assert (tmp_path / "keys/box.key").exists() == (name != "key missing")  # no new key hides the loss
+
+
+@pytest.mark.parametrize("cut", ["before the key", "before the tables"])
+def test_a_first_start_that_was_cut_is_no_damage(cut: str, tmp_path: Path) -> None:
+    """The database comes first, so the key is what may be missing; an empty file is a database that was being made."""
+    Store(tmp_path).close()
+    (tmp_path / "keys/box.key").unlink()
+    if cut == "before the tables":
+        (tmp_path / "config.db").write_bytes(b"")
+    Store(tmp_path).close()
+    Store(tmp_path).close()
 
 
 def test_a_place_that_cannot_be_used(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ WRONG = {
     "process-died": Facts(processes={"web": ProcessFacts("running", 2)}),
     "process-hung": Facts(processes={"core": ProcessFacts("running", 1, 1)}),
     "part-failed": Facts(failed_parts={"certificate": "no"}),
+    "configuration-damaged": Facts(damage="config.db is missing."),
     "disk-full": Facts(disk_free=1 << 20),
     "media-full": Facts(media_free=1 << 20),
     "partition-repaired": Facts(partitions={"media": "repaired"}),

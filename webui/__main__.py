@@ -1,6 +1,6 @@
 """`python -m webui`: the web process, started by the supervisor with the boot record and the listening sockets.
 
-Ends in under a second on SIGTERM or SIGINT. A save tells `calls` at once; when `calls` is away, it loads the newest configuration as it comes back.
+Ends in under a second on SIGTERM or SIGINT. A configuration that cannot be read leaves one page: the restore of a backup, for who has the setup code. A save tells `calls` at once; when `calls` is away, it loads the newest configuration as it comes back.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -16,12 +17,12 @@ from pathlib import Path
 
 import uvloop
 
-from appliance import certificates, cti, entitlement
+from appliance import certificates, cti, entitlement, setup_code
 from appliance.admin import Admin
 from appliance.boot import Boot, read_boot
 from appliance.countries import COUNTRIES
 from appliance.records import CallRecords
-from appliance.store import Store
+from appliance.store import StorageDamaged, Store
 from webui import server
 from webui.app import create_app
 from webui.desk import Desk, Service
@@ -59,12 +60,28 @@ class ControlSockets:
 
 
 def make_desk(boot: Boot, box: ControlSockets) -> Desk:
+    """On the stored configuration; on an empty one beside it when that is damaged."""
     data, run = Path(boot.data), Path(boot.run)
+    folder, damage = run / "empty", ""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        store = Store(data)
+        try:
+            admin = Admin(store, box.applied, lambda: entitlement.read_limits(data))
+        except BaseException:
+            store.close()
+            raise
+        folder = data
+    except StorageDamaged as error:
+        log.error("only a restore is offered, for the configuration cannot be read: %s", error)
+        damage, admin = str(error), Admin(Store(folder))
+        setup_code.keep(run / "setup-code")
     return Desk(
-        admin=Admin(Store(data), box.applied, lambda: entitlement.read_limits(data)),
+        admin=admin,
+        damage=damage,
         box_id=entitlement.box_id(data),
         box=box,
-        history=CallRecords(data),
+        history=CallRecords(folder),
         sessions=Sessions(run / "web-sessions.db"),
         boot=boot,
         now=time.time,

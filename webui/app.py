@@ -105,6 +105,7 @@ def _for_every_page() -> dict[str, Any]:
         "version": VERSION,
         "box_name": desk().admin.snapshot.settings.name if getattr(g, "person", None) else "",
         "damaged": update_client.damaged(),
+        "damage": desk().damage,
     }
 
 

@@ -52,6 +52,7 @@ class Desk:
     box_id: str  # what a licence is issued for
     throttle: Throttle = field(default_factory=Throttle)
     desktop: Desktop = field(default_factory=Desktop)
+    damage: str = ""  # why the configuration cannot be read: `admin` stands on an empty one, and only a restore is offered
     start: str = field(default_factory=lambda: secrets.token_hex(8))  # another one at each start of the pages
     pending_setups: dict[str, PendingSetup] = field(default_factory=dict)  # by session key; at most 8
 

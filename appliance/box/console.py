@@ -18,15 +18,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-from appliance import cti, migration
+from appliance import cti, migration, setup_code
 from appliance.box import facts, system
 from appliance.box.privileged import PROGRESS
 from appliance.box.system import CannotDo
 from appliance.version import VERSION
 
 EVERY = 2.0  # seconds
-CODE_ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # nothing that looks like something else
-CODE_LENGTH = 10
 CLEAR = "\x1b[2J\x1b[H"
 
 
@@ -190,7 +188,7 @@ class Console:
         file = self._data / "run/setup-code"
         if not file.exists():
             return "The box is set up already. `Factory reset` begins anew; a forgotten password is changed under 8."
-        code = "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
+        code = setup_code.make()
         owner = file.stat()
         system.write_whole(file, code.encode())
         os.chown(file, owner.st_uid, owner.st_gid)
@@ -231,18 +229,22 @@ class Console:
 
     async def password(self, terminal: Terminal) -> str:
         from appliance.entitlement import open_admin
+        from appliance.store import StorageFailed
 
-        word = "-".join("".join(secrets.choice(CODE_ALPHABET) for _ in range(4)) for _ in range(4))
-        with open_admin(self._data) as admin:
-            found = next((user for user in admin.snapshot.users.values() if user.role == "full"), None)
-            if found is None:
-                return "There is no administrator yet: use the setup code."
-            if not await terminal.sure(f"{found.username} gets a new password."):
-                return "Nothing was changed."
-            admin.set_password(found.id, word, "the console")
-        return f"New password of {found.username}: {word}\nChange it on the admin page. (Enter)" + await terminal.ask(
-            ""
-        )
+        word = "-".join("".join(secrets.choice(setup_code.ALPHABET) for _ in range(4)) for _ in range(4))
+        try:
+            with open_admin(self._data) as admin:
+                found = next((user for user in admin.snapshot.users.values() if user.role == "full"), None)
+                if found is None:
+                    return "There is no administrator yet: use the setup code."
+                if not await terminal.sure(f"{found.username} gets a new password."):
+                    return "Nothing was changed."
+                admin.set_password(found.id, word, "the console")
+            return f"New password of {found.username}: {word}\nChange it on the admin page. (Enter)" + await terminal.ask(
+                ""
+            )
+        except StorageFailed as error:
+            raise CannotDo(str(error)) from None
 
     async def facts(self, terminal: Terminal) -> str:
         lines = await asyncio.to_thread(facts.report)

@@ -2,7 +2,7 @@
 
 The code is printed where the box was started and lies in run/setup-code: only who can read it may become the first administrator. Each step is checked
 before the next; nothing is stored until the last one, and the password waits in memory only. There is no default password and no way back
-here once an administrator exists.
+here once an administrator exists. On a box that cannot read its configuration the code leads to the restore of a backup, and nowhere else.
 """
 
 from __future__ import annotations
@@ -58,10 +58,19 @@ def _pending() -> PendingSetup | None:
     return found if found and found.until > desk().now() else None
 
 
+@pages.before_request
+def only_restore() -> ResponseReturnValue | None:
+    """What would be set up on a configuration that cannot be read would be lost."""
+    unfit = request.endpoint in ("setup.name_administrator", "setup.complete")
+    return redirect(url_for("setup.begin"), 303) if desk().damage and unfit else None
+
+
 @route(pages, "/setup", role="setup")
 def begin() -> ResponseReturnValue:
     if not session.get("setup"):
         return _draw("code", {}, {})
+    if desk().damage:
+        return redirect(url_for("setup.choose_backup"), 303)
     pending = _pending()
     if pending is None or request.args.get("step") == "administrator":
         values = {"username": pending.username, "full_name": pending.full_name} if pending else {}

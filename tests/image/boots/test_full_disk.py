@@ -26,8 +26,11 @@ PASSWORD = "correct horse battery"
 MIB = 1 << 20
 
 
+KERNEL_KEEPS = 4096  # blocks that nobody may write, for what the kernel has promised already (ext4_calculate_resv_clusters)
+
+
 def fill(raw: Path, partition: str, folder: Path, *, leave_reserved: bool) -> None:
-    """Give all free blocks of an ext4 partition to one file; what only root may use is left when asked."""
+    """Give all free blocks of an ext4 partition to one file; what an ordinary user may not write is left when asked."""
     place = f"{raw}?offset={places(raw)[partition][0]}"
     subprocess.run(["e2fsck", "-p", place], capture_output=True, check=False)
     said = subprocess.run(["dumpe2fs", "-h", place], capture_output=True, text=True, check=True).stdout
@@ -35,7 +38,7 @@ def fill(raw: Path, partition: str, folder: Path, *, leave_reserved: bool) -> No
         int(re.search(rf"{name} block(?:s| count):\s+(\d+)", said, re.I)[1]) for name in ("Free", "Reserved")
     )  # type: ignore[index]
     (folder / "empty").touch()
-    for blocks in range(free - reserved * leave_reserved, 0, -16):  # some go to the index of the file itself
+    for blocks in range(free - (reserved + KERNEL_KEEPS) * leave_reserved, 0, -16):  # some go to the index of the file itself
         steps = f"write {folder / 'empty'} filler\nfallocate filler 0 {blocks - 1}\n"
         done = subprocess.run(
             ["debugfs", "-w", "-f", "-", place], input=steps, text=True, capture_output=True, check=True
