@@ -5,6 +5,7 @@ The last line of a run is `N passed, N failed`.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,13 +14,21 @@ from pathlib import Path
 
 import pytest
 
+from appliance.softphone import Account
 from image import boot
 from image.build import COMMAND_LINE, Image
+from image.graph import Graph
+from image.tree import PRODUCT
+from tests.image.browser import Browser
 from tests.image.machine import Machine
+from tests.image.phones import NUMBERS, account
 
 ROOT = Path(__file__).parents[3]
 Armed = Callable[..., Path]
-Resume = Callable[[Path], Machine]
+Change = Callable[[Path], None]
+KEPT = ("base", "product", "keys", "loader", "initrd")
+PASSWORD = "correct horse battery"
+NEWER = "99.0"
 
 
 @pytest.hookimpl(trylast=True)
@@ -101,6 +110,27 @@ def panicking(image: Image, tmp_path: Path) -> Path:
     return without_init(image, tmp_path / "panicking")
 
 
+def newer(image: Image, folder: Path, change: Change = lambda root: None, *, panics: bool = False) -> Path:
+    """An update bundle of a later version, its root tree changed."""
+    made = Image(image.name, folder)
+    made.graph, made.version = Graph(folder), NEWER
+    made.__dict__.update({name: getattr(image, name) for name in KEPT})
+    if panics:
+        made.__dict__.update(slot=image.slot, uki=without_init(image, folder / "panicking"))
+        return made.bundle
+    root = made.tree / "root"
+    for metadata in root.glob(f"{PRODUCT}/lib/python3*/site-packages/switchroom-*.dist-info/METADATA"):
+        metadata.write_text(metadata.read_text().replace(f"\nVersion: {image.version}\n", f"\nVersion: {NEWER}\n"))
+    change(root)
+    return made.bundle
+
+
+@pytest.fixture(scope="session")
+def good(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a later version that works."""
+    return newer(image, tmp_path_factory.mktemp("good") / "newer")
+
+
 def without_init(image: Image, folder: Path) -> Path:
     line = COMMAND_LINE.format(hash=image.root_hash).replace("panic=10", "panic=1") + " rdinit=/nothing init=/nothing"
     kernel = next((image.base / "root/boot").glob(image.board["kernel_file"]))
@@ -108,3 +138,53 @@ def without_init(image: Image, folder: Path) -> Path:
     folder.mkdir()
     stub = image.loader / image.board["efi_stub"]
     return boot.uki(folder, stub, kernel, image.initrd / "initrd", release, line, image.keys, image.date)
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """A box that is set up, with two extensions; saved as it was then."""
+
+    folder: Path
+    logins: list[tuple[str, str]]
+
+
+@pytest.fixture(scope="session")
+def office(started: Started, tmp_path_factory: pytest.TempPathFactory) -> Office:
+    folder = tmp_path_factory.mktemp("office")
+    with Machine(folder, started.folder, like=started.folder) as machine:
+        browser = Browser(machine.forward("tcp", 4021), folder / "authority.pem")
+        browser.set_up(started.setup_code, PASSWORD)
+        logins = [browser.add_extension(number) for number in NUMBERS]
+        machine.save()
+    return Office(folder, logins)
+
+
+class Running:
+    """The office's box, going on from there."""
+
+    def __init__(self, office: Office, machine: Machine) -> None:
+        self.machine = machine
+        self.port = machine.forward("tcp", 4021)
+        self.browser = Browser(self.port, machine.folder / "authority.pem")
+        self.logins = office.logins
+
+    def accounts(self) -> list[Account]:
+        return [
+            account(self.machine, self.browser, number, *login)
+            for number, login in zip(NUMBERS, self.logins, strict=True)
+        ]
+
+    def log_in(self) -> Browser:
+        self.browser = Browser(self.port, self.machine.folder / "authority.pem")
+        self.browser.log_in("anna", PASSWORD)
+        return self.browser
+
+    def updates(self) -> str:
+        """The page of versions, by somebody who has just logged in."""
+        return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", self.log_in().open("/updates")))
+
+
+@pytest.fixture
+def running(office: Office, tmp_path: Path) -> Iterator[Running]:
+    with Machine(tmp_path / "box", office.folder, like=office.folder) as machine:
+        yield Running(office, machine)

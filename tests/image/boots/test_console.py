@@ -1,4 +1,4 @@
-"""The console of a box as somebody with a keyboard has it: a fixed address, a new setup code, the support bundle, the factory reset."""
+"""The console of a box as somebody with a keyboard has it: a fixed address, a new setup code, the support bundle."""
 
 from __future__ import annotations
 
@@ -58,29 +58,3 @@ def test_the_support_bundle_has_no_secret(box: Machine, started: Started, tmp_pa
     assert re.search(r"record: [1-9]", texts["databases.txt"]), texts["databases.txt"]
     for secret in (started.setup_code, PASSWORD, password, "PRIVATE KEY"):
         assert [part for part, text in texts.items() if secret in text] == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("keep", [True, False], ids=["network kept", "network forgotten"])
-def test_a_factory_reset(box: Machine, started: Started, tmp_path: Path, keep: bool) -> None:
-    browser = Browser(box.forward("tcp", 4021), tmp_path / "authority.pem")
-    browser.set_up(started.setup_code, PASSWORD)
-    fix_address(box)
-    box.wait(rf"Admin page +https://{FIXED}:4021/")
-    box.send("6")
-    for question, answer in (
-        ("Everything is erased", "yes"),
-        ("Keep the network settings", "yes" if keep else "no"),
-        ("Erase recordings and prompts too", "yes"),
-    ):
-        box.wait(question)
-        box.send(answer)
-    box.wait("SWITCHROOM-INITRD factory reset")
-    address = FIXED if keep else r"10\.0\.2\.15"
-    box.wait(rf"Admin page +https://{address}:4021/")
-    code = box.wait(r"Setup code +([A-Z0-9]{10})")[1]
-    assert code != started.setup_code
-    box.wait(r"State +healthy")
-    again = Browser(box.forward("tcp", 4021, address=FIXED if keep else ""), tmp_path / "again.pem")
-    again.set_up(code, PASSWORD)
-    assert (tmp_path / "again.pem").read_bytes() != (tmp_path / "authority.pem").read_bytes(), "the box has new keys"

@@ -1,4 +1,4 @@
-"""A factory reset, and a power cut at any moment of it: the next start repeats it, until the box is as new; what was to be kept is kept.
+"""A factory reset, asked for at the console and on the page of a box in use, and a power cut at any moment of it: the next start repeats it, until the box is as new; what was to be kept is kept.
 
 Every write of a start that resets is recorded (tests/image/replay.py). After each cut either the flag is still there, whole, and the
 settings to be kept can still be found, or everything is done. Some of the cuts are started, to their end.
@@ -9,12 +9,16 @@ from __future__ import annotations
 import contextlib
 import random
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from image.build import Image
+from tests.image.boots.conftest import PASSWORD, Office
+from tests.image.boots.test_console import FIXED, fix_address
 from tests.image.boots.test_power_cuts import files_of
+from tests.image.browser import Browser
 from tests.image.machine import Machine
 from tests.image.replay import Partitions, disk_after, places
 
@@ -23,6 +27,7 @@ DRAWS, SEED = 4, 30_000  # cuts behind each write, with other survivors each tim
 NETWORK = b"[Match]\nType=ether\n[Network]\nAddress=192.168.7.7/24\n"
 WORDS = b"reset network media"
 KEPT = "network-kept/50-console.network"
+Ask = Callable[[Machine, Browser, bool], None]
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +106,50 @@ def test_the_next_start_repeats_it(asked: Path, log: Path, tmp_path: Path, part:
     assert state is not None
     assert state[1] == NETWORK
     assert b"everything that shall go" not in state[0]
+
+
+@pytest.fixture(scope="module")
+def fixed(office: Office, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The office's box with a fixed address; saved as it was then."""
+    folder = tmp_path_factory.mktemp("fixed")
+    with Machine(folder, office.folder, like=office.folder) as box:
+        fix_address(box)
+        box.wait(rf"Admin page +https://{FIXED}:4021/")
+        box.wait(r"State +healthy")
+        box.save()
+    return folder
+
+
+def at_the_console(box: Machine, browser: Browser, keep: bool) -> None:
+    box.send("6")
+    for question, answer in (
+        ("Everything is erased", "yes"),
+        ("Keep the network settings", "yes" if keep else "no"),
+        ("Erase recordings and prompts too", "yes"),
+    ):
+        box.wait(question)
+        box.send(answer)
+
+
+def on_the_page(box: Machine, browser: Browser, keep: bool) -> None:
+    browser.log_in("anna", PASSWORD)
+    browser.open("/reset")
+    said = browser.submit("/reset", current=PASSWORD, **({"keep_network": "yes"} if keep else {}))
+    assert "The box starts as new" in said
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["network kept", "network forgotten"])
+@pytest.mark.parametrize("ask", [at_the_console, on_the_page])
+def test_a_box_in_use_starts_as_new(fixed: Path, tmp_path: Path, ask: Ask, keep: bool) -> None:
+    with Machine(tmp_path / "box", fixed, like=fixed) as box:
+        before = Browser(box.forward("tcp", 4021, address=FIXED), tmp_path / "before.pem")
+        assert "Log in" in before.open("/")
+        ask(box, before, keep)
+        box.wait("SWITCHROOM-INITRD factory reset")
+        box.wait(rf"Admin page +https://{FIXED if keep else '10.0.2.15'}:4021/")
+        code = box.wait(r"Setup code +([A-Z0-9]{10})")[1]
+        box.wait(r"State +healthy")
+        after = Browser(box.forward("tcp", 4021, address=FIXED if keep else ""), tmp_path / "after.pem")
+        after.set_up(code, PASSWORD)
+        assert ">100<" not in after.open("/extensions"), "the telephones are forgotten"
+        assert after.authority.read_bytes() != before.authority.read_bytes(), "the box has new keys"

@@ -38,15 +38,13 @@ from appliance.softphone.phone import PhoneError
 from appliance.store import Store
 from image import boot
 from image.build import Image
-from tests.image.boots.conftest import facts_of
-from tests.image.boots.test_update import NEWER, newer
+from tests.image.boots.conftest import NEWER, PASSWORD, facts_of
 from tests.image.browser import Browser
 from tests.image.machine import Machine
 from tests.image.phones import HIGH, LIMIT, LOW, phones_of
 from tests.image.replay import Partitions, Write, disk_after, places
 
 pytestmark = [pytest.mark.timeout(3600), pytest.mark.slow]
-PASSWORD = "correct horse battery"
 CUTS = {"esp": 200, "switchroom-state": 200}  # by the partition whose write they follow
 SEED = 20_000
 DIALLED = re.compile(r'data-label="To"><span class="fw-semibold">(\d+)<')
@@ -79,16 +77,15 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Story:
-    return live(image, tmp_path_factory.mktemp("story"))
+def story(image: Image, good: Path, tmp_path_factory: pytest.TempPathFactory) -> Story:
+    return live(image, good, tmp_path_factory.mktemp("story"))
 
 
-def live(image: Image, folder: Path) -> Story:
-    made = newer(image, folder / "newer", lambda root: None)
+def live(image: Image, made: Path, folder: Path) -> Story:
     log = folder / "writes.log"
     told = Told(log)
-    kernel = next((folder / "newer").rglob("uki.efi"))
-    root_hash = next((folder / "newer").rglob("roothash")).read_text()
+    kernel = next(made.parents[1].rglob("uki.efi"))
+    root_hash = next(made.parents[1].rglob("roothash")).read_text()
     with Machine(folder / "box", image.disk, write_log=log) as box:
         code = box.wait(r"Setup code +([A-Z0-9]{10})")[1]
         facts_of(box)

@@ -9,45 +9,20 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, async_playwright
 
-from appliance.softphone import Account
 from image.build import Image
-from image.graph import Graph
-from image.tree import PRODUCT
-from tests.image.boots.conftest import Started, without_init
-from tests.image.browser import Browser
-from tests.image.machine import Machine
-from tests.image.phones import HIGH, LOW, NUMBERS, account, talking
+from tests.image.boots.conftest import NEWER, PASSWORD, Running, newer
+from tests.image.phones import HIGH, LOW, talking
 from tests.web.chromium import ARGUMENTS, CHROMIUM
 
 pytestmark = [pytest.mark.timeout(3600), pytest.mark.slow]
-KEPT = ("base", "product", "keys", "loader", "initrd")
-PASSWORD = "correct horse battery"
-NEWER = "99.0"
 LONG = 1200.0  # seconds
-Change = Callable[[Path], None]
-
-
-def newer(image: Image, folder: Path, change: Change = lambda root: None, *, panics: bool = False) -> Path:
-    """An update bundle of a later version, its root tree changed."""
-    made = Image(image.name, folder)
-    made.graph, made.version = Graph(folder), NEWER
-    made.__dict__.update({name: getattr(image, name) for name in KEPT})
-    if panics:
-        made.__dict__.update(slot=image.slot, uki=without_init(image, folder / "panicking"))
-        return made.bundle
-    root = made.tree / "root"
-    for metadata in root.glob(f"{PRODUCT}/lib/python3*/site-packages/switchroom-*.dist-info/METADATA"):
-        metadata.write_text(metadata.read_text().replace(f"\nVersion: {image.version}\n", f"\nVersion: {NEWER}\n"))
-    change(root)
-    return made.bundle
 
 
 def does_not_start(root: Path) -> None:
@@ -61,56 +36,6 @@ def changed(bundle: Path, target: Path, offset: int) -> Path:
         content[offset] ^= 1
         out.write(content)
     return target
-
-
-@dataclass(frozen=True, slots=True)
-class Office:
-    """A box that is set up, with two extensions; saved as it was then."""
-
-    folder: Path
-    logins: list[tuple[str, str]]
-
-
-@pytest.fixture(scope="session")
-def office(started: Started, tmp_path_factory: pytest.TempPathFactory) -> Office:
-    folder = tmp_path_factory.mktemp("office")
-    with Machine(folder, started.folder, like=started.folder) as machine:
-        browser = Browser(machine.forward("tcp", 4021), folder / "authority.pem")
-        browser.set_up(started.setup_code, PASSWORD)
-        logins = [browser.add_extension(number) for number in NUMBERS]
-        machine.save()
-    return Office(folder, logins)
-
-
-class Running:
-    """The office's box, going on from there."""
-
-    def __init__(self, office: Office, machine: Machine) -> None:
-        self.machine = machine
-        self.port = machine.forward("tcp", 4021)
-        self.browser = Browser(self.port, machine.folder / "authority.pem")
-        self.logins = office.logins
-
-    def accounts(self) -> list[Account]:
-        return [
-            account(self.machine, self.browser, number, *login)
-            for number, login in zip(NUMBERS, self.logins, strict=True)
-        ]
-
-    def log_in(self) -> Browser:
-        self.browser = Browser(self.port, self.machine.folder / "authority.pem")
-        self.browser.log_in("anna", PASSWORD)
-        return self.browser
-
-    def updates(self) -> str:
-        """The page of versions, by somebody who has just logged in."""
-        return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", self.log_in().open("/updates")))
-
-
-@pytest.fixture
-def running(office: Office, tmp_path: Path):
-    with Machine(tmp_path / "box", office.folder, like=office.folder) as machine:
-        yield Running(office, machine)
 
 
 @asynccontextmanager
@@ -152,12 +77,11 @@ async def install(page: Page, file: Path) -> list[str]:
     return seen
 
 
-async def test_a_good_update_during_a_call(image: Image, office: Office, running: Running, tmp_path: Path) -> None:
-    bundle = newer(image, tmp_path / "newer")
+async def test_a_good_update_during_a_call(image: Image, running: Running, good: Path, tmp_path: Path) -> None:
     machine = running.machine
     async with chromium(tmp_path / "chromium", running.port) as page:
         async with talking(running.accounts()) as (made, taken):
-            seen = await install(page, bundle)
+            seen = await install(page, good)
             assert seen[-1] == f"Version {NEWER} is installed. It starts at the next restart."
             percents = [int(found[1]) for text in seen if (found := re.fullmatch(r"Writing .*: (\d+) %", text))]
             assert percents == sorted(percents)
@@ -250,10 +174,9 @@ def test_an_update_that_panics(image: Image, running: Running, tmp_path: Path) -
     assert f"Version {NEWER} did not work and the box went back. {reason}" in said
 
 
-async def test_an_update_that_is_wrong(image: Image, running: Running, tmp_path: Path) -> None:
-    bundle = newer(image, tmp_path / "newer")
-    unsigned = changed(bundle, tmp_path / "unsigned.update", bundle.read_bytes().index(b'"version"') + 12)
-    damaged = changed(bundle, tmp_path / "damaged.update", 50 << 20)
+async def test_an_update_that_is_wrong(running: Running, good: Path, tmp_path: Path) -> None:
+    unsigned = changed(good, tmp_path / "unsigned.update", good.read_bytes().index(b'"version"') + 12)
+    damaged = changed(good, tmp_path / "damaged.update", 50 << 20)
     async with chromium(tmp_path / "chromium", running.port) as page:
         assert (await install(page, damaged))[
             -1
@@ -267,7 +190,7 @@ async def test_an_update_that_is_wrong(image: Image, running: Running, tmp_path:
         assert "The update is damaged (root.img)" in refused
         await page.reload()
         assert "starts next" not in await page.inner_text("body")
-        seen = await install(page, bundle)
+        seen = await install(page, good)
         assert seen[-1] == f"Version {NEWER} is installed. It starts at the next restart."
 
 
