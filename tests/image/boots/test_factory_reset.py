@@ -17,7 +17,7 @@ import pytest
 from image.build import Image
 from tests.image.boots.conftest import PASSWORD, Office
 from tests.image.boots.test_console import FIXED, fix_address
-from tests.image.boots.test_power_cuts import files_of
+from tests.image.boots.test_power_cuts import files_of, repaired
 from tests.image.browser import Browser
 from tests.image.machine import Machine
 from tests.image.replay import Partitions, disk_after, places
@@ -57,7 +57,7 @@ def log(asked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def state_of(image: Path) -> tuple[bytes, bytes] | None:
     """The configuration and the address on a state partition, b"" when there is none; None when it cannot be mounted."""
-    if subprocess.run(["e2fsck", "-p", image], capture_output=True, check=False).returncode >= 4:
+    if not repaired(image):
         return None
     found = [
         subprocess.run(["debugfs", "-R", f"cat {name}", image], capture_output=True, check=True).stdout

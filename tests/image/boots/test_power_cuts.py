@@ -6,7 +6,8 @@ one is asked, on files, what the next start would ask:
 
 - boot partition: loader and the first version's kernel image are whole; every other kernel image that the loader would start is whole
   too, and has a whole slot behind it, checked through its hash tree; the first slot was never written to
-- state partition: repaired by its journal alone; the product opens its databases and keys, as it does at each start; SQLite finds them whole
+- state partition: repaired by its journal alone, or with a copy of its superblock when that is torn; the product
+  opens its databases and keys, as it does at each start; SQLite finds them whole
 - what the box has told somebody on a page is there: call records, extensions, its authority
 
 Some of the cuts are started for real.
@@ -207,8 +208,7 @@ class Checked:
 
     def state_partition(self, survivors: list[Write], place: int) -> None:
         image = self.parts.after("switchroom-state", survivors, self.folder / "state.img")
-        repaired = subprocess.run(["e2fsck", "-p", image], capture_output=True, text=True, check=False)
-        assert repaired.returncode < 4, repaired.stdout
+        assert repaired(image), "the state partition cannot be mounted"
         clean = subprocess.run(["e2fsck", "-fn", image], capture_output=True, text=True, check=False)
         assert clean.returncode == 0, clean.stdout
         data = self.folder / "switchroom"
@@ -231,6 +231,16 @@ class Checked:
             assert x509.load_pem_x509_certificate(pem.encode()) == x509.load_pem_x509_certificate(
                 files.authority.read_bytes()
             )
+
+
+def repaired(image: Path) -> bool:
+    """Whether the start mounts a data partition (image/initrd/init): after its journal, and thoroughly only when the superblock itself
+    is torn, which is one block that the disk writes as two sectors; a copy of it takes its place then."""
+    first = subprocess.run(["e2fsck", "-p", image], capture_output=True, text=True, check=False)
+    if first.returncode < 4:
+        return True
+    torn = "Superblock checksum does not match" in first.stdout + first.stderr
+    return torn and subprocess.run(["e2fsck", "-y", image], capture_output=True, check=False).returncode < 4
 
 
 def files_of(image: Path, folder: Path) -> dict[str, bytes]:
