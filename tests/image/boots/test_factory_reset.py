@@ -89,10 +89,23 @@ def test_a_cut_at_any_moment(asked: Path, log: Path, tmp_path: Path, capsys: pyt
     assert 0 < done < len(cuts)
 
 
+class AllOfThem(random.Random):
+    """A cut that every write survives (`replay.torn`)."""
+
+    def random(self) -> float:
+        return 0.5
+
+
 @pytest.mark.parametrize("part", [0.3, 0.8])
 def test_the_next_start_repeats_it(asked: Path, log: Path, tmp_path: Path, part: float) -> None:
     with contextlib.closing(Partitions(asked, ["esp", "switchroom-state"], log, tmp_path / "parts")) as parts:
-        cuts = parts.writes_to("switchroom-state")
+        erasing = parts.writes_to("switchroom-state")
+        for gone in (entry for entry in parts.writes_to("esp") if entry > erasing[0]):
+            parts.at(gone)
+            left = parts.after("esp", parts.survivors(AllOfThem()), tmp_path / "esp.img")
+            if "factory-reset" not in files_of(left, tmp_path / "esp"):
+                break
+        cuts = [entry for entry in erasing if entry < gone]  # before the flag's removal begins
     disk = disk_after(asked, log, cuts[int(part * len(cuts))], random.Random(f"{SEED} {part}"), tmp_path / "cut")
     with Machine(tmp_path / "box", disk) as box:
         box.wait("SWITCHROOM-INITRD factory reset")
