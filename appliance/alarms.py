@@ -29,6 +29,7 @@ class Facts:
     processes: Mapping[str, ProcessFacts] = field(default_factory=dict)
     failed_parts: Mapping[str, str] = field(default_factory=dict)  # part -> why it could not be started
     damage: str = ""  # why the configuration cannot be read
+    records_lost: bool = False  # the call records were damaged and have been begun anew
     disk_free: int | None = None  # bytes, where the data is
     certificate_ends: float | None = None  # unix time
     rtp_pairs: int = 0
@@ -85,6 +86,11 @@ def _failed(facts: Facts, now: float) -> Findings:
 def _damage(facts: Facts, now: float) -> Findings:
     if facts.damage:
         yield "", f"The configuration cannot be read, so no telephone works: {facts.damage}"
+
+
+def _records(facts: Facts, now: float) -> Findings:
+    if facts.records_lost:
+        yield "", "The call records were damaged and have been begun anew at this start; calls are not affected."
 
 
 def _disk(facts: Facts, now: float) -> Findings:
@@ -158,6 +164,12 @@ CHECKS: tuple[Check, ...] = (
         "error",
         _damage,
         "Open the admin page with the setup code: it restores a backup and keeps what is damaged aside.",
+    ),
+    Check(
+        "records-damaged",
+        "warning",
+        _records,
+        "What is damaged is kept aside; a backup has the older records. The disk may be failing.",
     ),
     Check("disk-full", "error", _disk, "Delete old recordings and logs, or give the box a larger disk."),
     Check("media-full", "warning", _media, "Delete old recordings, or give the box a larger disk."),

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 import media_core
-from appliance import cti
+from appliance import cti, snapshots
 from appliance.boot import Boot, read_boot
 from appliance.callcontrol.api import Cause
 from appliance.callcontrol.authentication import Authenticator
@@ -36,7 +36,7 @@ from appliance.callcontrol.registrar import EXPIRES_MAX, Binding, Registrar
 from appliance.model import Extension, Line, Snapshot
 from appliance.records import CallRecords
 from appliance.services import SERVICES
-from appliance.store import Store
+from appliance.store import StorageDamaged, Store
 from appliance.transport import Transport, token
 
 log = logging.getLogger("appliance.calls")
@@ -45,12 +45,14 @@ TELL_AFTER = 0.2  # changes within this time are told once
 
 
 class Archive:
-    """calls.db behind a thread. Its methods wait for the disk, the event loop does not."""
+    """calls.db behind a thread. Its methods wait for the disk, the event loop does not. When it is damaged it is kept aside and begun anew:
+    calls matter more than their records."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="archive")
         self._records: CallRecords | None = None
+        self.begun_anew = 0
 
     async def run(self, work: Any) -> Any:
         """`work(records)` in the archive's thread."""
@@ -58,8 +60,17 @@ class Archive:
 
     def _call(self, work: Any) -> Any:
         if self._records is None:
-            self._records = CallRecords(self._data)
+            self._records = self._open()
         return work(self._records)
+
+    def _open(self) -> CallRecords:
+        try:
+            return CallRecords(self._data)
+        except StorageDamaged as error:
+            kept = snapshots.set_aside(self._data / "calls.db")
+            log.error("call records begin anew, those of before are in %s: %s", kept, error)
+            self.begun_anew += 1
+            return CallRecords(self._data)
 
     async def close(self) -> None:
         await self.run(lambda records: records.close())
@@ -258,6 +269,7 @@ class CallsProcess:
             "calls": len(self._exchange.calls),
             "slots": len(self._journal),
             "faults": len(self._exchange.alarms),
+            "records_begun_anew": self._archive.begun_anew,
             "messages_dropped": self._exchange.transport.dropped,
         }
 

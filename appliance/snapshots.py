@@ -7,11 +7,13 @@ begins, and each may be repeated, so a power cut at any moment leaves either dat
  take:     copy under a temporary name → fsync → rename → fsync of the folder → only then does the migration begin
  go back:  write-ahead log into the file → second name in `aside/` → fsync of that folder → the copy takes the first name
 
+A database that is damaged and may begin anew (call records: the telephone does not wait for them) is kept aside in the same way.
 What is kept aside is bounded: `MOST` files of a database, `MOST_BYTES` in all, the oldest go first.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sqlite3
@@ -84,6 +86,20 @@ def go_back(path: Path, known: Iterable[str]) -> Path | None:
     return kept
 
 
+def set_aside(path: Path) -> Path:
+    """A damaged database that may begin anew leaves its place, with its log; returns where it is kept. Nobody has it open."""
+    _make_folder(path.parent / "aside")
+    kept = _keep(path, path.parent / "aside")
+    with contextlib.suppress(FileNotFoundError):
+        path.with_name(path.name + "-wal").rename(kept.with_name(kept.name + "-wal"))
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)
+    sync(kept.parent)
+    path.unlink()
+    sync(path.parent)
+    _trim(path.parent, path.name)
+    return kept
+
+
 def kept_aside(data: Path, name: str = "*.db") -> list[Path]:
     """Newer databases that were left, oldest first."""
     found = (file for file in (data / "aside").glob(f"{name}.*") if file.name.rpartition(".")[2].isdigit())
@@ -110,6 +126,7 @@ def _trim(data: Path, name: str) -> None:
     for file in unwanted:
         log.warning("%s is removed: too much is kept aside", file)
         file.unlink()
+        file.with_name(file.name + "-wal").unlink(missing_ok=True)
 
 
 def _make_folder(folder: Path) -> None:

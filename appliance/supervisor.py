@@ -329,6 +329,7 @@ class Supervisor:
             },
             failed_parts=resources.failed,
             damage=resources.damage,
+            records_lost=bool(self._counters.get("records_begun_anew")),
             disk_free=health.disk_free(self._options.data),
             certificate_ends=resources.certificate.valid_until if resources.certificate else None,
             rtp_pairs=resources.rtp.pairs,

@@ -46,6 +46,7 @@ WRONG = {
     "process-hung": Facts(processes={"core": ProcessFacts("running", 1, 1)}),
     "part-failed": Facts(failed_parts={"certificate": "no"}),
     "configuration-damaged": Facts(damage="config.db is missing."),
+    "records-damaged": Facts(records_lost=True),
     "disk-full": Facts(disk_free=1 << 20),
     "media-full": Facts(media_free=1 << 20),
     "partition-repaired": Facts(partitions={"media": "repaired"}),

@@ -91,3 +91,17 @@ def test_a_damaged_configuration_is_said_and_a_backup_restored(damage: str, syst
     kept = system.data / "aside/before-restore.1/config.db"
     assert kept.exists() == (damage != "database lost")
     assert damage != "garbage" or GARBAGE[:4096] in kept.read_bytes()
+
+
+def test_damaged_call_records_begin_anew_and_calls_go_on(system: System) -> None:
+    data = ("--data", str(system.data))
+    assert System.run("selftest", *data).returncode == 0
+    assert system.stop() == 0
+    for file in system.data.glob("calls.db-*"):
+        file.unlink()
+    (system.data / "calls.db").write_bytes(GARBAGE)
+    system.start()
+    wait_until(lambda: System.run("status", *data).returncode == 0, "the system on new call records", 60)
+    assert System.run("selftest", *data).returncode == 0
+    wait_until(lambda: "records-damaged" in [alarm["id"] for alarm in system.status()["alarms"]], "the alarm")
+    assert (system.data / "aside/calls.db.1").read_bytes() == GARBAGE
