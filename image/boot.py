@@ -19,7 +19,7 @@ VARIABLES = ("PK", "KEK", "db")
 
 
 def loader(out: Path, architecture: str) -> None:
-    """systemd-boot, stub included, of the suite that has reboot-on-error, unpacked into `out`."""
+    """systemd-boot, stub included, of the suite that has reboot-on-error, unpacked into `out` as a small root of its own."""
     state = out / "apt"
     for folder in ("lists/partial", "archives/partial"):
         (state / folder).mkdir(parents=True)
@@ -36,7 +36,9 @@ def loader(out: Path, architecture: str) -> None:
     if int(re.split(r"\D", version)[0]) < 262:
         raise SystemExit(f"systemd-boot {version} has no reboot-on-error")
     run("dpkg-deb", "-x", package, out)
-    (out / "version").write_text(version + "\n")
+    (out / "var/lib/dpkg").mkdir(parents=True)  # for the bill of materials
+    status = run("dpkg-deb", "-f", package)
+    (out / "var/lib/dpkg/status").write_text(f"{status.rstrip()}\nStatus: install ok installed\n")
     shutil.rmtree(state)
 
 
@@ -65,9 +67,10 @@ def enrolment(out: Path, keys: Path) -> None:
 
 
 def uki(
-    out: Path, stub: Path, kernel: Path, initrd: Path, release: Path, command_line: str, keys: Path, source_date: int
-) -> Path:
-    """`out`/uki.efi, signed; out/uki.unsigned.efi is the same bytes for the same inputs."""
+    out: Path, stub: Path, kernel: Path, initrd: Path, release: Path, command_line: str, keys: Path, source_date: int,
+    objcopy: str = "objcopy",
+) -> Path:  # fmt: skip
+    """`out`/uki.efi, signed; out/uki.unsigned.efi is the same bytes for the same inputs. objcopy: one that knows the board's programs."""
     (out / "cmdline").write_text(command_line + "\0")
     alignment, end = section_end(stub)
     arguments: list[str | Path] = []
@@ -76,7 +79,7 @@ def uki(
         arguments += ["--add-section", f"{name}={file}", "--change-section-vma", f"{name}={end:#x}"]
         end += file.stat().st_size
     unsigned = out / "uki.unsigned.efi"
-    run("objcopy", *arguments, stub, unsigned)
+    run(objcopy, *arguments, stub, unsigned)
     data = bytearray(unsigned.read_bytes())
     header = struct.unpack_from("<I", data, 0x3C)[0]
     struct.pack_into("<I", data, header + 8, source_date)  # objcopy writes the time of the build here

@@ -23,7 +23,7 @@ from image import boot, disk, tree
 from image.graph import Graph, digest, run
 
 HERE = Path(__file__).parent
-COMMAND_LINE = "switchroom.roothash={hash} console=tty0 console=ttyS0,115200 panic=10 ro systemd.volatile=state systemd.gpt_auto=0 gpt transparent_hugepage=madvise quiet loglevel=4"
+COMMAND_LINE = "switchroom.roothash={hash} console=tty0 console={console} panic=10 ro systemd.volatile=state systemd.gpt_auto=0 gpt transparent_hugepage=madvise quiet loglevel=4"
 SOURCES = ("appliance", "media_core", "webui", "requirements", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 EPOCH = 1_700_000_000  # of what does not depend on the commit
 
@@ -57,6 +57,7 @@ class Image:
 
     def root_of(self, name: str, packages: str) -> Path:
         key = digest(packages, tree.SUITE, *tree.DPKG_OPTIONS)
+        tree.runnable(self.board["architecture"], self.board["machine"])
         return self.graph.step(
             name, key, lambda work: tree.bootstrap(work, packages, self.board["architecture"], EPOCH)
         )
@@ -88,8 +89,9 @@ class Image:
     @cached_property
     def tree(self) -> Path:
         facts = tree.Facts(
-            self.version, self.date, self.compatible, self.keys / "bundle.pub", tuple(self.board["prune"])
-        )
+            self.version, self.date, self.compatible, self.keys / "bundle.pub", tuple(self.board["prune"]),
+            self.board["boot_file"], self.loader,
+        )  # fmt: skip
         key = digest(
             self.product.name, self.base.name, HERE / "overlay", str(facts), HERE / "tree.py", HERE / "sbom.py"
         )
@@ -137,26 +139,22 @@ class Image:
     def root_hash(self) -> str:
         return (self.slot / "roothash").read_text()
 
+    @property
+    def command_line(self) -> str:
+        return COMMAND_LINE.format(hash=self.root_hash, console=self.board["console"])
+
+    def kernel_image(self, work: Path, command_line: str) -> Path:
+        """uki.efi in `work`, of this system and with this command line."""
+        kernel = next((self.base / "root/boot").glob(self.board["kernel_file"]))
+        return boot.uki(
+            work, self.loader / self.board["efi_stub"], kernel, self.initrd / "initrd", self.tree / "root/usr/lib/os-release",
+            command_line, self.keys, self.date, self.board["objcopy"],
+        )  # fmt: skip
+
     @cached_property
     def uki(self) -> Path:
-        kernel = next((self.base / "root/boot").glob(self.board["kernel_file"]))
-        release = self.tree / "root/usr/lib/os-release"
-        line = COMMAND_LINE.format(hash=self.root_hash)
-        made = self.graph.step(
-            "uki",
-            digest(self.slot.name, self.initrd.name, self.loader.name, line),
-            lambda work: boot.uki(
-                work,
-                self.loader / self.board["efi_stub"],
-                kernel,
-                self.initrd / "initrd",
-                release,
-                line,
-                self.keys,
-                self.date,
-            ),
-        )
-        return made / "uki.efi"
+        key = digest(self.slot.name, self.initrd.name, self.loader.name, self.command_line)
+        return self.graph.step("uki", key, lambda work: self.kernel_image(work, self.command_line)) / "uki.efi"
 
     def esp(self, work: Path, kernels: dict[str, Path], more: str = "") -> Path:
         """A boot partition with these kernel images; `more` lines for the loader's configuration."""

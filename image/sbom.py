@@ -1,12 +1,13 @@
-"""The bill of materials of the root tree, CycloneDX 1.6: every Debian package, every Python distribution and every part of the admin page,
-with version and licence."""
+"""The bill of materials, CycloneDX 1.6: every Debian package, Python distribution and part of the admin page, with version and licence;
+and the files on the boot partition, each with the packages it is made from (`dependencies`)."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ def debian(root: Path) -> Iterator[dict[str, Any]]:
         if "installed" in fields.get("Status", "").split():
             name, version, architecture = fields["Package"], fields["Version"], fields["Architecture"]
             row = {"type": "library", "name": name, "version": version}
-            row["purl"] = f"pkg:deb/debian/{name}@{version}?arch={architecture}"
+            row["purl"] = row["bom-ref"] = f"pkg:deb/debian/{name}@{version}?arch={architecture}"
             yield row | _licences(sorted(_debian_licences(root / f"usr/share/doc/{name}/copyright")))
 
 
@@ -58,17 +59,45 @@ def _licences(names: list[str]) -> dict[str, Any]:
     return {"licenses": [{"license": {"name": name}} for name in names]} if names else {}
 
 
-def write(root: Path, product: str, version: str) -> None:
-    """Into the tree, as usr/share/switchroom/sbom.cdx.json. The same for the same tree."""
+def owners(root: Path, files: Set[Path]) -> set[str]:
+    """The Debian packages of a root that these files of it come from. A file that is nobody's is an error."""
+    left = {f"/{file.relative_to(root)}" for file in files}
+    found = set()
+    for names in (root / "var/lib/dpkg/info").glob("*.list"):
+        # packages may still name /lib and /bin, which are links into /usr
+        here = {f"/usr{line}" if re.match("/s?bin/|/lib", line) else line for line in names.read_text().splitlines()}
+        if here & left:
+            found.add(names.stem.partition(":")[0])
+            left -= here
+    if left:
+        raise SystemExit(f"no package has these files of the kernel image: {', '.join(sorted(left))}")
+    return found
+
+
+def write(root: Path, product: str, version: str, loader: Path, files: Mapping[str, Set[str]]) -> None:
+    """Into the tree, as usr/share/switchroom/sbom.cdx.json. The same for the same tree.
+
+    loader: the unpacked packages that are on the boot partition only; their licences are added to the tree.
+    files: what is on the boot partition and in the kernel image, each with the names of packages or of other such files it is made from.
+    """
     site_packages = next((root / product / "lib").glob("python3.*/site-packages"))
-    components = [*debian(root), *python(site_packages), *page(site_packages)]
+    started = list(debian(loader))
+    for row in started:
+        place = root / f"usr/share/doc/{row['name']}/copyright"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(loader / place.relative_to(root), place)
+    components = [*debian(root), *started, *python(site_packages), *page(site_packages)]
+    references = {row["name"]: row["bom-ref"] for row in components if "bom-ref" in row}
+    components += [{"type": "file", "name": name, "bom-ref": name} for name in files]
+    references |= {name: name for name in files}
+    made = [{"ref": name, "dependsOn": sorted(references[part] for part in parts)} for name, parts in files.items()]
     if mute := [row["name"] for row in debian(root) if not (root / f"usr/share/doc/{row['name']}/copyright").is_file()]:
         raise SystemExit(f"these packages would be shipped without the text of their licence: {', '.join(mute)}")
-    text = json.dumps(components, sort_keys=True)
+    text = json.dumps([components, made], sort_keys=True)
     bill = {
         "bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "serialNumber": f"urn:uuid:{uuid.uuid5(NAMESPACE, text)}",
         "metadata": {"component": {"type": "operating-system", "name": "switchroom", "version": version}},
-        "components": components,
+        "components": components, "dependencies": made,
     }  # fmt: skip
     place = root / "usr/share/switchroom"
     place.mkdir(parents=True, exist_ok=True)

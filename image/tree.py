@@ -31,6 +31,7 @@ DPKG_OPTIONS = [
     "--aptopt=Apt::Install-Recommends false",
 ]
 PRODUCT = "opt/switchroom"
+INITRD_PROGRAMS = ("veritysetup", "e2fsck", "mke2fs", "blkid", "resize2fs", "sfdisk")
 # No login, no shell, no maintenance prompt anywhere; and what a read-only box has no use for.
 MASKED = (
     "getty@.service", "serial-getty@.service", "autovt@.service", "console-getty.service", "container-getty@.service", "emergency.service",
@@ -60,6 +61,16 @@ def sources(suite: str) -> str:
         raise SystemExit("this machine has no Debian package source to build from")
     key = "/usr/share/keyrings/debian-archive-keyring.gpg"
     return f"deb [signed-by={key}] {uris[0]} {suite} main\n"
+
+
+def runnable(architecture: str, machine: str) -> None:
+    """The root's own programs set up its packages and compile the core; those of another architecture need the kernel's help."""
+    if machine != os.uname().machine and subprocess.run(["arch-test", architecture], capture_output=True, check=False).returncode:
+        raise SystemExit(
+            f"Programs for {architecture} cannot be run here. With the packages qemu-user-static and arch-test, as root:\n"
+            f"  mount -t binfmt_misc none /proc/sys/fs/binfmt_misc\n"
+            f"  cat /usr/lib/binfmt.d/qemu-{machine}.conf > /proc/sys/fs/binfmt_misc/register"
+        )
 
 
 def bootstrap(out: Path, packages: str, architecture: str, source_date: int) -> None:
@@ -137,6 +148,8 @@ class Facts:
     compatible: str
     key: Path  # public, of the update bundles it trusts
     prune: tuple[str, ...]  # driver folders no such board needs
+    boot_file: str  # the loader's name on the boot partition
+    loader: Path  # the root of the loader's package
 
 
 WASTE = (
@@ -182,9 +195,21 @@ def compose(out: Path, base: Path, product_tree: Path, overlay: Path, facts: Fac
         (units / unit).symlink_to("/dev/null")
     (root / "etc/systemd/system-generators/systemd-getty-generator").symlink_to("/dev/null")
     (units / "default.target").symlink_to("/usr/lib/systemd/system/multi-user.target")
-    sbom.write(root, PRODUCT, facts.version)
+    sbom.write(root, PRODUCT, facts.version, facts.loader, boot_files(base, facts))
     date = f"@{facts.source_date}"
     run("find", root, "-newermt", date, "-exec", "touch", "-h", "-d", date, "{}", "+")
+
+
+def boot_files(base: Path, facts: Facts) -> dict[str, set[str]]:
+    """What lies on the boot partition and in the kernel image, and what it is made from: names of packages and of one another."""
+    loader = {row["name"] for row in sbom.debian(facts.loader)}
+    kernel = sbom.owners(base, set(base.glob("boot/vmlinuz-*")))
+    initrd = sbom.owners(base, initrd_files(base)) | kernel
+    return {
+        f"EFI/BOOT/{facts.boot_file}": loader,
+        f"EFI/Linux/switchroom_{facts.version}.efi": loader | kernel | {"initrd"},
+        "initrd": initrd,
+    }
 
 
 def slot(out: Path, root: Path, source_date: int) -> str:
@@ -212,23 +237,23 @@ def libraries_of(root: Path, binary: Path) -> set[Path]:
     """The shared objects a binary of the tree needs, and its loader, all inside the tree."""
     seen: set[Path] = set()
     todo = [binary]
-    folders = [
-        root / "usr/lib/x86_64-linux-gnu",
-        root / "usr/lib/aarch64-linux-gnu",
-        root / "usr/lib",
-        root / "usr/lib64",
-    ]
+    folders = [*root.glob("usr/lib/*-linux-gnu"), root / "usr/lib"]
     while todo:
         text = run("readelf", "-ld", todo.pop())
-        names = re.findall(r"\(NEEDED\).*\[(.+?)\]", text) + [
-            Path(name).name for name in re.findall(r"interpreter: (\S+?)\]", text)
-        ]
-        for name in names:
-            place = next((folder / name for folder in folders if (folder / name).exists()), None)
-            if place is not None and place not in seen:
+        places = [root / "usr" / name for name in re.findall(r"interpreter: /(\S+?)\]", text)]
+        for name in re.findall(r"\(NEEDED\).*\[(.+?)\]", text):
+            places += [folder / name for folder in folders if (folder / name).exists()][:1]
+        for place in places:
+            if place not in seen:
                 seen.add(place)
                 todo.append(place)
     return seen
+
+
+def initrd_files(root: Path) -> set[Path]:
+    """The programs of the initrd, where the root has them, and what they need to run."""
+    programs = {root / "usr/sbin" / name for name in INITRD_PROGRAMS}
+    return {root / "usr/bin/busybox", *programs}.union(*(libraries_of(root, program) for program in programs))
 
 
 def initrd(out: Path, root: Path, init: Path, modules: list[str], source_date: int) -> None:
@@ -236,22 +261,10 @@ def initrd(out: Path, root: Path, init: Path, modules: list[str], source_date: i
     tree = out / "tree"
     for folder in ("bin", "sbin", "lib", "lib64", "dev", "proc", "sys", "run", "root", "state", "etc"):
         (tree / folder).mkdir(parents=True)
-    shutil.copy(root / "usr/bin/busybox", tree / "bin/busybox")
-    for binary in (
-        "usr/sbin/veritysetup",
-        "usr/sbin/e2fsck",
-        "usr/sbin/mke2fs",
-        "usr/sbin/blkid",
-        "usr/sbin/resize2fs",
-        "usr/sbin/sfdisk",
-    ):
-        shutil.copy(root / binary, tree / "sbin")
-        for library in libraries_of(root, root / binary):
-            place = tree / library.relative_to(root / "usr").parent
-            place.mkdir(parents=True, exist_ok=True)
-            shutil.copy(library, place / library.name)
-    if (root / "usr/lib64/ld-linux-x86-64.so.2").exists():
-        shutil.copy(root / "usr/lib64/ld-linux-x86-64.so.2", tree / "lib64")
+    for file in initrd_files(root):
+        place = tree / file.relative_to(root / "usr")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, place)
     kernel = next((root / "usr/lib/modules").iterdir())
     (tree / "modules").mkdir()
     order = load_order(kernel, modules)

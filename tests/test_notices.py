@@ -19,6 +19,15 @@ Architecture: amd64
 """
 
 
+def loader(root: Path) -> Path:
+    """Packages that are on the boot partition only."""
+    (root / "var/lib/dpkg").mkdir(parents=True)
+    (root / "var/lib/dpkg/status").write_text(DEBIAN.format(name="bootloader"))
+    (root / "usr/share/doc/bootloader").mkdir(parents=True)
+    (root / "usr/share/doc/bootloader/copyright").write_text("License: LGPL-2.1+")
+    return root
+
+
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small image, with its bill of materials."""
@@ -40,7 +49,13 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (vendor / "LICENCES.txt").write_text("== @tabler/core\n\nMIT of Tabler\n\n== htmx.org\n\nZero BSD\n")
     (site / "flask-3.dist-info").mkdir()
     (site / "flask-3.dist-info/METADATA").write_text("Name: Flask\nVersion: 3\nLicense-Expression: BSD-3-Clause\n")
-    sbom.write(tmp_path, "opt/switchroom", "1.0")
+    sbom.write(
+        tmp_path,
+        "opt/switchroom",
+        "1.0",
+        loader(tmp_path / "loader"),
+        {"loader.efi": {"bootloader"}, "kernel.efi": {"libprose", "loader.efi"}},
+    )
     for name, place in (
         ("BILL", "switchroom/sbom.cdx.json"),
         ("DEBIAN_TEXTS", "doc"),
@@ -53,6 +68,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_box_lists_its_bill_of_materials(root: Path) -> None:
     vendor = next(root.rglob("vendor"))
     assert notices.parts(vendor)[1:] == [
+        Part("deb", "bootloader", "1.2", "LGPL-2.1+"),
         Part("deb", "libmachine", "1.2", "BSD-3-clause, MIT"),
         Part("deb", "libprose", "1.2", "LGPL-2.1"),
         Part("deb", "libsilent", "1.2", ""),
@@ -61,6 +77,7 @@ def test_the_box_lists_its_bill_of_materials(root: Path) -> None:
     ]
     assert notices.parts(vendor)[0].name == "Switchroom"
     text = {part.name: notices.text_of(part, vendor) for part in notices.parts(vendor)}
+    assert text["bootloader"] == "License: LGPL-2.1+"
     assert text["libsilent"] == "do what you want"
     assert text["@tabler/core"] == "MIT of Tabler"
     assert "Apache License" in text["Switchroom"]
@@ -92,4 +109,24 @@ def test_a_part_cannot_name_another_file(tmp_path: Path) -> None:
 def test_an_image_that_lacks_a_licence_text_is_not_built(root: Path) -> None:
     (root / "usr/share/doc/libsilent/copyright").unlink()
     with pytest.raises(SystemExit, match="libsilent"):
-        sbom.write(root, "opt/switchroom", "1.0")
+        sbom.write(root, "opt/switchroom", "1.0", root / "loader", {})
+
+
+def test_what_is_on_the_boot_partition_names_its_packages(root: Path) -> None:
+    made = json.loads((root / "usr/share/switchroom/sbom.cdx.json").read_text())["dependencies"]
+    package = "pkg:deb/debian/{}@1.2?arch=amd64"
+    assert made == [
+        {"ref": "loader.efi", "dependsOn": [package.format("bootloader")]},
+        {"ref": "kernel.efi", "dependsOn": ["loader.efi", package.format("libprose")]},
+    ]
+
+
+def test_a_file_has_the_package_it_comes_from_and_one_that_nobody_has_stops_the_build(tmp_path: Path) -> None:
+    (tmp_path / "var/lib/dpkg/info").mkdir(parents=True)
+    (tmp_path / "var/lib/dpkg/info/libone:amd64.list").write_text("/.\n/lib\n/lib/one.so\n")
+    (tmp_path / "var/lib/dpkg/info/two.list").write_text("/usr/bin/two\n")
+    one, two = tmp_path / "usr/lib/one.so", tmp_path / "usr/bin/two"
+    assert sbom.owners(tmp_path, {one, two}) == {"libone", "two"}
+    assert sbom.owners(tmp_path, {two}) == {"two"}
+    with pytest.raises(SystemExit, match="/usr/bin/three"):
+        sbom.owners(tmp_path, {two, tmp_path / "usr/bin/three"})

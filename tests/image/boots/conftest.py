@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from appliance.softphone import Account
-from image import boot
-from image.build import COMMAND_LINE, Image
+from image.build import Image
 from image.graph import Graph
 from image.tree import PRODUCT
 from tests.image.browser import Browser
@@ -132,12 +131,8 @@ def good(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def without_init(image: Image, folder: Path) -> Path:
-    line = COMMAND_LINE.format(hash=image.root_hash).replace("panic=10", "panic=1") + " rdinit=/nothing init=/nothing"
-    kernel = next((image.base / "root/boot").glob(image.board["kernel_file"]))
-    release = image.tree / "root/usr/lib/os-release"
     folder.mkdir()
-    stub = image.loader / image.board["efi_stub"]
-    return boot.uki(folder, stub, kernel, image.initrd / "initrd", release, line, image.keys, image.date)
+    return image.kernel_image(folder, image.command_line.replace("panic=10", "panic=1") + " rdinit=/nothing init=/nothing")
 
 
 @dataclass(frozen=True, slots=True)

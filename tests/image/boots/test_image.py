@@ -12,8 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from appliance import update
-from image import boot, disk
-from image.build import COMMAND_LINE, Image
+from image import disk
+from image.build import Image
 
 pytestmark = [pytest.mark.timeout(600)]
 MIB = 1 << 20
@@ -53,7 +53,7 @@ def test_the_kernel_image_is_signed_and_names_its_root(image: Image) -> None:
         ["sbverify", "--cert", image.keys / "uki.crt", image.uki], capture_output=True, text=True, check=True
     )
     assert "Signature verification OK" in said.stdout
-    assert COMMAND_LINE.format(hash=image.root_hash).encode() in image.uki.read_bytes()
+    assert image.command_line.encode() in image.uki.read_bytes()
 
 
 def test_the_hash_tree_fits_the_root(image: Image) -> None:
@@ -110,20 +110,27 @@ def test_no_private_key_is_in_the_image(image: Image) -> None:
 
 
 def test_the_kernel_image_is_made_the_same_twice(image: Image, tmp_path: Path) -> None:
-    kernel = next((image.base / "root/boot").glob(image.board["kernel_file"]))
-    line = COMMAND_LINE.format(hash=image.root_hash)
-    release = image.tree / "root/usr/lib/os-release"
-    boot.uki(
-        tmp_path,
-        image.loader / image.board["efi_stub"],
-        kernel,
-        image.initrd / "initrd",
-        release,
-        line,
-        image.keys,
-        image.date,
-    )
+    image.kernel_image(tmp_path, image.command_line)
     assert (tmp_path / "uki.unsigned.efi").read_bytes() == (image.uki.parent / "uki.unsigned.efi").read_bytes()
+
+
+def test_the_bill_of_materials_has_what_is_on_the_boot_partition(image: Image) -> None:
+    bill = json.loads((image.tree / "root/usr/share/switchroom/sbom.cdx.json").read_text())
+    version = {
+        row["bom-ref"]: (row["name"], row["version"])
+        for row in bill["components"]
+        if "version" in row and "bom-ref" in row
+    }
+    made = {row["ref"]: [version.get(part, (part, ""))[0] for part in row["dependsOn"]] for row in bill["dependencies"]}
+    assert made["EFI/BOOT/BOOTX64.EFI"] == ["systemd-boot-efi"]
+    assert ("systemd-boot-efi", (image.loader / "version").read_text().strip()) in version.values()
+    kernel = made[f"EFI/Linux/switchroom_{image.version}.efi"]
+    assert {"initrd", "systemd-boot-efi"} < set(kernel)
+    assert any(name.startswith("linux-image-") for name in kernel)
+    assert {"busybox-static", "cryptsetup-bin", "e2fsprogs", "libc6"} < set(made["initrd"])
+    references = [row["bom-ref"] for row in bill["components"] if "bom-ref" in row]
+    assert len(references) == len(set(references))
+    assert (image.tree / "root/usr/share/doc/systemd-boot-efi/copyright").is_file()
 
 
 @pytest.mark.slow

@@ -31,7 +31,9 @@ def test_only_what_the_owner_has_signed_starts(image: Image, armed: Armed, tmp_p
         box.send(len([*kernels, image.uki]) * DOWN)
         box.wait("Custom Secure Boot keys successfully enrolled", 300)
         for kernel in kernels:
-            box.wait(rf"Error loading EFI binary .*{kernel.partition('+')[0]}\S*: (Access denied|Security violation)", 300)
+            box.wait(
+                rf"Error loading EFI binary .*{kernel.partition('+')[0]}\S*: (Access denied|Security violation)", 300
+            )
         box.wait("SWITCHROOM-INITRD slot a", 300)
         box.wait(r"State +healthy", 900)
         facts = facts_of(box)
