@@ -123,7 +123,7 @@ def test_the_bill_of_materials_has_what_is_on_the_boot_partition(image: Image) -
     }
     made = {row["ref"]: [version.get(part, (part, ""))[0] for part in row["dependsOn"]] for row in bill["dependencies"]}
     assert made["EFI/BOOT/BOOTX64.EFI"] == ["systemd-boot-efi"]
-    assert ("systemd-boot-efi", (image.loader / "version").read_text().strip()) in version.values()
+    assert dict(version.values())["systemd-boot-efi"].startswith("26")  # not the older one of the root's own Debian
     kernel = made[f"EFI/Linux/switchroom_{image.version}.efi"]
     assert {"initrd", "systemd-boot-efi"} < set(kernel)
     assert any(name.startswith("linux-image-") for name in kernel)
