@@ -29,6 +29,7 @@ T = TypeVar("T")
 LARGEST = 65535
 FORMATS = (Format(8, "PCMA", RATE), Format(0, "PCMU", RATE), EVENT)
 FLOW = 1  # a phone has one
+GOODBYE = 3.0  # seconds the other end of a connection has to close it too
 
 
 class PhoneError(Exception):
@@ -195,6 +196,7 @@ class Softphone:
         self._reader: asyncio.Task[None] | None = None
         self._write: Callable[[bytes], None] = lambda data: None
         self._close: Callable[[], None] = lambda: None
+        self._writer: asyncio.StreamWriter | None = None
         self._waiting: dict[str, asyncio.Future[events.Answered]] = {}
         self._calls: dict[str, PhoneCall] = {}
         self._incoming: asyncio.Queue[PhoneCall] = asyncio.Queue()
@@ -242,7 +244,7 @@ class Softphone:
         cipher = writer.get_extra_info("cipher")
         self.cipher = f"{cipher[1]} {cipher[0]}" if cipher else ""
         self._facts = FlowFacts(account.transport, writer.get_extra_info("sockname")[:2], (account.host, account.port))
-        self._write, self._close = writer.write, writer.close
+        self._write, self._close, self._writer = writer.write, writer.close, writer
         self._reader = asyncio.get_running_loop().create_task(self._read(reader))
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
@@ -485,6 +487,12 @@ class Softphone:
         if self._timer is not None:
             self._timer.cancel()
         self._close()
+        if self._writer is not None:
+            gone = asyncio.ensure_future(self._writer.wait_closed())
+            if not (await asyncio.wait({gone}, timeout=GOODBYE))[0]:
+                self._writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await gone
 
     async def __aenter__(self) -> Softphone:
         await self.connect()
