@@ -76,6 +76,11 @@ class Browser:
         with self._opener.open(request, timeout=LIMIT) as answer:
             return bytes(answer.read())
 
+    def fetch(self, path: str) -> bytes:
+        """A file."""
+        with self._opener.open(urllib.parse.urljoin(self.place, path), timeout=LIMIT) as answer:
+            return bytes(answer.read())
+
     def log_in(self, username: str, password: str) -> None:
         self.open("/login")
         self.submit("/login", username=username, password=password)
