@@ -55,31 +55,33 @@ class Image:
         self.date = int(run("git", "log", "-1", "--format=%ct").strip())
         self.compatible = f"switchroom-{board}"
 
-    def root_of(self, name: str, packages: str) -> Path:
+    def root_of(self, name: str, packages: str, architectures: str) -> Path:
         key = digest(packages, tree.SUITE, *tree.DPKG_OPTIONS)
-        tree.runnable(self.board["architecture"], self.board["machine"])
-        return self.graph.step(
-            name, key, lambda work: tree.bootstrap(work, packages, self.board["architecture"], EPOCH)
-        )
+        return self.graph.step(name, key, lambda work: tree.bootstrap(work, packages, architectures, EPOCH))
 
     @cached_property
     def base(self) -> Path:
         names = [tree.package_list(HERE / "packages.txt"), self.board["kernel"], *self.board["libraries"]]
-        return self.root_of("base", ",".join(names))
+        tree.runnable(self.board["architecture"], self.board["machine"])
+        return self.root_of("base", ",".join(names), self.board["architecture"])
 
     @cached_property
     def product(self) -> Path:
-        extra = ["libipsec-mb-dev"] if self.board["libraries"] else []
-        compiler = self.root_of("compiler", ",".join([tree.BUILD_PACKAGES, *extra]))
+        native = run("dpkg", "--print-architecture").strip()
+        headers = (*tree.HEADERS, *self.board["headers"])
+        using = tree.Compiler(native, self.board["architecture"], self.board["machine"], headers)
+        compiler = self.root_of("compiler", using.packages, using.architectures)
         requirements, platform = Path("requirements/image.txt"), self.board["python_platform"]
         wheels = self.graph.step(
             "wheels", digest(requirements, platform), lambda work: tree.wheels(work, requirements, platform)
         )
         files = source_files()
         source = self.graph.step("source", digest(*map(str, files), *files), copy_sources)
-        key = digest(digest(source), wheels.name, compiler.name, inspect.getsource(tree.product))
+        key = digest(digest(source), wheels.name, compiler.name, inspect.getsource(tree.product), str(using.environment))
         return self.graph.step(
-            "product", key, lambda work: tree.product(work, compiler / "root", wheels, source, self.date)
+            "product",
+            key,
+            lambda work: tree.product(work, compiler / "root", wheels, source, self.date, using.environment),
         )
 
     @cached_property

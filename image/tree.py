@@ -19,9 +19,7 @@ from image import sbom
 from image.graph import run
 
 SUITE = "trixie"
-BUILD_PACKAGES = (
-    "gcc,libc6-dev,python3-dev,python3-venv,libssl-dev,liburing-dev,libopus-dev,libsndfile1-dev,libspandsp-dev"
-)
+HEADERS = ("libssl-dev", "liburing-dev", "libopus-dev", "libsndfile1-dev", "libspandsp-dev")
 DPKG_OPTIONS = [
     "--dpkgopt=path-exclude=/usr/share/man/*",
     "--dpkgopt=path-exclude=/usr/share/locale/*",
@@ -64,7 +62,7 @@ def sources(suite: str) -> str:
 
 
 def runnable(architecture: str, machine: str) -> None:
-    """The root's own programs set up its packages and compile the core; those of another architecture need the kernel's help."""
+    """The root's packages are set up by their own programs; those of another architecture need the kernel's help."""
     if machine != os.uname().machine and subprocess.run(["arch-test", architecture], capture_output=True, check=False).returncode:
         raise SystemExit(
             f"Programs for {architecture} cannot be run here. With the packages qemu-user-static and arch-test, as root:\n"
@@ -73,11 +71,44 @@ def runnable(architecture: str, machine: str) -> None:
         )
 
 
-def bootstrap(out: Path, packages: str, architecture: str, source_date: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """The root in which the core is compiled: it runs here, what comes out runs on the board. native: of this machine, as Debian names it."""
+
+    native: str
+    architecture: str
+    machine: str
+    headers: tuple[str, ...]  # Debian packages
+
+    @property
+    def crossing(self) -> bool:
+        return self.native != self.architecture
+
+    @property
+    def architectures(self) -> str:
+        return f"{self.native},{self.architecture}" if self.crossing else self.native
+
+    @property
+    def packages(self) -> str:
+        if not self.crossing:
+            return ",".join(("gcc", "libc6-dev", "python3-dev", "python3-venv", *self.headers))
+        foreign = [f"{name}:{self.architecture}" for name in ("libc6-dev", "libpython3-dev", *self.headers)]
+        return ",".join((f"gcc-{self.machine}-linux-gnu", "python3-venv", *foreign))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes Python build and install for the board: its wheels' names and its compiler come from here."""
+        if not self.crossing:
+            return {}
+        triplet = f"{self.machine}-linux-gnu"
+        return {"_PYTHON_HOST_PLATFORM": f"linux-{self.machine}", "_PYTHON_SYSCONFIGDATA_NAME": f"_sysconfigdata__{triplet}"}
+
+
+def bootstrap(out: Path, packages: str, architectures: str, source_date: int) -> None:
     """A Debian root in `out`/root from the named packages."""
     (out / "sources.list").write_text(sources(SUITE))
     run(
-        "mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", f"--architectures={architecture}", f"--include={packages}",
+        "mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", f"--architectures={architectures}", f"--include={packages}",
         *DPKG_OPTIONS, SUITE, out / "root", out / "sources.list",
         env={**os.environ, "SOURCE_DATE_EPOCH": str(source_date)},
     )  # fmt: skip
@@ -95,8 +126,11 @@ def wheels(out: Path, requirements: Path, platform: str) -> None:
     )  # fmt: skip
 
 
-def product(out: Path, build_root: Path, wheelhouse: Path, source: Path, source_date: int) -> None:
-    """Our wheel, compiled in the build root against the image's Python and libraries, installed with its dependencies into `out`/opt/switchroom."""
+def product(
+    out: Path, build_root: Path, wheelhouse: Path, source: Path, source_date: int, environment: dict[str, str]
+) -> None:
+    """Our wheel, compiled in the build root against the image's Python and libraries and installed with its dependencies into `out`/opt/switchroom.
+    environment: of a build for another architecture."""
     work = build_root / "build"
     shutil.rmtree(work, ignore_errors=True)
     shutil.rmtree(build_root / PRODUCT, ignore_errors=True)
@@ -105,7 +139,7 @@ def product(out: Path, build_root: Path, wheelhouse: Path, source: Path, source_
     environment = {
         "PATH": "/usr/bin:/bin", "HOME": "/build", "SOURCE_DATE_EPOCH": str(source_date), "LC_ALL": "C.UTF-8",
         "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/build/wheels", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "CFLAGS": "-ffile-prefix-map=/build=.",
-        "PYTHONHASHSEED": "0",
+        "PYTHONHASHSEED": "0", **environment,
     }  # fmt: skip
 
     def inside(*command: str) -> None:

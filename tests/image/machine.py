@@ -18,11 +18,18 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-FIRMWARE = Path("/usr/share/OVMF")
+FIRMWARE = Path("/usr/share")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 SAVED = "saved"
 # The variables that hold the keys can be changed in system management mode only.
-SECURE = ("-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1")
+# board -> the emulator's words, its firmware and the firmware's empty variables
+BOARDS = {
+    "x86-64": (("qemu-system-x86_64", "-machine", "q35", "-cpu", "max"), "OVMF/OVMF_CODE_4M.fd", "OVMF/OVMF_VARS_4M.fd"),
+    # pauth-impdef: the architecture's own algorithm for pointer authentication is slow to emulate
+    "arm64": (("qemu-system-aarch64", "-machine", "virt", "-cpu", "max,pauth-impdef=on"), "AAVMF/AAVMF_CODE.fd", "AAVMF/AAVMF_VARS.fd"),
+}  # fmt: skip
+SECURE_CODE = "OVMF/OVMF_CODE_4M.secboot.fd"
+SECURE = ("-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1")
 PATIENCE = 400.0  # seconds; an emulated box on a busy machine is slow
 
 
@@ -49,10 +56,12 @@ class Machine:
         like: Path | None = None,
         write_log: Path | None = None,
         secure: bool = False,
+        board: str = "x86-64",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.disk = folder / "disk.qcow2"
+        words_of_board, code, empty = BOARDS[board]
         self.log = folder / "serial.log"
         variables = folder / "variables.qcow2"  # so that they can be saved with the rest
         if like is not None:
@@ -70,14 +79,14 @@ class Machine:
                 "raw",
                 "-O",
                 "qcow2",
-                str(FIRMWARE / "OVMF_VARS_4M.fd"),
+                str(FIRMWARE / empty),
                 str(variables),
             ]
             subprocess.run(words, check=True)
         self._seen = 0
-        firmware = "OVMF_CODE_4M.secboot.fd" if secure else "OVMF_CODE_4M.fd"
+        firmware = SECURE_CODE if secure else code
         self.command = [
-            "qemu-system-x86_64", "-machine", "q35,smm=on" if secure else "q35", *(SECURE if secure else ()), "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(memory), "-nographic", "-nodefaults",
+            *words_of_board, *(SECURE if secure else ()), "-accel", "tcg,thread=multi", "-smp", "2", "-m", str(memory), "-nographic", "-nodefaults",
             "-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE / firmware}", "-drive", f"if=pflash,format=qcow2,file={variables}",
             *drive(self.disk, write_log), "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=",
             "-device", "virtio-rng-pci", "-serial", f"unix:{folder / 'serial'},server=on,wait=off",
