@@ -63,7 +63,10 @@ def sources(suite: str) -> str:
 
 def runnable(architecture: str, machine: str) -> None:
     """The root's packages are set up by their own programs; those of another architecture need the kernel's help."""
-    if machine != os.uname().machine and subprocess.run(["arch-test", architecture], capture_output=True, check=False).returncode:
+    if machine == os.uname().machine:
+        return
+    test = shutil.which("arch-test")
+    if test is None or subprocess.run([test, architecture], capture_output=True, check=False).returncode:
         raise SystemExit(
             f"Programs for {architecture} cannot be run here. With the packages qemu-user-static and arch-test, as root:\n"
             f"  mount -t binfmt_misc none /proc/sys/fs/binfmt_misc\n"

@@ -1,6 +1,6 @@
 """A box in QEMU: started from a fresh overlay of a disk, watched on its serial line, ended by its process id.
 
-Emulated (TCG), for KVM may be there and not work; firmware is OVMF. Every wait has a limit and fails with the end of the serial log.
+Emulated (TCG), for KVM may be there and not work; firmware is EDK2's (OVMF, AAVMF). Every wait has a limit and fails with the end of the serial log.
 Ports of the guest are forwarded to free ports of 127.0.0.1 while it runs (`forward`), the guest reaches the host as 10.0.2.2.
 
 `save` leaves a running box in its disk as it is, memory included; a `Machine` made from that folder (`like`) goes on from there in seconds.
@@ -21,13 +21,13 @@ from types import TracebackType
 FIRMWARE = Path("/usr/share")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 SAVED = "saved"
-# The variables that hold the keys can be changed in system management mode only.
 # board -> the emulator's words, its firmware and the firmware's empty variables
 BOARDS = {
     "x86-64": (("qemu-system-x86_64", "-machine", "q35", "-cpu", "max"), "OVMF/OVMF_CODE_4M.fd", "OVMF/OVMF_VARS_4M.fd"),
     # pauth-impdef: the architecture's own algorithm for pointer authentication is slow to emulate
     "arm64": (("qemu-system-aarch64", "-machine", "virt", "-cpu", "max,pauth-impdef=on"), "AAVMF/AAVMF_CODE.fd", "AAVMF/AAVMF_VARS.fd"),
 }  # fmt: skip
+# The variables that hold the keys can be changed in system management mode only.
 SECURE_CODE = "OVMF/OVMF_CODE_4M.secboot.fd"
 SECURE = ("-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1")
 PATIENCE = 400.0  # seconds; an emulated box on a busy machine is slow
