@@ -13,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 NAMESPACE = uuid.UUID("0f4c7a52-2f0e-4c1f-9d55-6a3f0c8f7b21")
+# Names of licences that a copyright file in prose has in full, or names in a sentence.
+PROSE = {
+    "PSF-2.0": r"PYTHON SOFTWARE FOUNDATION LICENSE VERSION 2",
+    "LGPL-2.1+": r"GNU Lesser General Public\s+License, version 2\.1 \(or, at your option, any later version\)",
+}
 
 
 def debian(root: Path) -> Iterator[dict[str, Any]]:
@@ -26,12 +31,13 @@ def debian(root: Path) -> Iterator[dict[str, Any]]:
 
 
 def _debian_licences(copyright_file: Path) -> set[str]:
-    """Short names of a machine-readable copyright file; of one in prose, the standard texts it refers to."""
+    """Short names of a machine-readable copyright file; of one in prose, the standard texts it refers to, or what it says itself."""
     if not copyright_file.is_file():
         return set()
     text = copyright_file.read_text(errors="replace")
     names = {name.strip() for name in re.findall(r"^License: ([^\n]+)$", text, re.MULTILINE)}
-    return names or set(re.findall(r"/usr/share/common-licenses/([\w.-]*\w)", text))
+    names = names or set(re.findall(r"/usr/share/common-licenses/([\w.-]*\w)", text))
+    return names or {name for name, sentence in PROSE.items() if re.search(sentence, text)}
 
 
 def python(site_packages: Path) -> Iterator[dict[str, Any]]:

@@ -133,6 +133,13 @@ def test_the_bill_of_materials_has_what_is_on_the_boot_partition(image: Image) -
     assert (image.tree / "root/usr/share/doc/systemd-boot-efi/copyright").is_file()
 
 
+def test_every_part_names_its_licence(image: Image) -> None:
+    bill = json.loads((image.tree / "root/usr/share/switchroom/sbom.cdx.json").read_text())
+    parts = [row for row in bill["components"] if row["type"] != "file"]
+    assert len(parts) > 200
+    assert [row["name"] for row in parts if not row["version"] or not row.get("licenses")] == []
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_two_builds_give_the_same_system(image: Image, tmp_path: Path) -> None:
