@@ -34,8 +34,7 @@ from cryptography import x509
 
 from appliance import certificates, update
 from appliance.records import CallRecords
-from appliance.softphone import Account, Softphone
-from appliance.softphone.phone import PhoneError
+from appliance.softphone import Account, PhoneError, Softphone
 from appliance.store import Store
 from image import boot
 from image.build import Image
