@@ -19,7 +19,7 @@ from image.build import Image
 from image.graph import Graph
 from image.tree import PRODUCT
 from tests.image.browser import Browser
-from tests.image.machine import Machine
+from tests.image.machine import PATIENCE, Machine
 from tests.image.phones import NUMBERS, account
 
 ROOT = Path(__file__).parents[3]
@@ -83,6 +83,14 @@ def facts_of(machine: Machine) -> str:
         if "health still running" not in found:
             return str(found)
         time.sleep(3)
+
+
+def switch_off(machine: Machine) -> None:
+    """At the console, so that its file systems are clean: the tools of ext4 cannot replay a journal inside a disk's file."""
+    machine.send("9")
+    machine.wait("switched off; calls are cut.")
+    machine.send("yes")
+    machine.process.wait(PATIENCE)
 
 
 @pytest.fixture

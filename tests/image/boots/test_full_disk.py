@@ -13,7 +13,7 @@ import pytest
 
 from image import disk
 from image.build import Image
-from tests.image.boots.conftest import Started, facts_of
+from tests.image.boots.conftest import Started, facts_of, switch_off
 from tests.image.browser import Browser
 from tests.image.machine import Machine
 from tests.image.phones import phones_of, talking
@@ -32,7 +32,6 @@ KERNEL_KEEPS = (
 def fill(raw: Path, partition: str, folder: Path, *, leave_reserved: bool) -> None:
     """Give all free blocks of an ext4 partition to one file; what an ordinary user may not write is left when asked."""
     place = f"{raw}?offset={places(raw)[partition][0]}"
-    subprocess.run(["e2fsck", "-p", place], capture_output=True, check=False)
     said = subprocess.run(["dumpe2fs", "-h", place], capture_output=True, text=True, check=True).stdout
     found = dict(re.findall(r"^(Free blocks|Reserved block count):\s+(\d+)", said, re.MULTILINE))
     free, reserved = int(found["Free blocks"]), int(found["Reserved block count"])
@@ -65,6 +64,7 @@ def test_everything_is_full(image: Image, started: Started, tmp_path: Path) -> N
         browser = Browser(box.forward("tcp", 4021), tmp_path / "authority.pem")
         browser.set_up(started.setup_code, PASSWORD)
         accounts = phones_of(browser, box)
+        switch_off(box)
     raw = tmp_path / "full.img"
     subprocess.run(["qemu-img", "convert", "-O", "raw", tmp_path / "box/disk.qcow2", raw], check=True)
     fill(raw, "switchroom-state", tmp_path, leave_reserved=True)
