@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import getpass
+import importlib
 import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import msgspec
 
-from appliance import backup_commands, cti
-from appliance.box.commands import COMMANDS
+from appliance import cti
 from appliance.version import VERSION
 
 if TYPE_CHECKING:
@@ -40,14 +40,28 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Machine-read
 port = click.IntRange(1, 65535)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class Commands(click.Group):
+    """Those below, and those of other modules, which are loaded only when they are meant: a start that is waited for is quicker."""
+
+    others: Mapping[str, str] = {
+        **dict.fromkeys(("backup", "restore"), "appliance.backup_commands"),
+        **dict.fromkeys(("console", "health", "return", "bless", "helper", "update"), "appliance.box.commands"),
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self.others})
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if (module := self.others.get(name)) is None:
+            return super().get_command(ctx, name)
+        found: Mapping[str, click.Command] = importlib.import_module(module).COMMANDS
+        return found[name]
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(VERSION, prog_name="switchroom")
 def main() -> None:
     """Switchroom, an office telephone system."""
-
-
-for command in (*backup_commands.COMMANDS, *COMMANDS):
-    main.add_command(command)
 
 
 class PortRange(click.ParamType[tuple[int, int]]):

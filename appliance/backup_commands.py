@@ -110,4 +110,4 @@ def _start_again(data: Path) -> bool:
         return False
 
 
-COMMANDS = (backup, restore)
+COMMANDS = {"backup": backup, "restore": restore}

@@ -230,6 +230,9 @@ class CallsProcess:
             case cti.Applied():
                 self._apply(self._store.load())
                 return cti.Ok()
+            case cti.Moved(host=host):
+                self._exchange.host = host
+                return cti.Ok()
             case cti.SelftestBegin():
                 return self._selftest_begin(connection)
             case cti.GetRecord(call=id):
@@ -321,7 +324,7 @@ class CallsProcess:
         return cti.SelftestReady(
             phones=[cti.TestPhone(extension.number, line.sip_username, line.sip_password) for extension, line in pairs],
             realm=self._base.settings.realm,
-            host=self._boot.host,
+            host=self._exchange.host,
             tls_port=self._boot.sips_port,
             ca_file=str(self._data / "keys/authority.pem"),
         )

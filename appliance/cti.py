@@ -44,6 +44,12 @@ class Applied(Message):
     revision: int
 
 
+class Moved(Message):
+    """This machine has another address: what phones are told from now on."""
+
+    host: str
+
+
 class Subscribe(Message): ...
 
 

@@ -19,12 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from appliance import backup, certificates, fdstore, listeners, reserve, setup_code
+from appliance import fdstore, listeners, reserve, setup_code
 from appliance.boot import VARIABLE, Boot
 from appliance.store import StorageDamaged, Store
 from media_core.receiver import open_receiver
 
 if TYPE_CHECKING:
+    from appliance import certificates
     from media_core import CoreView
 
 CORE_VARIABLE = "SWITCHROOM_CORE"  # documented in media_core/__main__.py
@@ -113,8 +114,12 @@ class Resources:
         if host == self.host:
             return False
         self.host = host
-        _part(self, "certificate", lambda: _certificate(self))
+        self.certify()
         return True
+
+    def certify(self) -> None:
+        """See that there is a certificate for this address. Loads what only this needs, so `calls` is started before it."""
+        _part(self, "certificate", lambda: _certificate(self))
 
     def core_view(self) -> CoreView | None:
         """The supervisor's view of the core; None without shared memory."""
@@ -155,8 +160,7 @@ def acquire(options: Options) -> Iterator[Resources]:
     with contextlib.ExitStack() as undo:
         _data_directory(options)
         undo.enter_context(lock(options.run / "lock"))
-        if (before := backup.put_in_place(options.data)) is not None:
-            log.warning("a backup was restored; what was there before is in %s", before)
+        _restore(options.data)
         kept = _kept(options)
         sockets = _sockets(options, undo, kept)
         rtp = _rtp(options, kept)
@@ -181,9 +185,8 @@ def acquire(options: Options) -> Iterator[Resources]:
             memory=kept["memory"][0] if kept else None,
         )
         _part(resources, "shared memory", lambda: _memory(resources, undo))
-        _part(resources, "certificate", lambda: _certificate(resources))
         _part(resources, "configuration", lambda: _configuration(resources))
-        _keep(resources)
+        _keep(resources, bool(kept))
         yield resources
 
 
@@ -194,6 +197,10 @@ def _kept(options: Options) -> dict[str, list[int]]:
     """What systemd kept for us, when it is whole and still what the options want; otherwise nothing: the memory and the sockets
     are one, and half of them would be none."""
     kept = fdstore.adopt()
+    if parcels := kept.get("rtp"):
+        kept["rtp"] = fdstore.unpack(parcels)
+        for parcel in parcels:
+            os.close(parcel)
     whole = all(len(kept.get(name, ())) == 1 for name in SHARED) and len(kept.get("rtp", ())) == 2 * options.legs
     if not kept or (whole and _fits(kept["memory"][0])):
         return kept
@@ -204,8 +211,8 @@ def _kept(options: Options) -> dict[str, list[int]]:
     return {}
 
 
-def _keep(resources: Resources) -> None:
-    """Leave everything a call needs with systemd, if it is there."""
+def _keep(resources: Resources, kept: bool) -> None:
+    """Leave everything a call needs with systemd, if it is there. `kept`: it has been adopted from there."""
     if resources.memory is None:
         return
     shared = (resources.journal, resources.core_wake, resources.calls_wake, resources.memory)
@@ -213,7 +220,8 @@ def _keep(resources: Resources) -> None:
         fdstore.keep(name, [fd])
     for name, bound in resources.sockets.items():
         fdstore.keep(name, [bound.fileno()])
-    fdstore.keep("rtp", [bound.fileno() for bound in resources.rtp.sockets])
+    if not kept:  # what was adopted is in its parcel still
+        fdstore.keep_parcels("rtp", [bound.fileno() for bound in resources.rtp.sockets])
 
 
 def _fits(memory: int) -> bool:
@@ -255,6 +263,16 @@ def setup_completed(data: Path) -> bool:
         return store.load().settings.completed
     finally:
         store.close()
+
+
+def _restore(data: Path) -> None:
+    """Put a backup in place that waits, and clear away what is left of one."""
+    if not any(found for pattern in ("restor*", "backup.*") for found in data.glob(pattern)):
+        return
+    from appliance import backup  # with much behind it that the supervisor needs for nothing else
+
+    if (before := backup.put_in_place(data)) is not None:
+        log.warning("a backup was restored; what was there before is in %s", before)
 
 
 def _part(resources: Resources, name: str, make: Callable[[], None]) -> None:
@@ -330,6 +348,8 @@ def _memory(resources: Resources, undo: contextlib.ExitStack) -> None:
 
 
 def _certificate(resources: Resources) -> None:
+    from appliance import certificates
+
     resources.tls = certificates.ensure(resources.options.data, resources.host)
     resources.certificate = certificates.facts(resources.options.data)
 

@@ -123,7 +123,8 @@ def _open_database(path: Path, migrations: Migrations) -> Database:
         connection.execute("pragma journal_mode=wal")
         connection.execute("pragma synchronous=full")
         connection.execute("pragma foreign_keys=on")
-        database, progress = Database(connection), Progress(path)
+        # Without plug-ins: nobody installs any, and looking for them reads the facts of every distribution.
+        database, progress = Database(connection, execute_plugins=False), Progress(path)
         with progress.watch(connection):
             if connection.execute("pragma quick_check(1)").fetchone()[0] != "ok":
                 raise StorageDamaged(f"{path.name} is damaged. Restore a backup.")

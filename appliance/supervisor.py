@@ -37,6 +37,7 @@ UP_LIMIT = 10.0  # seconds until systemd is told that we are up, even when a pro
 START_LIMIT = 90.0
 TELL_FIRST = 0.3  # seconds until an end that was asked for: who asked is answered before, and the page can be
 PAGES_STAND_BACK = 5  # nice(2): calls come before pages
+PAGES_WAIT = 10.0  # seconds at most until the pages are started: at a start too, calls come first
 STDIN = 0  # what a spare core waits on
 CORE_STEADY = 0.5  # seconds: calls are silent while the core is away, so only what dies while it starts waits
 RECENT = 600.0  # seconds a death stays in the alarms
@@ -65,6 +66,7 @@ class Supervisor:
         self._end = asyncio.Event()
         self._again = False
         self._misses: dict[str, int] = {}
+        self._calls_know_address = True
         self._opening = Watch(self._options.data, 0.0)
         self._counters: dict[str, int] = {}
         self._hostile_media: dict[str, str] = {}
@@ -78,13 +80,12 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._asked_to_end)
         server = cti.Server(str(self._options.run / "supervisor.sock"), self.answer)
-        self._create_processes()
+        await self._create_processes()
         watchers: list[asyncio.Task[None]] = []
         try:
             await server.start()
-            for process in self.processes.values():
-                process.start()
-            watchers = [loop.create_task(watch()) for watch in (self._watch, self._watch_core, self._keep_systemd)]
+            tasks = (self._start_pages, self._watch, self._watch_core, self._keep_systemd)
+            watchers = [loop.create_task(task()) for task in tasks]
             await self._until_up()
             for line in self.welcome():
                 say(line)
@@ -175,33 +176,58 @@ class Supervisor:
 
     # ---- processes ---------------------------------------------------------------------------------------------------
 
-    def _create_processes(self) -> None:
+    async def _create_processes(self) -> None:
+        """What phones wait for longest is started first: `calls`, then the core, which needs the certificate; the pages come last."""
         resources = self._resources
         if resources.memory is None:  # without it neither can live; the alarm says why
             log.error("core and calls are not started: there is no shared memory")
+        elif resources.damage:
+            log.error("calls is not started: it would run without a configuration")
         else:
+            self._add("calls", "appliance.calls", *resources.boot(CALLS_FDS))
+            self.processes["calls"].start()
+            await asyncio.sleep(0)  # from here on it loads beside us
+        resources.certify()
+        if resources.memory is not None:
             spare, _ = resources.core(go=STDIN)
             self._add("core", "media_core", *resources.core(), spare=spare, steady=CORE_STEADY)
-            if resources.damage:
-                log.error("calls is not started: it would run without a configuration")
-            else:
-                self._add("calls", "appliance.calls", *resources.boot(CALLS_FDS))
+            self.processes["core"].start()
         self._add("web", "webui", *resources.boot(WEB_FDS), nice=PAGES_STAND_BACK)
 
     def _add(self, name: str, module: str, environment: dict[str, str], fds: list[int], **options: Any) -> None:
         self.processes[name] = Process(name, module, environment, fds, self._changed.set, **options)
         self._misses[name] = 0
 
-    def _follow_address(self) -> None:
-        """This machine got another address: every process starts again, told the new one or with its certificate. Calls go on."""
-        if not self._resources.moved():
-            return
-        log.warning("the address is %s now", self._resources.host)
-        for name, fds in (("calls", CALLS_FDS), ("web", WEB_FDS)):
-            if name in self.processes:
-                self.processes[name].renew(self._resources.boot(fds)[0])
-        for process in self.processes.values():
-            process.restart()
+    async def _start_pages(self) -> None:
+        """Once phones are served, or have been waited for long enough; at once when there is a long wait to be explained."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + PAGES_WAIT
+        while loop.time() < until and self._opening.report is None:
+            if all(process.state == "running" for name, process in self.processes.items() if name != "web"):
+                break
+            await asyncio.sleep(0.1)
+            self._opening.look(loop.time())
+        await self._follow_address()
+        self.processes["web"].start()
+
+    async def _follow_address(self) -> None:
+        """This machine got another address: `calls` is told, the pages start again, and the core too when the certificate had to be made
+        anew. Calls go on."""
+        before = self._resources.certificate
+        if self._resources.moved():
+            log.warning("the address is %s now", self._resources.host)
+            self._calls_know_address = False
+            for name, fds in (("calls", CALLS_FDS), ("web", WEB_FDS)):
+                if name in self.processes:
+                    self.processes[name].renew(self._resources.boot(fds)[0])
+            self.processes["web"].restart()
+            if "core" in self.processes and self._resources.certificate != before:
+                self.processes["core"].restart()
+        if not self._calls_know_address:
+            with contextlib.suppress(cti.Unavailable):  # it is asked again
+                told = cti.Moved(self._resources.host)
+                reply = await cti.ask(str(self._options.run / "calls.sock"), told, health.PING_TIMEOUT)
+                self._calls_know_address = isinstance(reply, cti.Ok)
 
     def _asked_to_end(self) -> None:
         self._again = False
@@ -244,7 +270,7 @@ class Supervisor:
             await asyncio.sleep(PING_EVERY)
             try:
                 await asyncio.gather(*(self._ping(name) for name in self.processes), self._ask_hostile_media())
-                self._follow_address()
+                await self._follow_address()
                 self._update_alarms()
             except Exception:  # a fault of the watcher must not end the watching
                 log.exception("watching failed")

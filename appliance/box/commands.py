@@ -10,9 +10,7 @@ from typing import Any
 
 import click
 
-from appliance.box.system import DATA
-
-data_option = click.option("--data", type=click.Path(path_type=Path), default=DATA, show_default=True)
+data_option = click.option("--data", type=click.Path(path_type=Path), default=Path("/var/lib/switchroom"), show_default=True)
 
 
 @click.command(hidden=True)
@@ -96,4 +94,4 @@ def update(file: Path) -> None:
     click.echo(f"\nVersion {version} is installed; the next start tries it.")
 
 
-COMMANDS = (console, health, go_back, bless, helper, update)
+COMMANDS = {"console": console, "health": health, "return": go_back, "bless": bless, "helper": helper, "update": update}
