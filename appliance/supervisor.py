@@ -41,6 +41,7 @@ PAGES_WAIT = 10.0  # seconds at most until the pages are started: at a start too
 STDIN = 0  # what a spare core waits on
 CORE_STEADY = 0.5  # seconds: calls are silent while the core is away, so only what dies while it starts waits
 RECENT = 600.0  # seconds a death stays in the alarms
+ORDER = ("core", "calls", "web")  # in which they are shown
 CALLS_FDS = ("memory", "core_wake", "calls_wake", "journal")
 WEB_FDS = ("admin_tcp", "admin_udp")
 
@@ -193,6 +194,7 @@ class Supervisor:
             self._add("core", "media_core", *resources.core(), spare=spare, steady=CORE_STEADY)
             self.processes["core"].start()
         self._add("web", "webui", *resources.boot(WEB_FDS), nice=PAGES_STAND_BACK)
+        self.processes = {name: self.processes[name] for name in ORDER if name in self.processes}
 
     def _add(self, name: str, module: str, environment: dict[str, str], fds: list[int], **options: Any) -> None:
         self.processes[name] = Process(name, module, environment, fds, self._changed.set, **options)
