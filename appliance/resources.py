@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 from appliance import fdstore, listeners, reserve, setup_code
 from appliance.boot import VARIABLE, Boot
-from appliance.store import StorageDamaged, Store
 from media_core.receiver import open_receiver
 
 if TYPE_CHECKING:
@@ -117,8 +116,13 @@ class Resources:
         self.certify()
         return True
 
+    def examine(self) -> None:
+        """Whether the configuration can be read, and a certificate for this address. Loads what only this needs, so `calls`, which
+        finds out about the first by itself, is started before it."""
+        _part(self, "configuration", lambda: _configuration(self))
+        self.certify()
+
     def certify(self) -> None:
-        """See that there is a certificate for this address. Loads what only this needs, so `calls` is started before it."""
         _part(self, "certificate", lambda: _certificate(self))
 
     def core_view(self) -> CoreView | None:
@@ -185,7 +189,6 @@ def acquire(options: Options) -> Iterator[Resources]:
             memory=kept["memory"][0] if kept else None,
         )
         _part(resources, "shared memory", lambda: _memory(resources, undo))
-        _part(resources, "configuration", lambda: _configuration(resources))
         _keep(resources, bool(kept))
         yield resources
 
@@ -258,6 +261,8 @@ def _shared() -> list[int]:
 
 def setup_completed(data: Path) -> bool:
     """Whether the first-run wizard has been gone through."""
+    from appliance.store import Store
+
     store = Store(data)
     try:
         return store.load().settings.completed
@@ -356,6 +361,8 @@ def _certificate(resources: Resources) -> None:
 
 def _configuration(resources: Resources) -> None:
     """Whether it can be read; and a code for the first-run wizard until that has been gone through, or until a backup is restored."""
+    from appliance.store import StorageDamaged
+
     options = resources.options
     try:
         completed = setup_completed(options.data)

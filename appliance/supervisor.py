@@ -182,13 +182,15 @@ class Supervisor:
         resources = self._resources
         if resources.memory is None:  # without it neither can live; the alarm says why
             log.error("core and calls are not started: there is no shared memory")
-        elif resources.damage:
-            log.error("calls is not started: it would run without a configuration")
         else:
             self._add("calls", "appliance.calls", *resources.boot(CALLS_FDS))
             self.processes["calls"].start()
             await asyncio.sleep(0)  # from here on it loads beside us
-        resources.certify()
+        resources.examine()
+        if resources.damage and (calls := self.processes.pop("calls", None)) is not None:
+            log.error("calls does not run: it would be without a configuration")
+            calls.stop()
+            await _wait([calls], PATIENCE)
         if resources.memory is not None:
             spare, _ = resources.core(go=STDIN)
             self._add("core", "media_core", *resources.core(), spare=spare, steady=CORE_STEADY)
