@@ -356,6 +356,7 @@ class Supervisor:
                     sum(now - hang < RECENT for hang in process.hangs),
                 )
                 for process in self.processes.values()
+                if process.started  # pages that still wait are no fault
             },
             failed_parts=resources.failed,
             damage=resources.damage,
