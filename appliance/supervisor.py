@@ -211,7 +211,10 @@ class Supervisor:
                 break
             await asyncio.sleep(0.1)
             self._opening.look(loop.time())
-        await self._follow_address()
+        try:
+            await self._follow_address()
+        except Exception:  # the pages are needed all the more; it is tried again
+            log.exception("following the address failed")
         self.processes["web"].start()
 
     async def _follow_address(self) -> None:
