@@ -84,10 +84,7 @@ def read_manifest(tar: tarfile.TarFile, box: Box) -> Manifest:
     signature = _small(tar, "manifest.sig", 64)
     if not any(_signed_by(key, signature, text) for key in box.keys):
         raise BadUpdate("This update is not signed by Switchroom's maker (or was changed). Nothing was written.")
-    try:
-        manifest = msgspec.json.decode(text, type=Manifest)
-    except msgspec.DecodeError as error:
-        raise BadUpdate(f"The update's description cannot be read ({error}). Nothing was written.") from None
+    manifest = _decode(text)
     if manifest.compatible != box.compatible:
         raise BadUpdate(f"This update is for {manifest.compatible}; this box is {box.compatible}. Nothing was written.")
     if version_key(box.version) < version_key(manifest.floor):
@@ -107,6 +104,27 @@ def read_manifest(tar: tarfile.TarFile, box: Box) -> Manifest:
                 f"The update's {part.name} ({part.size >> 20} MiB) does not fit this box ({_capacity(target) >> 20} MiB). Nothing was written."
             )
     return manifest
+
+
+def _decode(text: bytes) -> Manifest:
+    try:
+        return msgspec.json.decode(text, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise BadUpdate(f"The update's description cannot be read ({error}). Nothing was written.") from None
+
+
+def check_file(stream: IO[bytes]) -> None:
+    """Whether a bundle is whole, before it is sent to a box: a damaged one then costs not even what the other slot holds. BadUpdate says
+    where it is not. Who signed it, and whether it fits, is for the box to judge."""
+    try:
+        with tarfile.open(fileobj=stream, mode="r|") as tar:
+            manifest = _decode(_small(tar, "manifest.json", LARGEST_MANIFEST))
+            _small(tar, "manifest.sig", 64)
+            for part in manifest.parts:
+                for _ in _right_blocks(tar, part):
+                    pass
+    except (tarfile.TarError, EOFError) as error:
+        raise BadUpdate(f"The file ends too early or is not an update ({error}). Nothing was written.") from None
 
 
 def install(stream: IO[bytes], box: Box, progress: Progress = lambda what, done, total: None) -> Manifest:

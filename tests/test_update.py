@@ -5,13 +5,16 @@ import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from appliance import update
+from appliance.__main__ import main
 from appliance.update import BadUpdate, Box, install
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -173,6 +176,25 @@ def test_no_wrong_byte_is_written(box: Box) -> None:
         install(io.BytesIO(damaged), box)
     assert box.root.read_bytes() == content["root.img"][: 2 * BLOCK] + b"\xee" * ((1 << 20) - 2 * BLOCK)
     assert box.verity.read_bytes() == bytes(512) + b"\xee" * ((1 << 16) - 512)
+
+
+def test_a_file_is_looked_through_before_it_is_sent(tmp_path: Path) -> None:
+    """`switchroom update FILE`: whatever is wrong with its bytes, the box hears nothing of it."""
+    whole = bundle(parts())
+    update.check_file(io.BytesIO(whole))
+    for wrong, words in (
+        (damaged_at(whole, 5_000), r"damaged \(root.img\)"),
+        (damaged_at(whole, 320_000), r"damaged \(uki.efi\)"),
+        (whole[:310_000], "ends too early|damaged"),
+        (b"rubbish" * 1000, "not an update"),
+    ):
+        with pytest.raises(BadUpdate, match=words):
+            update.check_file(io.BytesIO(wrong))
+        (tmp_path / "file.update").write_bytes(wrong)
+        told = CliRunner().invoke(main, ["update", str(tmp_path / "file.update")])
+        assert told.exit_code == 1
+        assert re.search(words, told.output)
+        assert "helper" not in told.output  # it was not asked, and there is none here
 
 
 def damaged_at(body: bytes, place: int) -> bytes:

@@ -81,14 +81,17 @@ def helper() -> None:
 def update(file: Path) -> None:
     """Install an update into the other slot; the next start tries it."""
     from appliance import update_client
+    from appliance.update import BadUpdate, check_file
 
     def show(row: dict[str, Any]) -> None:
         click.echo(f"\r{row['what']:<12} {100 * row['done'] // max(1, row['total']):3} %", nl=False)
 
     try:
         with file.open("rb") as content:
+            check_file(content)
+            content.seek(0)
             version = update_client.send_update(iter(lambda: content.read(update_client.BLOCK), b""), show)
-    except update_client.HelperFailed as error:
+    except (BadUpdate, update_client.HelperFailed) as error:
         click.echo(f"\n{error}", err=True)
         sys.exit(1)
     click.echo(f"\nVersion {version} is installed; the next start tries it.")
