@@ -16,7 +16,7 @@ from image.build import Image
 from tests.image.boots.conftest import Started, facts_of, switch_off
 from tests.image.browser import Browser
 from tests.image.machine import Machine
-from tests.image.phones import phones_of, talking
+from tests.image.phones import NUMBERS, account, talking
 from tests.image.replay import places
 
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.slow]
@@ -63,7 +63,7 @@ def test_everything_is_full(image: Image, started: Started, tmp_path: Path) -> N
     with Machine(tmp_path / "box", started.folder, like=started.folder, size="8G") as box:
         browser = Browser(box.forward("tcp", 4021), tmp_path / "authority.pem")
         browser.set_up(started.setup_code, PASSWORD)
-        accounts = phones_of(browser, box)
+        logins = [browser.add_extension(number) for number in NUMBERS]
         switch_off(box)
     raw = tmp_path / "full.img"
     subprocess.run(["qemu-img", "convert", "-O", "raw", tmp_path / "box/disk.qcow2", raw], check=True)
@@ -79,11 +79,10 @@ def test_everything_is_full(image: Image, started: Started, tmp_path: Path) -> N
         box.wait("The disk is full: calls go on and are recorded into the last")
         box.wait("are free for recordings and prompts; calls go on")
         assert "health passed" in facts_of(box)
-        browser = Browser(box.forward("tcp", 4021, int(browser.address.rpartition(":")[2])), tmp_path / "again.pem")
+        browser = Browser(box.forward("tcp", 4021), tmp_path / "authority.pem")
         browser.log_in("anna", PASSWORD)
         assert "The disk is full: calls go on" in browser.open("/")
-        for account in accounts:
-            box.forward("tcp", 5061, account.port)
+        accounts = [account(box, browser, number, *login) for number, login in zip(NUMBERS, logins, strict=True)]
         asyncio.run(call(accounts))
         assert ">101<" in browser.open("/calls?q=101")
         browser.open("/updates")
