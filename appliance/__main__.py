@@ -83,7 +83,9 @@ class PortRange(click.ParamType[tuple[int, int]]):
 @click.option("--host", default="127.0.0.1", show_default=True, help="IP address to listen on; 0.0.0.0 for all.")
 @click.option("--sip-port", type=port, default=15060, show_default=True, help="SIP over UDP and TCP.")
 @click.option("--sips-port", type=port, default=15061, show_default=True, help="SIP over TLS.")
-@click.option("--user-port", type=port, default=14443, show_default=True, help="User portal and provisioning.")
+@click.option(
+    "--user-port", type=port, default=14443, show_default=True, help="Page for everybody in the office (HTTPS, HTTP/3)."
+)
 @click.option("--admin-port", type=port, default=14021, show_default=True, help="Admin page (HTTPS, HTTP/3).")
 @click.option("--rtp", type=PortRange(), default="20000-29999", show_default=True, help="Range of RTP ports.")
 @click.option(

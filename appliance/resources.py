@@ -68,7 +68,7 @@ class Resources:
 
     options: Options
     host: str  # the address phones are told
-    sockets: dict[str, socket.socket]  # sip_udp, sip_tcp, sips, admin_tcp, admin_udp
+    sockets: dict[str, socket.socket]  # sip_udp, sip_tcp, sips, admin_tcp, admin_udp, user_tcp, user_udp
     rtp: listeners.Rtp
     receiver: socket.socket | None  # hears the RTP range, where that is allowed
     journal: int
@@ -80,7 +80,9 @@ class Resources:
     tls: certificates.Files | None = None
     certificate: certificates.Facts | None = None
     failed: dict[str, str] = field(default_factory=dict)
-    damage: str = ""  # why the configuration cannot be read: nothing may run on it, and the page offers the restore of a backup
+    damage: str = (
+        ""  # why the configuration cannot be read: nothing may run on it, and the page offers the restore of a backup
+    )
 
     def boot(self, names: tuple[str, ...]) -> tuple[dict[str, str], list[int]]:
         """Environment and descriptors of `calls` or `web`."""
@@ -328,6 +330,8 @@ def _sockets(options: Options, undo: contextlib.ExitStack, kept: dict[str, list[
         "sips": (options.sips_port, "TCP", "--sips-port"),
         "admin_tcp": (options.admin_port, "TCP", "--admin-port"),
         "admin_udp": (options.admin_port, "UDP", "--admin-port"),
+        "user_tcp": (options.user_port, "TCP", "--user-port"),
+        "user_udp": (options.user_port, "UDP", "--user-port"),
     }
     sockets = {}
     for name, (port, protocol, option) in wanted.items():

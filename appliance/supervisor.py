@@ -43,7 +43,7 @@ CORE_STEADY = 0.5  # seconds: calls are silent while the core is away, so only w
 RECENT = 600.0  # seconds a death stays in the alarms
 ORDER = ("core", "calls", "web")  # in which they are shown
 CALLS_FDS = ("memory", "core_wake", "calls_wake", "journal")
-WEB_FDS = ("admin_tcp", "admin_udp")
+WEB_FDS = ("admin_tcp", "admin_udp", "user_tcp", "user_udp")
 
 log = logging.getLogger("supervisor")
 
@@ -145,6 +145,7 @@ class Supervisor:
         shown = f"[{host}]" if ":" in host else host
         return {
             "admin": f"https://{shown}:{o.admin_port}/",
+            "portal": f"https://{shown}{'' if o.user_port == 443 else f':{o.user_port}'}/",
             "sip": f"{shown}:{o.sip_port} (UDP, TCP)",
             **({"sips": f"{shown}:{o.sips_port} (TLS)"} if self._resources.certificate else {}),
             "rtp": f"{o.rtp_first}-{o.rtp_last} (UDP)",

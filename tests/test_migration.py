@@ -166,7 +166,7 @@ async def test_the_page_says_what_goes_on_and_gives_way(tmp_path: Path) -> None:
 
     def open_pages() -> Any:
         go.wait(10)
-        return pages
+        return pages, pages
 
     async def receive() -> Any:
         if len(spoken) < 1:
@@ -179,12 +179,14 @@ async def test_the_page_says_what_goes_on_and_gives_way(tmp_path: Path) -> None:
     starting = Starting(tmp_path, open_pages, opened.set, lambda: None)
     life = asyncio.create_task(starting({"type": "lifespan"}, receive, send))
     write(tmp_path, 1)
-    status, text = await answered(starting, "/extensions")
-    assert status == 503
-    assert "brought up to date for the new version: change 1 of 1" in text
+    for port, path in ((starting, "/extensions"), (starting.portal, "/")):
+        status, text = await answered(port, path)
+        assert status == 503
+        assert "brought up to date for the new version: change 1 of 1" in text
     go.set()
     await opened.wait()
     assert await answered(starting, "/extensions") == (200, "the real pages")
+    assert await answered(starting.portal, "/") == (200, "the real pages")
     life.cancel()
 
 

@@ -127,7 +127,7 @@ def test_runs_of_descriptors() -> None:
 
 def options(data: Path, **changes: Any) -> Options:
     first = free_port() // 2 * 2
-    ports = {"sip_port": free_port(), "sips_port": free_port(), "admin_port": free_port()}
+    ports = {name: free_port() for name in ("sip_port", "sips_port", "admin_port", "user_port")}
     return Options(data=data, legs=4, rtp_first=first, rtp_last=min(65535, first + 100), **{**ports, **changes})
 
 

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import uvloop
+from hypercorn.config import Config
 
 from appliance import certificates, cti, entitlement, setup_code
 from appliance.admin import Admin
@@ -27,6 +28,7 @@ from webui import server
 from webui.app import create_app
 from webui.desk import Desk, Service
 from webui.events import Hub
+from webui.portal import create_portal
 from webui.sessions import Sessions
 from webui.starting import Starting
 
@@ -97,17 +99,20 @@ async def run(boot: Boot) -> None:
     box = ControlSockets(Path(boot.run))
     hub = Hub(box.events)
 
-    def open_pages() -> server.Application:
+    def open_pages() -> tuple[server.Application, server.Application]:
         desk = make_desk(boot, box)
-        return server.combine(create_app(desk), desk, hub)
+        return server.combine(create_app(desk), desk, hub), server.portal(create_portal(desk))
 
     pages = Starting(Path(boot.data), open_pages, hub.start, stop.set)
     files = certificates.ensure(Path(boot.data), boot.host)
-    config = server.configure(
-        tcp=boot.fds["admin_tcp"], udp=boot.fds.get("admin_udp"), certificate=files.chain, key=files.key
-    )
-    log.info("the admin page listens on port %d", boot.admin_port)
-    await server.run(pages, config, stop, hub.stop)
+
+    def on(port: str) -> Config:
+        return server.configure(
+            tcp=boot.fds[f"{port}_tcp"], udp=boot.fds.get(f"{port}_udp"), certificate=files.chain, key=files.key
+        )
+
+    log.info("the admin page listens on port %d, the page for everybody on port %d", boot.admin_port, boot.user_port)
+    await server.run([(pages, on("admin")), (pages.portal, on("user"))], stop, hub.stop)
     pages.raise_fault()
 
 

@@ -62,7 +62,7 @@ class Assets:
 
 
 def create_app(made: Desk) -> Flask:
-    """The pages on a desk. Nothing is read from the environment."""
+    """The admin pages on a desk. Nothing is read from the environment."""
     app = Flask(__name__, static_folder=None)
     app.config.update(
         SECRET_KEY=made.sessions.secret(),
@@ -70,25 +70,31 @@ def create_app(made: Desk) -> Flask:
         WTF_CSRF_TIME_LIMIT=None,  # the token dies with its session
         TRUSTED_HOSTS=None,
     )
-    app.extensions["switchroom"] = made
     app.session_interface = ServerSideSessions(made.sessions, made.now)
-    app.jinja_env.undefined = StrictUndefined
-    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.before_request(_allow_files)
-    guard.install(app)
+    furnish(app, made)
     CSRFProtect(app)
-    wording.install(app)
-    assets = Assets(STATIC)
-    app.jinja_env.globals.update(asset=assets.address, icon=assets.icon, menu=MENU, may_change=guard.may_change)
-    app.context_processor(_for_every_page)
-    _serve_static(app)
+    app.jinja_env.globals.update(menu=MENU)
     for pages in BLUEPRINTS:
         app.register_blueprint(pages)
+    return app
+
+
+def furnish(app: Flask, made: Desk) -> None:
+    """What the pages of either port have: the desk, their guard, style sheets and icons, wording, what is said when something fails."""
+    app.extensions["switchroom"] = made
+    app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    guard.install(app)
+    wording.install(app)
+    assets = Assets(STATIC)
+    app.jinja_env.globals.update(asset=assets.address, icon=assets.icon, may_change=guard.may_change)
+    app.context_processor(_for_every_page)
+    _serve_static(app)
     app.register_error_handler(HTTPException, _explain)
     app.register_error_handler(NotFound, lambda _: _explain(NotFoundPage()))
     app.register_error_handler(StorageFailed, _storage)
     app.register_error_handler(Exception, _apologise)
-    return app
 
 
 def _allow_files() -> None:

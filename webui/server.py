@@ -1,4 +1,4 @@
-"""HTTPS with hypercorn: HTTP/1.1 and 2 on the inherited TCP socket, HTTP/3 on the inherited UDP socket, announced by alt-svc.
+"""HTTPS with hypercorn, for each port: HTTP/1.1 and 2 on its inherited TCP socket, HTTP/3 on its inherited UDP socket, announced by alt-svc.
 
 One worker: the state of QUIC connections is per process. Flask runs behind a2wsgi, because hypercorn's own WSGI bridge answers 500 to 204, 304 and HEAD.
 `/events` goes past Flask. `run` returns within `GRACE` seconds of its stop event, whatever browsers do.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 from wsgiref.types import WSGIApplication
@@ -23,6 +23,7 @@ from webui.events import Hub, Receive, Scope, Send, serve_events
 log = logging.getLogger(__name__)
 GRACE = 0.7
 THREADS = 8
+PORTAL_THREADS = 2
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -42,6 +43,11 @@ def combine(pages: WSGIApplication, desk: Desk, hub: Hub) -> Application:
             await flask(scope, receive, send)
 
     return application
+
+
+def portal(pages: WSGIApplication) -> Application:
+    """The ASGI application of the user port: it has no events and no life of its own."""
+    return cast(Application, WSGIMiddleware(cast(Any, pages), workers=PORTAL_THREADS))
 
 
 async def _live(hub: Hub, receive: Receive, send: Send) -> None:
@@ -74,23 +80,30 @@ def configure(*, tcp: int, udp: int | None, certificate: Path, key: Path) -> Con
 
 
 async def run(
-    application: Application, config: Config, stop: asyncio.Event, closing: Callable[[], Awaitable[None]] | None = None
+    sites: Sequence[tuple[Application, Config]],
+    stop: asyncio.Event,
+    closing: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Serve until stop is set. closing: what must end before connections can (open event streams)."""
+    """Serve every site until stop is set, or one of them has failed. closing: what must end before connections can (open event streams)."""
 
     async def wait_for_stop() -> None:
         await stop.wait()
         if closing is not None:
             await closing()
 
-    served = asyncio.create_task(serve(cast(Any, application), config, shutdown_trigger=wait_for_stop))
+    served = {
+        asyncio.create_task(serve(cast(Any, application), config, shutdown_trigger=wait_for_stop))
+        for application, config in sites
+    }
     stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({served, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({*served, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
-    await asyncio.wait({served}, timeout=GRACE)
-    if not served.done():
+    stop.set()
+    done, late = await asyncio.wait(served, timeout=GRACE)
+    if late:
         log.info("connections were still open at the end")
-        served.cancel()
-        await asyncio.wait({served}, timeout=0.1)
-    elif error := served.exception():
+        for task in late:
+            task.cancel()
+        await asyncio.wait(late, timeout=0.1)
+    for error in filter(None, (task.exception() for task in done)):
         raise error

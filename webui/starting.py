@@ -36,15 +36,20 @@ switched off all the same, nothing is lost and this begins anew.</p></main></bod
 
 
 class Starting:
-    """An ASGI application that opens another in a thread, then calls `opened`; or `failed`, and `raise_fault` says why."""
+    """An ASGI application that opens others in a thread, then calls `opened`; or `failed`, and `raise_fault` says why. `open_pages`
+    makes that of the admin port, which this stands for, and that of the user port, which `portal` stands for."""
 
     def __init__(
-        self, data: Path, open_pages: Callable[[], Application], opened: Callable[[], None], failed: Callable[[], None]
+        self,
+        data: Path,
+        open_pages: Callable[[], tuple[Application, Application]],
+        opened: Callable[[], None],
+        failed: Callable[[], None],
     ) -> None:
         self._data = data
         self._open_pages = open_pages
         self._opened, self._failed = opened, failed
-        self._pages: Application | None = None
+        self._pages: tuple[Application, Application] | None = None
         self._fault: BaseException | None = None
         self._opening: asyncio.Task[None] | None = None
 
@@ -55,8 +60,21 @@ class Starting:
             await send({"type": "lifespan.startup.complete"})
             await receive()
             await send({"type": "lifespan.shutdown.complete"})
-        elif self._pages is not None:
-            await self._pages(scope, receive, send)
+        else:
+            await self._serve(0, scope, receive, send)
+
+    async def portal(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """On the user port. It lives as long as the other."""
+        if scope["type"] == "lifespan":
+            for step in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{step}.complete"})
+        else:
+            await self._serve(1, scope, receive, send)
+
+    async def _serve(self, which: int, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._pages is not None:
+            await self._pages[which](scope, receive, send)
         elif scope["type"] == "http":
             await self._wait(send)
 

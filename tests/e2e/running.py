@@ -59,13 +59,15 @@ class System:
 
     def __init__(self, data: Path, *arguments: str) -> None:
         self.data = data
-        self.sip_port, self.sips_port, self.admin_port = free_port(), free_port(), free_port()
+        self.sip_port, self.sips_port, self.admin_port, self.user_port = (free_port() for _ in range(4))
         rtp = free_port(socket.SOCK_DGRAM, neighbours=4 * LEGS + 1)
         self.arguments = [
             *("--data", str(data), "--sip-port", str(self.sip_port), "--sips-port", str(self.sips_port)),
             *(
                 "--admin-port",
                 str(self.admin_port),
+                "--user-port",
+                str(self.user_port),
                 "--rtp",
                 f"{rtp}-{rtp + 4 * LEGS}",
                 "--rtp-legs",

@@ -64,7 +64,9 @@ def test_second_system_on_the_same_data_is_refused(own: System) -> None:
     assert f"pid {own.process and own.process.pid}" in other.stderr
 
 
-@pytest.mark.parametrize(("option", "kind"), [("sip_port", "UDP"), ("sips_port", "TCP"), ("admin_port", "TCP")])
+@pytest.mark.parametrize(
+    ("option", "kind"), [("sip_port", "UDP"), ("sips_port", "TCP"), ("admin_port", "TCP"), ("user_port", "TCP")]
+)
 def test_port_taken_is_named_with_its_holder(own: System, option: str, kind: str) -> None:
     number = getattr(own, option)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM if kind == "UDP" else socket.SOCK_STREAM) as holder:

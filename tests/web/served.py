@@ -80,7 +80,7 @@ def served(pages: WSGIApplication, desk: Desk) -> Iterator[Served]:
     config = server.configure(tcp=tcp.detach(), udp=udp.detach(), certificate=files.chain, key=files.key)
 
     async def serve() -> None:
-        await server.run(server.combine(pages, desk, hub), config, stop, hub.stop)
+        await server.run([(server.combine(pages, desk, hub), config)], stop, hub.stop)
         for transport in list(loop._transports.values()):  # type: ignore[attr-defined]
             transport.close()  # hypercorn leaves its UDP transport to the end of the process
         await asyncio.sleep(0)

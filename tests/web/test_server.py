@@ -97,14 +97,21 @@ async def test_events_need_a_session(site: Served, version: str) -> None:
 
 def test_the_process_starts_from_its_boot_record_and_ends_at_once(tmp_path: Path) -> None:
     tcp, udp = sockets()
-    with tcp, udp:
+    user_tcp, user_udp = sockets()
+    with tcp, udp, user_tcp, user_udp:
         port = tcp.getsockname()[1]
         (tmp_path / "run").mkdir()
         boot = Boot(
             data=str(tmp_path),
             run=str(tmp_path / "run"),
             admin_port=port,
-            fds={"admin_tcp": tcp.fileno(), "admin_udp": udp.fileno()},
+            user_port=user_tcp.getsockname()[1],
+            fds={
+                "admin_tcp": tcp.fileno(),
+                "admin_udp": udp.fileno(),
+                "user_tcp": user_tcp.fileno(),
+                "user_udp": user_udp.fileno(),
+            },
         )
         process = subprocess.Popen(
             [sys.executable, "-m", "webui"],

@@ -20,6 +20,7 @@ pages = Blueprint("settings", __name__)
 # What an address of the running system is for.
 ADDRESSES = {
     "admin": "This page",
+    "portal": "Page for everybody",
     "sip": "Phones, SIP",
     "sips": "Phones, SIP over TLS",
     "rtp": "Sound (ports)",

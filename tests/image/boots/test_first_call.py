@@ -18,6 +18,7 @@ from tests.image.phones import HIGH, LOW, phones_of, talking
 # Everything a box may listen on: protocol, port, and who.
 LISTED = {
     ("tcp", 4021), ("udp", 4021),  # admin page, HTTP/3
+    ("tcp", 443), ("udp", 443),  # page for everybody, HTTP/3
     ("tcp", 5060), ("udp", 5060), ("tcp", 5061),  # SIP
     ("udp", 5353),  # mDNS
     ("udp", 68), ("udp", 546),  # DHCP client
@@ -51,7 +52,7 @@ def test_the_root_is_read_only(facts: str) -> None:
 
 def test_nothing_listens_that_is_not_listed(facts: str) -> None:
     found = {(protocol, int(port)) for protocol, port in re.findall(r"listens (tcp|udp) (\d+)", facts)}
-    assert {("tcp", 4021), ("tcp", 5061), ("udp", 5060)} <= found
+    assert {("tcp", 443), ("tcp", 4021), ("tcp", 5060), ("tcp", 5061), ("udp", 5060)} <= found
     assert {row for row in found - LISTED if not (row[0] == "udp" and row[1] in RTP)} == set()
 
 
