@@ -253,20 +253,29 @@ def _copy_tree(tar: tarfile.TarFile, part: Part, target: Path) -> bytes:
     return superblock
 
 
-def _compare(target: Path, part: Part) -> None:
-    """What the disk gives back, not what the cache remembers."""
+def kept(target: Path, part: Part) -> bool:
+    """Whether the disk gives back what was written: the disk, not the cache."""
     left = part.size
-    with target.open("rb", buffering=0) as file:
-        with contextlib.suppress(OSError):
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        for wanted in part.blocks:
-            block = file.read(min(BLOCK, left))
-            left -= len(block)
-            if hashlib.sha256(block).hexdigest() != wanted:
-                _write(target, 0, bytes(SUPERBLOCK))
-                raise BadUpdate(
-                    f"The disk did not keep what was written ({part.name}). It may be failing. The running version was not touched."
-                )
+    try:
+        with target.open("rb", buffering=0) as file:
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            for wanted in part.blocks:
+                block = file.read(min(BLOCK, left))
+                left -= len(block)
+                if hashlib.sha256(block).hexdigest() != wanted:
+                    return False
+    except OSError:  # it does not even give anything back
+        return False
+    return True
+
+
+def _compare(target: Path, part: Part) -> None:
+    if not kept(target, part):
+        _write(target, 0, bytes(SUPERBLOCK))
+        raise BadUpdate(
+            f"The disk did not keep what was written ({part.name}). It may be failing. The running version was not touched."
+        )
 
 
 def _kernel(tar: tarfile.TarFile, part: Part, box: Box, version: str) -> None:

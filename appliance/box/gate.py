@@ -9,14 +9,11 @@ that will run next.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
-
-import msgspec
 
 from appliance import cti, health, migration
 from appliance.box import system
@@ -53,10 +50,8 @@ def write_down(reason: str) -> None:
 
 def written_down() -> bool:
     """Whether this start has said why it failed."""
-    with contextlib.suppress(OSError, msgspec.DecodeError):
-        trial = msgspec.json.decode(system.TRIAL_FILE.read_bytes(), type=system.Trial)
-        return trial.version == VERSION and not trial.asked
-    return False
+    trial = system.written_trial()
+    return trial is not None and trial.version == VERSION and not trial.asked
 
 
 def wait_until_up(

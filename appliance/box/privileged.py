@@ -25,7 +25,7 @@ from typing import IO, Any, cast
 import msgspec
 
 from appliance import cti, update
-from appliance.box import system
+from appliance.box import examine, system
 from appliance.box.system import CannotDo
 from appliance.update import BadUpdate
 from appliance.version import VERSION
@@ -111,6 +111,7 @@ class Helper:
             with system.writable_esp():
                 manifest = update.install(stream, system.this_box(), progress)
             system.TRIAL_FILE.unlink(missing_ok=True)  # what it says is about a version that is gone
+            examine.remember(manifest)
             self._say("installed", 1, 1, manifest.version)
             return manifest.version
         except (BadUpdate, CannotDo) as error:

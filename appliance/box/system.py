@@ -43,6 +43,7 @@ class Trial(msgspec.Struct, frozen=True):
     reason: str
     when: float
     asked: bool = False  # somebody wanted the other one; it did not fail
+    examined: bool = False  # what the disk tells is in the reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +168,7 @@ def on_trial() -> bool:
 
 def last_trial(folder: Path = ESP / "EFI/Linux", running: str = VERSION) -> Trial | None:
     """The other version on this box when it was left, and why. One that never ran far enough to say it is known by its kernel image."""
-    written = None
-    with contextlib.suppress(OSError, msgspec.DecodeError):
-        written = msgspec.json.decode(TRIAL_FILE.read_bytes(), type=Trial)
+    written = written_trial()
     for kernel in kernels(folder, running):
         if kernel.running:
             continue
@@ -189,6 +188,12 @@ def last_trial(folder: Path = ESP / "EFI/Linux", running: str = VERSION) -> Tria
             return Trial(
                 kernel.version, "Its kernel image could not be loaded at this start, though it has worked before.", when
             )
+    return None
+
+
+def written_trial() -> Trial | None:
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        return msgspec.json.decode(TRIAL_FILE.read_bytes(), type=Trial)
     return None
 
 

@@ -117,25 +117,25 @@ def panicking(image: Image, tmp_path: Path) -> Path:
     return without_init(image, tmp_path / "panicking")
 
 
-def newer(image: Image, folder: Path, change: Change = lambda root: None, *, panics: bool = False) -> Path:
-    """An update bundle of a later version, its root tree changed."""
+def later(image: Image, folder: Path, change: Change = lambda root: None, *, panics: bool = False) -> Image:
+    """A later version, its root tree changed."""
     made = Image(image.name, folder)
     made.graph, made.version = Graph(folder), NEWER
     made.__dict__.update({name: getattr(image, name) for name in KEPT})
     if panics:
         made.__dict__.update(slot=image.slot, uki=without_init(image, folder / "panicking"))
-        return made.bundle
+        return made
     root = made.tree / "root"
     for metadata in root.glob(f"{PRODUCT}/lib/python3*/site-packages/switchroom-*.dist-info/METADATA"):
         metadata.write_text(metadata.read_text().replace(f"\nVersion: {image.version}\n", f"\nVersion: {NEWER}\n"))
     change(root)
-    return made.bundle
+    return made
 
 
 @pytest.fixture(scope="session")
-def good(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle of a later version that works."""
-    return newer(image, tmp_path_factory.mktemp("good") / "newer")
+def good(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """A later version that works."""
+    return later(image, tmp_path_factory.mktemp("good") / "newer")
 
 
 def without_init(image: Image, folder: Path) -> Path:

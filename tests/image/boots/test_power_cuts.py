@@ -77,8 +77,8 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(image: Image, good: Path, tmp_path_factory: pytest.TempPathFactory) -> Story:
-    return live(image, good, tmp_path_factory.mktemp("story"))
+def story(image: Image, good: Image, tmp_path_factory: pytest.TempPathFactory) -> Story:
+    return live(image, good.bundle, tmp_path_factory.mktemp("story"))
 
 
 def live(image: Image, made: Path, folder: Path) -> Story:

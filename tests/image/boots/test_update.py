@@ -18,7 +18,7 @@ from playwright.async_api import Error as PageError
 from playwright.async_api import Page, async_playwright
 
 from image.build import Image
-from tests.image.boots.conftest import NEWER, PASSWORD, Running, newer
+from tests.image.boots.conftest import NEWER, PASSWORD, Running, later
 from tests.image.phones import HIGH, LOW, talking
 from tests.web.chromium import ARGUMENTS, CHROMIUM
 
@@ -85,11 +85,11 @@ async def install(page: Page, file: Path) -> list[str]:
     return seen
 
 
-async def test_a_good_update_during_a_call(image: Image, running: Running, good: Path, tmp_path: Path) -> None:
+async def test_a_good_update_during_a_call(image: Image, running: Running, good: Image, tmp_path: Path) -> None:
     machine = running.machine
     async with chromium(tmp_path / "chromium", running.port) as page:
         async with talking(running.accounts()) as (made, taken):
-            seen = await install(page, good)
+            seen = await install(page, good.bundle)
             assert seen[-1] == f"Version {NEWER} is installed. It starts at the next restart."
             percents = [int(found[1]) for text in seen if (found := re.fullmatch(r"Writing .*: (\d+) %", text))]
             assert percents == sorted(percents)
@@ -136,7 +136,7 @@ async def test_a_good_update_during_a_call(image: Image, running: Running, good:
 
 
 async def test_an_update_that_is_not_healthy(image: Image, running: Running, tmp_path: Path) -> None:
-    bundle = newer(image, tmp_path / "newer", does_not_start)
+    bundle = later(image, tmp_path / "newer", does_not_start).bundle
     machine = running.machine
     async with chromium(tmp_path / "chromium", running.port) as page:
         seen = await install(page, bundle)
@@ -166,7 +166,7 @@ async def clock(page: Page) -> str:
 
 
 def test_an_update_that_panics(image: Image, running: Running, tmp_path: Path) -> None:
-    bundle = newer(image, tmp_path / "newer", panics=True)
+    bundle = later(image, tmp_path / "newer", panics=True).bundle
     browser = running.log_in()
     browser.open("/updates")
     assert browser.send("/updates/install", bundle) == NEWER
@@ -182,9 +182,9 @@ def test_an_update_that_panics(image: Image, running: Running, tmp_path: Path) -
     assert f"Version {NEWER} did not work and the box went back. {reason}" in said
 
 
-async def test_an_update_that_is_wrong(running: Running, good: Path, tmp_path: Path) -> None:
-    unsigned = changed(good, tmp_path / "unsigned.update", good.read_bytes().index(b'"version"') + 12)
-    damaged = changed(good, tmp_path / "damaged.update", 50 << 20)
+async def test_an_update_that_is_wrong(running: Running, good: Image, tmp_path: Path) -> None:
+    unsigned = changed(good.bundle, tmp_path / "unsigned.update", good.bundle.read_bytes().index(b'"version"') + 12)
+    damaged = changed(good.bundle, tmp_path / "damaged.update", 50 << 20)
     async with chromium(tmp_path / "chromium", running.port) as page:
         assert (await install(page, damaged))[
             -1
@@ -198,7 +198,7 @@ async def test_an_update_that_is_wrong(running: Running, good: Path, tmp_path: P
         assert "The update is damaged (root.img)" in refused
         await page.reload()
         assert "starts next" not in await page.inner_text("body")
-        seen = await install(page, good)
+        seen = await install(page, good.bundle)
         assert seen[-1] == f"Version {NEWER} is installed. It starts at the next restart."
 
 
