@@ -18,13 +18,21 @@ from playwright.async_api import Error as PageError
 from playwright.async_api import Page, async_playwright
 
 from image.build import Image
+from image.tree import PRODUCT
 from tests.image.boots.conftest import NEWER, PASSWORD, Running, later
+from tests.image.browser import Browser
 from tests.image.phones import HIGH, LOW, talking
 from tests.web.chromium import ARGUMENTS, CHROMIUM
 
 pytestmark = [pytest.mark.timeout(3600), pytest.mark.slow]
 LONG = 1200.0  # seconds
 LOGIN, ATTEMPTS = 60.0, 5
+MIGRATION = """
+
+@calls_migrations()
+def later_column(db: Database) -> None:
+    db["call"].add_column("later", str)
+"""
 
 
 def does_not_start(root: Path) -> None:
@@ -109,10 +117,8 @@ async def test_a_good_update_during_a_call(image: Image, running: Running, good:
         await asyncio.to_thread(machine.wait, f"Switchroom {NEWER} +slot B")
         await asyncio.to_thread(machine.wait, f"Version {NEWER} is on trial")
         await asyncio.to_thread(machine.wait, r"State +healthy")
-        until = time.monotonic() + LONG
-        while "is on trial" in (said := await asyncio.to_thread(running.updates)):
-            assert time.monotonic() < until, said
-            await asyncio.sleep(3)
+        await asyncio.to_thread(await_blessing, running)
+        said = await asyncio.to_thread(running.updates)
         assert f"This box runs version {NEWER}" in said
         assert f"{image.version} the way back" in said
         assert "did not work" not in said
@@ -133,6 +139,67 @@ async def test_a_good_update_during_a_call(image: Image, running: Running, good:
     await asyncio.to_thread(back_and_forth)
     async with talking(running.accounts()):  # the office is as it was
         pass
+
+
+def changes_the_databases(root: Path) -> None:
+    """Another column in the table of calls. What was compiled from the source is not compared with it on the box, so it goes."""
+    package = next(root.glob(f"{PRODUCT}/lib/python3*/site-packages/appliance"))
+    records = package / "records.py"
+    records.write_text(records.read_text() + MIGRATION)
+    for compiled in package.glob("__pycache__/records.*.pyc"):
+        compiled.unlink()
+
+
+def test_a_version_that_changed_the_databases_is_left(image: Image, running: Running, tmp_path: Path) -> None:
+    """It works, is used, and is left at the console: the older one works on the copy of before, and the call of meanwhile is offered."""
+    bundle = later(image, tmp_path / "newer", changes_the_databases).bundle
+    machine, browser = running.machine, running.log_in()
+    browser.open("/updates")
+    assert browser.send("/updates/install", bundle) == NEWER
+    browser.open("/updates")
+    browser.submit("/updates/restart", when="now", hour="")
+    machine.wait(f"Switchroom {NEWER} +slot B", LONG)
+    machine.wait(r"State +healthy", LONG)
+    await_blessing(running)
+    asyncio.run(a_call(running))
+    assert talked(running.log_in()) == 1
+    running.log_in().add_extension("107")
+    machine.send("3")
+    machine.wait("Type yes and Enter")
+    machine.send("yes")
+    machine.wait(f"Switchroom {image.version} +slot A", LONG)
+    machine.wait(r"State +healthy", LONG)
+    said = running.updates()
+    assert f"Version {NEWER} is not in use. It was left at the console." in said
+    assert "1 call record, 1 of them is not in the history" in said
+    asyncio.run(a_call(running))  # the office is as it was before the update
+    browser = running.log_in()
+    before = talked(browser)
+    kept = re.search(r"/updates/kept/(calls\.db\.\d+)/add", browser.open("/updates"))
+    assert kept
+    browser.submit(kept[0])
+    until = time.monotonic() + LONG
+    while "1 call records were added to the history" not in (page := browser.open("/updates")):
+        assert time.monotonic() < until, page
+    assert talked(browser) == before + 1
+    assert "1 call record, all of them in the history" in running.updates()
+
+
+def await_blessing(running: Running) -> None:
+    until = time.monotonic() + LONG
+    while "is on trial" in (said := running.updates()):
+        assert time.monotonic() < until, said
+        time.sleep(3)
+
+
+async def a_call(running: Running) -> None:
+    async with talking(running.accounts()) as (made, _):
+        made.hang_up()
+
+
+def talked(browser: Browser) -> int:
+    """Calls in the history."""
+    return len(set(re.findall(r'href="/calls/([^"/?]+)"', browser.open("/calls"))))
 
 
 async def test_an_update_that_is_not_healthy(image: Image, running: Running, tmp_path: Path) -> None:
