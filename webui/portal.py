@@ -24,7 +24,7 @@ pages = Blueprint("portal", __name__)
 
 def create_portal(made: Desk) -> Flask:
     """The pages of the user port on the same desk as the admin pages."""
-    app = Flask("webui.app", static_folder=None)
+    app = Flask(__name__, static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=LARGEST_REQUEST)
     furnish(app, made)
     app.register_blueprint(pages)
