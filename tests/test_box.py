@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
 import hashlib
 import io
 import json
 import os
+import pty
+import re
 import socket
+import termios
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from appliance import cti, support, update
 from appliance.box import console, examine, privileged, system
 from appliance.box.privileged import Helper
+
+ALARM = cti.Alarm(
+    id="clock", severity="warning", since=0.0, message="The clock is wrong by an hour.", repair="See that the box reaches a time server."
+)  # fmt: skip
 
 
 def status(**changes: Any) -> cti.Status:
@@ -31,25 +40,114 @@ def status(**changes: Any) -> cti.Status:
     return cti.Status(**(facts | changes))
 
 
+LAST = console.MENU[-1][0]
+
+
+def screen(status: cti.Status | None, code: str = "", notes: tuple[str, ...] = (), **size: int) -> str:
+    """Never wider nor higher than the terminal, and always with the whole menu."""
+    text = console.screen(status, code, list(notes), "a", "switchroom", **size)
+    assert len(text.splitlines()) <= size.get("rows", console.HEIGHT)
+    assert max(map(len, text.splitlines())) <= size.get("columns", console.WIDTH)
+    assert all(f" {number}  {words}" in text for number, (words, _) in enumerate(console.MENU, 1))
+    assert text.endswith("\n\nNumber and Enter: ") or (LAST + "\nNumber and Enter: ") in text
+    return text
+
+
 def test_the_screen_shows_address_code_and_states() -> None:
-    text = console.screen(status(), "ABCDEFGHJK", [], "a", qr=True)
+    text = screen(status(), "ABCDEFGHJK")
     assert "https://192.0.2.7:4021/" in text
+    assert "https://switchroom.local/" in text
     assert "Setup code   ABCDEFGHJK" in text
     assert "State        healthy" in text
     assert "calls       running" in text
-    assert "▀" in text or "█" in text
-    assert all(f"  {number}  " in text for number in range(1, len(console.MENU) + 1))
+
+
+def test_address_and_code_stand_out_and_nothing_else_changes() -> None:
+    text = screen(status(), "ABCDEFGHJK")
+    shown = console.bright(text)
+    assert re.findall("\x1b\\[1m(.*?)\x1b\\[0m", shown) == [
+        "https://192.0.2.7:4021/",
+        "https://switchroom.local/",
+        "ABCDEFGHJK",
+    ]
+    assert re.sub("\x1b\\[[0-9]m", "", shown) == text
+
+
+@pytest.mark.parametrize("size", [{}, {"columns": 80, "rows": 25}, {"columns": 160, "rows": 50}, {"columns": 240, "rows": 67}])
+def test_the_qr_code_is_whole_and_beside_the_words(size: dict[str, int]) -> None:
+    lines = screen(status(alarms=[ALARM]), "ABCDEFGHJK", (), **size).splitlines()
+    picture = console.code_picture("https://192.0.2.7:4021/#ABCDEFGHJK")
+    column = lines[0].index("█")
+    assert [line[column:] for line in lines[: len(picture)]] == picture
+    assert "https://192.0.2.7:4021/" in "\n".join(line[:column] for line in lines)
+    assert "The clock is wrong" in " ".join(line[:column].strip() for line in lines)
+
+
+def test_the_qr_code_gives_way_to_what_is_wrong() -> None:
+    wrong = [msgspec.structs.replace(ALARM, message=f"Number {number} is wrong.") for number in range(5)]
+    text = screen(status(alarms=wrong), "ABCDEFGHJK")
+    assert "█" not in text
+    assert "Setup code   ABCDEFGHJK" in text
+    assert all(alarm.message in text for alarm in wrong)
+    assert "█" in screen(status(alarms=wrong), "ABCDEFGHJK", columns=160, rows=50), "where there is room for both"
+
+
+def test_too_much_to_say_leaves_code_and_menu() -> None:
+    text = screen(status(alarms=[ALARM] * 12), "ABCDEFGHJK", ("Version 2 did not work",) * 4)
+    assert "Setup code   ABCDEFGHJK" in text
+    assert "… more on the admin page." in text
+
+
+def test_a_terminal_too_small_for_the_qr_code_shows_the_rest() -> None:
+    text = screen(status(), "ABCDEFGHJK", columns=80, rows=20)
+    assert "█" not in text
+    assert "Setup code   ABCDEFGHJK" in text
+
+
+def test_a_box_without_address_says_so() -> None:
+    text = screen(status(addresses={"admin": "https://127.0.0.1:4021/", "sip": "127.0.0.1:5060 (UDP, TCP)"}), "ABCDEFGHJK")
+    assert "no address yet" in text
+    assert "127.0.0.1" not in text
+    assert "█" not in text
+
+
+@pytest.mark.parametrize(("alarms", "words"), [([], "State        starting"), ([ALARM], "NOT HEALTHY")])
+def test_what_has_not_come_up_yet_is_not_ill(alarms: list[cti.Alarm], words: str) -> None:
+    alarms = [msgspec.structs.replace(alarm, severity="error") for alarm in alarms]
+    views = [msgspec.structs.replace(view, state="starting") for view in status().processes]
+    assert words in screen(status(healthy=False, processes=views, alarms=alarms), "ABCDEFGHJK")
 
 
 def test_the_screen_of_a_box_that_is_set_up_has_no_code() -> None:
-    text = console.screen(status(healthy=False), "", ["Version 2 did not work"], "b", qr=True)
+    text = screen(status(healthy=False), "", ("Version 2 did not work",))
     assert "Setup code  " not in text
     assert "NOT HEALTHY" in text
     assert "Version 2 did not work" in text
 
 
 def test_the_screen_says_when_nothing_runs() -> None:
-    assert "not running" in console.screen(None, "", [], "a", qr=True)
+    assert "not running" in screen(None)
+
+
+@pytest.mark.parametrize(("rows", "pages"), [(24, 3), (67, 1), (0, 1)])
+async def test_a_monitor_shows_long_facts_page_by_page(monkeypatch: pytest.MonkeyPatch, rows: int, pages: int) -> None:
+    """A real terminal; one that does not know its size is a serial line, which gets everything at once."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (rows, 80 if rows else 0))
+    lines = [f"fact {number}" for number in range(60)]
+    monkeypatch.setattr(console.facts, "report", lambda: lines)
+    terminal = console.Terminal(Path(os.ttyname(theirs)))
+    showing = asyncio.create_task(console.Console(Path(), [terminal]).facts(terminal))
+    seen: list[str] = []
+    for last in ["Enter: more"] * (pages - 1) + ["Enter: back"]:
+        page = ""
+        while last not in page:
+            page += (await asyncio.to_thread(os.read, ours, 65536)).decode()
+        assert not rows or len(page.strip().splitlines()) <= rows
+        seen += re.findall(r"fact \d+", page)
+        os.write(ours, b"\n")
+    await showing
+    assert seen == lines
 
 
 def test_kernels_are_read_from_their_names(tmp_path: Path) -> None:

@@ -10,13 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import itertools
 import json
 import os
+import re
 import secrets
+import socket
 import termios
+import textwrap
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from appliance import cti, migration, setup_code
 from appliance.box import facts, system
@@ -25,29 +30,96 @@ from appliance.box.system import CannotDo
 from appliance.version import VERSION
 
 EVERY = 2.0  # seconds
+WIDTH, HEIGHT = 80, 24  # of a terminal that does not say how large it is, such as a serial line
+ROOMY = 26  # rows from which on nothing need be saved
 CLEAR = "\x1b[2J\x1b[H"
 
 
-def screen(status: cti.Status | None, setup_code: str, notes: list[str], slot: str, qr: bool) -> str:
-    """The whole text. Pure."""
+def screen(
+    status: cti.Status | None, setup_code: str, notes: list[str], slot: str, name: str, columns: int = WIDTH, rows: int = HEIGHT
+) -> str:
+    """The whole text, no wider and no higher than the terminal. The QR code stands beside the words, and gives way to what is wrong where
+    there is no room for both. `name`: of the box, in `.local`. Pure."""
+    address = address_of(status)
+    head, said = words(status, setup_code, notes, slot, name)
+    tight = [line for line in head if line]
+    code = code_picture(f"{address}#{setup_code}") if setup_code and address else []
+    for picture in (code, []):
+        foot = ["", *menu(columns), *([] if picture and rows < ROOMY else [""]), "Number and Enter: "]
+        room = rows - len(foot)
+        width = min(columns, WIDTH) - len(picture[0]) - 1 if picture else columns
+        if picture and (len(picture) > room or max(map(len, head)) > width):
+            continue
+        for lines in (
+            [*head, *states(status, width), *wrapped(said, width)],
+            [*tight, *states(status, width), *wrapped(said, width)],
+            [*tight, *states(status, width, short=True), *wrapped(said, width)],
+        ):
+            if len(lines) <= room:
+                both = itertools.zip_longest(lines, picture, fillvalue="")
+                return "\n".join([*(f"{left:<{width}} {right}".rstrip() for left, right in both), *foot])
+    return "\n".join([*lines[: room - 1], "… more on the admin page.", *foot])
+
+
+def bright(text: str) -> str:
+    """What a person looks for stands out: addresses and the setup code."""
+    return re.sub(r"(?m)(https://\S+)|(?<=^Setup code   )\w+", "\x1b[1m\\g<0>\x1b[0m", text)
+
+
+def words(
+    status: cti.Status | None, setup_code: str, notes: list[str], slot: str, name: str
+) -> tuple[list[str], list[str]]:
+    """What is always shown, in short lines, and what is wrong or going on, in sentences."""
     lines = [f"Switchroom {VERSION}    slot {slot.upper()}", ""]
     if status is None:
-        lines += ["The telephone system is not running."]
+        return [*lines, "The telephone system is not running."], notes
+    if address := address_of(status):
+        lines += [f"Admin page   {address}", f"  or         https://{name}.local/"]
     else:
-        address = status.addresses.get("admin", "")
-        lines += [f"Admin page   {address}"]
-        if setup_code:
-            lines += [f"Setup code   {setup_code}   (asked once, by the first page)"]
-            if qr:
-                lines += ["", *code_picture(f"{address}#{setup_code}")]
-        phones = [status.addresses[name] for name in ("sip", "sips") if name in status.addresses]
-        lines += [f"Phones       {' · '.join(phones)}", ""]
-        lines += ["State        " + ("healthy" if status.healthy else "NOT HEALTHY")]
-        lines += [f"  {process.name:<12}{process.state}" for process in status.processes]
-        lines += [f"{alarm.severity.upper()}: {alarm.message} {alarm.repair}" for alarm in status.alarms]
-    lines += ["", *notes] if notes else []
-    lines += ["", *(f"  {number}  {words}" for number, (words, _) in enumerate(MENU, 1)), "", "Number and Enter: "]
-    return "\n".join(lines)
+        lines += ["Admin page   no address yet", "  Is the network cable in? A fixed one: 1"]
+    lines += ["", f"Setup code   {setup_code}", "  asked once, by the first page"] if setup_code else []
+    phones = [status.addresses[kind] for kind in ("sip", "sips") if kind in status.addresses] if address else []
+    lines += ["", *(f"{'' if number else 'Phones':<13}{phone}" for number, phone in enumerate(phones))]
+    lines += ["", "State        " + state_of(status)]
+    alarms = [f"{alarm.severity.upper()}: {alarm.message} {alarm.repair}" for alarm in status.alarms]
+    return lines, [*alarms, *notes]
+
+
+def states(status: cti.Status | None, width: int, short: bool = False) -> list[str]:
+    """Of every process, one to a line or all in a row."""
+    each = [(process.name, process.state) for process in status.processes] if status else []
+    if short:
+        return wrapped([", ".join(f"{name} {state}" for name, state in each)], width)
+    return [f"  {name:<12}{state}" for name, state in each]
+
+
+def state_of(status: cti.Status) -> str:
+    """What has not come up yet is not ill."""
+    starting = any(process.state == "starting" for process in status.processes)
+    if starting and not any(alarm.severity == "error" for alarm in status.alarms):
+        return "starting"
+    return "healthy" if status.healthy else "NOT HEALTHY"
+
+
+def address_of(status: cti.Status | None) -> str:
+    """Of the admin page; "" as long as the network has given none, for the box's own 127.0.0.1 leads nobody anywhere."""
+    address = status.addresses.get("admin", "") if status else ""
+    return "" if urlsplit(address).hostname in (None, "127.0.0.1", "::1") else address
+
+
+def wrapped(sentences: list[str], width: int) -> list[str]:
+    return [line for one in sentences for line in textwrap.wrap(one, width, subsequent_indent="  ")]
+
+
+def menu(columns: int) -> list[str]:
+    """In two columns where there is room for them."""
+    rows = [f"{number:>3}  {words}" for number, (words, _) in enumerate(MENU, 1)]
+    half = (len(rows) + 1) // 2
+    left, right = rows[:half], rows[half:]
+    width = max(map(len, left)) + 1
+    if width + max(map(len, right)) > columns:
+        return rows
+    return [f"{one:<{width}}{other}" for one, other in zip(left, right, strict=True)]
 
 
 def code_picture(text: str) -> list[str]:
@@ -115,6 +187,12 @@ class Terminal:
             with contextlib.suppress(asyncio.QueueFull):
                 self._lines.put_nowait(line.strip()[:200])
 
+    def size(self) -> tuple[int, int]:
+        """Columns and rows; zeros from a serial line, which does not know what is at its other end."""
+        with contextlib.suppress(OSError):
+            return os.get_terminal_size(self._fd)
+        return 0, 0
+
     def show(self, text: str) -> None:
         with contextlib.suppress(OSError):  # nobody reads this line: it is drawn again
             os.write(self._fd, text.encode())
@@ -145,10 +223,13 @@ class Console:
             with contextlib.suppress(OSError):
                 slot = system.slot()
             for terminal in self._terminals:
-                text = screen(status, read_setup_code(self._data), told, slot, qr=True)
+                columns, rows = terminal.size()
+                text = screen(
+                    status, read_setup_code(self._data), told, slot, socket.gethostname(), columns or WIDTH, rows or HEIGHT
+                )
                 if not terminal.busy and text != terminal.drawn:
                     terminal.drawn = text
-                    terminal.show(CLEAR + text)
+                    terminal.show(CLEAR + bright(text))
             await asyncio.sleep(EVERY)
 
     async def _status(self) -> cti.Status | None:
@@ -248,6 +329,13 @@ class Console:
 
     async def facts(self, terminal: Terminal) -> str:
         lines = await asyncio.to_thread(facts.report)
+        columns, rows = terminal.size()
+        if rows:  # a monitor does not scroll back
+            lines = wrapped(lines, columns)
+            while len(lines) >= rows:
+                terminal.show("\n".join([*lines[: rows - 1], ""]))
+                await terminal.ask("Enter: more")
+                lines = lines[rows - 1 :]
         terminal.show("\n".join([*lines, "end of facts. Enter: back"]))
         return await terminal.ask("")
 
@@ -267,7 +355,7 @@ MENU: tuple[tuple[str, Action], ...] = (
     ("Restart the box", Console.reboot),
     ("Factory reset", Console.reset),
     ("Support bundle", Console.bundle),
-    ("New password for the administrator", Console.password),
+    ("New administrator password", Console.password),
     ("Switch off", Console.power_off),
     ("Facts about this box", Console.facts),
 )

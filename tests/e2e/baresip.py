@@ -13,16 +13,16 @@ import subprocess
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from tests.e2e.running import Credentials, System, free_port, wait_until
+from tests.e2e.running import Credentials, free_port, wait_until
 from tests.e2e.sound import RATE, read_samples, share, write_tone
 
 CONFIG = """\
 poll_method epoll
-sip_listen 127.0.0.1:{sip_port}
+sip_listen {address}:{sip_port}
 sip_cafile {authority}
-net_interface 127.0.0.1
+net_interface {address}
 audio_source aufile,{home}/tone.wav
 audio_player aubridge,{name}
 audio_alert aubridge,{name}
@@ -59,12 +59,25 @@ module_app ctrl_tcp.so
 RATES = re.compile(r"audio=(\d+)/(\d+) \(bit/s\)")
 
 
+class Server(Protocol):
+    """What a phone is told about the telephone system: `System` on this machine, or a box."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def sip_port(self) -> int: ...
+    @property
+    def sips_port(self) -> int: ...
+    @property
+    def authority(self) -> Path: ...
+
+
 class Phone:
-    """A context manager: started and registered on entry (unless `register=False`), ended on exit."""
+    """A context manager: started and registered on entry (unless `register=False`), ended on exit. `address`: its own."""
 
     def __init__(
         self,
-        system: System,
+        system: Server,
         home: Path,
         credentials: Credentials,
         *,
@@ -74,10 +87,11 @@ class Phone:
         answer: str = "auto",
         register: bool = True,
         codecs: str = "pcma,pcmu",
+        address: str = "127.0.0.1",
     ) -> None:
         self.home, self.number, self.tone, self.transport = home, credentials.number, tone, transport
         self._register = register
-        self._host = f"127.0.0.1:{system.sips_port if transport == 'tls' else system.sip_port}"
+        self._host = f"{system.host}:{system.sips_port if transport == 'tls' else system.sip_port}"
         self._events: deque[dict[str, Any]] = deque()
         self._buffer = b""
         home.mkdir(parents=True)
@@ -86,6 +100,7 @@ class Phone:
         sip_port, rtp = free_port(neighbours=2), free_port(socket.SOCK_DGRAM, neighbours=42)  # SIP over TLS is on the next
         fields = {
             "home": home,
+            "address": address,
             "name": home.name,
             "authority": system.authority,
             "sip_port": sip_port,

@@ -57,6 +57,8 @@ class Credentials:
 class System:
     """One running system. Everything is done from outside, but extensions are added through the use-cases."""
 
+    host = "127.0.0.1"
+
     def __init__(self, data: Path, *arguments: str) -> None:
         self.data = data
         self.sip_port, self.sips_port, self.admin_port, self.user_port = (free_port() for _ in range(4))

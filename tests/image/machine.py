@@ -1,7 +1,8 @@
 """A box in QEMU: started from a fresh overlay of a disk, watched on its serial line, ended by its process id.
 
 Emulated (TCG), for KVM may be there and not work; firmware is EDK2's (OVMF, AAVMF). Every wait has a limit and fails with the end of the serial log.
-Ports of the guest are forwarded to free ports of 127.0.0.1 while it runs (`forward`), the guest reaches the host as 10.0.2.2.
+Ports of the guest are forwarded to free ports of 127.0.0.1 while it runs (`forward`), the guest reaches the host as 10.0.2.2. With a `wire` of
+its own (tests/image/lan.py) it is plugged into that network instead, and nothing is forwarded.
 
 `save` leaves a running box in its disk as it is, memory included; a `Machine` made from that folder (`like`) goes on from there in seconds.
 """
@@ -57,6 +58,7 @@ class Machine:
         write_log: Path | None = None,
         secure: bool = False,
         board: str = "x86-64",
+        wire: str = "user",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -88,7 +90,7 @@ class Machine:
         self.command = [
             *words_of_board, *(SECURE if secure else ()), "-accel", "tcg,thread=multi", "-smp", "2", "-m", str(memory), "-nographic", "-nodefaults",
             "-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE / firmware}", "-drive", f"if=pflash,format=qcow2,file={variables}",
-            *drive(self.disk, write_log), "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=",
+            *drive(self.disk, write_log), "-netdev", f"{wire},id=net", "-device", "virtio-net-pci,netdev=net,romfile=",
             "-device", "virtio-rng-pci", "-serial", f"unix:{folder / 'serial'},server=on,wait=off",
             "-monitor", f"unix:{folder / 'monitor'},server=on,wait=off", *extra, *(["-loadvm", SAVED] if like is not None else []),
         ]  # fmt: skip
@@ -152,6 +154,10 @@ class Machine:
                 raise AssertionError(f"{pattern!r} did not come in {seconds:g} s; the last was:\n{text[-3000:]}")
             time.sleep(0.2)
 
+    def reads(self, sentence: str, seconds: float = PATIENCE) -> None:
+        """Wait for a sentence on the screen, which is broken into lines there, perhaps with a QR code beside them."""
+        self.wait(r"[\s█▀▄]+".join(map(re.escape, sentence.split())), seconds)
+
     def send(self, line: str) -> None:
         self._serial.sendall(line.encode() + b"\r")
 
@@ -167,6 +173,14 @@ class Machine:
                 raise AssertionError(f"QEMU ended: {said.decode(errors='replace')}")
             said += block
         return said.decode(errors="replace")
+
+    def picture(self, file: Path) -> Path:
+        """What the monitor shows now, as PNG; the box needs a graphics card (`-device VGA`)."""
+        file.unlink(missing_ok=True)
+        said = self.monitor(f"screendump {file.absolute()} -f png")
+        if not file.exists():
+            raise AssertionError(said)
+        return file
 
     def save(self) -> None:
         """Disk, memory and devices as they are now, into its folder; to be switched off after it."""

@@ -120,6 +120,14 @@ def log_in(page: Page, site: Served) -> None:
     expect(page.get_by_role("heading", name="Status")).to_be_visible()
 
 
+def test_the_qr_code_of_the_screen_brings_the_setup_code_along(page: Page, site: Served) -> None:
+    page.goto(f"{site.address}/#{CODE}")
+    expect(page.get_by_label("Setup code")).to_have_value(CODE)
+    assert page.url == f"{site.address}/setup"
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_role("heading", name="The first administrator")).to_be_visible()
+
+
 def test_from_the_setup_code_to_a_deleted_extension(page: Page, site: Served, made: Desk) -> None:
     page.goto(site.address)
     page.get_by_label("Setup code").fill("wrong")

@@ -151,8 +151,8 @@ def test_wrecked_data_partitions(image: Image, office: Office, tmp_path: Path) -
     wreck(raw, "switchroom-media", [(0, 4096)])
     with Machine(tmp_path / "box", raw) as box:
         box.wait("SWITCHROOM-INITRD the state partition cannot be mounted")
-        box.wait("The media partition was damaged and has been repaired at this start")
-        box.wait(r"The state partition cannot be read; the box runs without it")
+        box.reads("The media partition was damaged and has been repaired at this start")
+        box.reads("The state partition cannot be read; the box runs without it")
         assert "health passed" in facts_of(box)
         code = re.findall(r"Setup code +([A-Z0-9]{10})", box.text())[-1]
         port = box.forward("tcp", 4021, office.port)
@@ -181,7 +181,7 @@ def test_a_damaged_configuration(office: Office, disk_of_office: Path, tmp_path:
     ]
     wreck(disk_of_office, "switchroom-state", [(block * 4096, 4096) for block in damaged])
     with Machine(tmp_path / "box", disk_of_office) as box:
-        box.wait("The configuration cannot be read, so no telephone works: config.db is damaged")
+        box.reads("The configuration cannot be read, so no telephone works: config.db is damaged")
         code = re.findall(r"Setup code +([A-Z0-9]{10})", box.text())[-1]  # the same screen, above
         browser = Browser(box.forward("tcp", 4021, office.port), tmp_path / "authority.pem")
         assert "configuration cannot be read, so no telephone works" in browser.open("/")

@@ -78,6 +78,13 @@ document.addEventListener("submit", (event) => {
   ask(form.dataset.ask, form.dataset.yes, () => form.submit());
 });
 
+// the QR code on the box's screen leads here with the setup code behind the "#", which no server and no log ever sees
+const asked = document.querySelector("[data-from-address]");
+if (asked && !asked.value && location.hash) {
+  asked.value = location.hash.slice(1, 61);
+  history.replaceState(history.state, "", location.pathname + location.search);
+}
+
 document.addEventListener("htmx:sendError", () => say("The box does not answer"));
 document.addEventListener("htmx:responseError", () => say("That did not work"));
 
