@@ -37,6 +37,10 @@ def health(data: Path) -> None:
                 gate.write_down(str(error))
         sys.exit(1)
     click.echo("healthy")
+    try:
+        system.give_up_on_what_did_not_load()
+    except (system.CannotDo, OSError) as error:  # it fails again at the next start, and is told then
+        click.echo(str(error), err=True)
 
 
 @click.command("return", hidden=True)
