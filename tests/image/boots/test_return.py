@@ -75,13 +75,20 @@ def test_a_proved_version_whose_kernel_image_is_cut(image: Image, armed: Armed, 
 
 @pytest.mark.slow
 def test_a_boot_loader_that_is_cut(image: Image, armed: Armed, tmp_path: Path) -> None:
+    """The first stage starts the version, here one that is on trial, and it proves itself as if the loader had started it."""
     disk = armed({})
-    loader = tmp_path / "loader.efi"
+    loader, good = tmp_path / "loader.efi", f"::EFI/Linux/switchroom_{image.version}"
     loader.write_bytes(image.boot_loader.read_bytes()[:50000])
     subprocess.run(["mcopy", "-o", "-i", f"{disk}@@1M", loader, f"::{image.loader_file}"], check=True)
+    subprocess.run(["mren", "-i", f"{disk}@@1M", f"{good}.efi", f"{good}+2.efi"], check=True)
     with Machine(tmp_path / "box", disk) as machine:
         machine.wait("Switchroom: the boot loader could not be loaded", 300)
+        machine.wait(rf"Trying \S+switchroom_{image.version}\+2\.efi", 60)
         machine.wait("SWITCHROOM-INITRD slot a", 300)
+        machine.wait(f"Version {image.version} is on trial until it has proved itself")
+        machine.wait(r"State +healthy\n(?:.+\n)+\n  1  ")  # a screen that says nothing of a trial any more
+        started_again(machine)
+        machine.wait(rf"Trying \S+switchroom_{image.version}\.efi", 300)
 
 
 @pytest.mark.slow
