@@ -27,7 +27,7 @@ struct kernel {
 static system_table *firmware;
 static handle self, device;
 static struct kernel kernels[KERNELS];
-static int found;
+static int found, whole; /* kernel images with starts left; those of any kind that are as long as they say */
 
 /* The image can lie at any address as it is: there is nothing to be changed in it. The firmware wants to be told so. */
 static const struct {
@@ -112,12 +112,44 @@ static int newer(const character *one, const character *other) {
     }
 }
 
-/* Keep a name of the folder when it is that of a kernel image with starts left. */
-static void consider(const character *name) {
+static uint32_t number_at(const uint8_t *bytes, int count) {
+    uint32_t value = 0;
+    while (count--)
+        value = value << 8 | bytes[count];
+    return value;
+}
+
+/* Whether a file is an EFI program, and has all the bytes that its table of sections asks for (Microsoft's PE format). */
+static int is_whole(file *folder, const file_info *info) {
+    static uint8_t head[4096];
+    size_t size = sizeof head;
+    file *program;
+    if (folder->open(folder, &program, info->name, FOR_READING, 0))
+        return 0;
+    status failed = program->read(program, &size, head);
+    program->close(program);
+    if (failed || size < sizeof head || head[0] != 'M' || head[1] != 'Z')
+        return 0;
+    uint32_t at = number_at(head + 0x3c, 4);
+    if (at > sizeof head - 24 || number_at(head + at, 4) != 0x4550)
+        return 0;
+    uint32_t sections = number_at(head + at + 6, 2), table = at + 24 + number_at(head + at + 20, 2);
+    if (table + 40 * sections > sizeof head)
+        return 0;
+    for (const uint8_t *section = head + table; sections; sections--, section += 40)
+        if ((uint64_t)number_at(section + 20, 4) + number_at(section + 16, 4) > info->file_size)
+            return 0;
+    return 1;
+}
+
+/* Keep the name of a file in the folder when it is that of a kernel image with starts left. */
+static void consider(file *folder, const file_info *info) {
+    const character *name = info->name;
     size_t size = length(name), at = length(PREFIX);
     struct kernel *kernel = &kernels[found];
     if (found == KERNELS || size >= LONGEST - length(FOLDER) || !begins(name, PREFIX) || !is_digit(name[at]))
         return;
+    whole += is_whole(folder, info);
     while (name[at] && name[at] != u'+' && !begins(name + at, SUFFIX))
         at++;
     kernel->left = PROVED;
@@ -134,6 +166,7 @@ static void look(void) {
     static uint64_t buffer[128]; /* for a file_info, which wants to be aligned */
     file_system *files;
     file *root, *folder;
+    found = whole = 0;
     if (firmware->boot->handle_protocol(device, &FILE_SYSTEM, (void **)&files) || files->open_volume(files, &root) ||
         root->open(root, &folder, FOLDER, FOR_READING, 0)) {
         say(u"The boot partition cannot be read.\r\n");
@@ -143,7 +176,7 @@ static void look(void) {
         size_t size = sizeof buffer;
         if (folder->read(folder, &size, buffer) || size == 0)
             break;
-        consider(((file_info *)buffer)->name);
+        consider(folder, (const file_info *)buffer);
     }
     folder->close(folder);
     root->close(root);
@@ -222,17 +255,26 @@ static void try_kernels(void) {
     }
 }
 
+static void start_loader(void) {
+    int ran;
+    look();
+    if (!whole) { /* the first entry of its menu would be to enrol keys, and it would do that unasked */
+        say(u"\r\nSwitchroom: no kernel image is whole.\r\n");
+        return;
+    }
+    status failed = start(LOADER, &ran);
+    say(ran ? u"\r\nSwitchroom: the boot loader has come back.\r\n" : u"\r\nSwitchroom: the boot loader could not be loaded.\r\n");
+    if (ran && failed) /* its choice could not be loaded; it comes back without an error when somebody leaves its menu */
+        firmware->runtime->set_variable(u"SwitchroomFallback", &OUR_VENDOR, FOR_THIS_START, 1, "1");
+}
+
 status efi_main(handle image, system_table *table) {
     loaded_image *ours;
-    int ran;
     firmware = table;
     self = image;
     if (!table->boot->handle_protocol(image, &LOADED_IMAGE, (void **)&ours)) {
         device = ours->device;
-        status failed = start(LOADER, &ran);
-        say(ran ? u"\r\nSwitchroom: the boot loader has come back.\r\n" : u"\r\nSwitchroom: the boot loader could not be loaded.\r\n");
-        if (ran && failed) /* its choice could not be loaded; it comes back without an error when somebody leaves its menu */
-            table->runtime->set_variable(u"SwitchroomFallback", &OUR_VENDOR, FOR_THIS_START, 1, "1");
+        start_loader();
         try_kernels();
     }
     say(u"\r\nNo version of Switchroom on this box can be started. The disk may be failing: write the image to it again, or to another "
