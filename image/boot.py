@@ -1,4 +1,5 @@
-"""What the firmware loads: the unified kernel image (kernel, initrd, command line with the root hash, signed) and the loader."""
+"""What the firmware loads: our first stage, the loader, and the unified kernel image (kernel, initrd, command line with the root hash,
+signed)."""
 
 from __future__ import annotations
 
@@ -11,11 +12,22 @@ from image.graph import run
 from image.tree import sources
 
 LOADER_SUITE = "forky"
-# The first Debian release whose systemd-boot knows `reboot-on-error`: without it an image that cannot be loaded ends in the firmware's menu.
+LOADER_FOLDER = "EFI/systemd"
+# The first Debian release whose systemd-boot knows `reboot-on-error`.
+# `reboot-on-error no`: it comes back to the first stage when the kernel image that it chose cannot be loaded (image/first_stage/first.c).
+# `auto-entries no`: it would list the first stage as another system.
 # `secure-boot-enroll manual`: keys are enrolled from the menu (a key held at power-on) while the firmware is in set-up mode, never by itself.
-LOADER_CONF = "timeout 0\neditor no\nreboot-on-error yes\nauto-firmware no\nsecure-boot-enroll manual\n"
+LOADER_CONF = (
+    "timeout 0\neditor no\nreboot-on-error no\nauto-entries no\nauto-firmware no\nsecure-boot-enroll manual\n"
+)
 OWNER = "b6f6a5c6-0c0a-4a3e-9f1e-3d5f6a7c8e90"  # of the keys we enrol; any GUID of one's own
 VARIABLES = ("PK", "KEK", "db")
+# A program that finds its addresses by itself wherever it is loaded, and needs nothing around it (image/first_stage/first.lds).
+FREESTANDING = (
+    "-std=c11", "-Os", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fpie", "-fno-stack-protector", "-fno-asynchronous-unwind-tables",
+    "-fno-ident", "-fno-tree-loop-distribute-patterns", "-mgeneral-regs-only", "-nostdlib", "-pie",
+    "-Wl,--no-dynamic-linker,--build-id=none,-z,text,-T,first.lds",
+)  # fmt: skip
 
 
 def loader(out: Path, architecture: str) -> None:
@@ -80,12 +92,36 @@ def uki(
         end += file.stat().st_size
     unsigned = out / "uki.unsigned.efi"
     run(objcopy, *arguments, stub, unsigned)
-    data = bytearray(unsigned.read_bytes())
-    header = struct.unpack_from("<I", data, 0x3C)[0]
-    struct.pack_into("<I", data, header + 8, source_date)  # objcopy writes the time of the build here
-    struct.pack_into("<I", data, header + 24 + 64, 0)  # the checksum, not looked at by any firmware
-    unsigned.write_bytes(data)
+    same_always(unsigned, source_date)
     return sign(unsigned, out / "uki.efi", keys)
+
+
+def same_always(program: Path, date: int) -> None:
+    """Take away what objcopy writes into an EFI program that depends on when it ran."""
+    data = bytearray(program.read_bytes())
+    header = struct.unpack_from("<I", data, 0x3C)[0]
+    struct.pack_into("<I", data, header + 8, date)  # the time of the build
+    struct.pack_into("<I", data, header + 24 + 64, 0)  # the checksum, not looked at by any firmware
+    program.write_bytes(data)
+
+
+def first_stage(out: Path, build_root: Path, source: Path, prefix: str, flags: list[str], kind: str, loader: str) -> Path:
+    """`out`/first.unsigned.efi: our own program that starts the loader, compiled in the build root. No library is in it.
+
+    prefix: of the compiler's name; flags, kind: the board's way of calling and its kind of EFI program; loader: on the boot partition.
+    """
+    work = build_root / "first"
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(source, work)
+    path = "\\\\" + loader.replace("/", "\\\\")  # in C
+    inside = ("chroot", build_root, "/usr/bin/env", "-i", "-C", "/first", "PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8")
+    run(*inside, f"{prefix}gcc", *FREESTANDING, *flags, f'-DLOADER=u"{path}"', "-o", "first.elf", "first.c")
+    sections = [word for name in (".text", ".data", ".reloc") for word in ("-j", name)]
+    run(*inside, f"{prefix}objcopy", "-S", *sections, "-O", kind, "--subsystem=efi-app", "first.elf", "first.efi")
+    unsigned = Path(shutil.copy(work / "first.efi", out / "first.unsigned.efi"))
+    same_always(unsigned, 0)
+    shutil.rmtree(work)
+    return unsigned
 
 
 def section_end(stub: Path) -> tuple[int, int]:

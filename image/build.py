@@ -25,6 +25,7 @@ from image.graph import Graph, digest, run
 HERE = Path(__file__).parent
 COMMAND_LINE = "switchroom.roothash={hash} console=tty0 console={console} panic=10 ro systemd.volatile=state systemd.gpt_auto=0 gpt transparent_hugepage=madvise quiet loglevel=4"
 SOURCES = ("appliance", "media_core", "webui", "requirements", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+FIRST_STAGE = HERE / "first_stage"
 EPOCH = 1_700_000_000  # of what does not depend on the commit
 
 
@@ -54,6 +55,7 @@ class Image:
         self.version = str(tomllib.loads(Path("pyproject.toml").read_text())["project"]["version"])
         self.date = int(run("git", "log", "-1", "--format=%ct").strip())
         self.compatible = f"switchroom-{board}"
+        self.loader_file = f"{boot.LOADER_FOLDER}/{self.board['loader']}"  # on the boot partition
 
     def root_of(self, name: str, packages: str, architectures: str) -> Path:
         key = digest(packages, tree.SUITE, *tree.DPKG_OPTIONS)
@@ -66,11 +68,18 @@ class Image:
         return self.root_of("base", ",".join(names), self.board["architecture"])
 
     @cached_property
-    def product(self) -> Path:
+    def using(self) -> tree.Compiler:
         native = run("dpkg", "--print-architecture").strip()
         headers = (*tree.HEADERS, *self.board["headers"])
-        using = tree.Compiler(native, self.board["architecture"], self.board["machine"], headers)
-        compiler = self.root_of("compiler", using.packages, using.architectures)
+        return tree.Compiler(native, self.board["architecture"], self.board["machine"], headers)
+
+    @cached_property
+    def compiler(self) -> Path:
+        return self.root_of("compiler", self.using.packages, self.using.architectures)
+
+    @cached_property
+    def product(self) -> Path:
+        using, compiler = self.using, self.compiler
         requirements, platform = Path("requirements/image.txt"), self.board["python_platform"]
         wheels = self.graph.step(
             "wheels", digest(requirements, platform), lambda work: tree.wheels(work, requirements, platform)
@@ -92,11 +101,10 @@ class Image:
     def tree(self) -> Path:
         facts = tree.Facts(
             self.version, self.date, self.compatible, self.keys / "bundle.pub", tuple(self.board["prune"]),
-            self.board["boot_file"], self.loader,
+            self.board["boot_file"], self.loader_file, FIRST_STAGE, self.loader,
         )  # fmt: skip
-        key = digest(
-            self.product.name, self.base.name, HERE / "overlay", str(facts), HERE / "tree.py", HERE / "sbom.py"
-        )
+        sources = (HERE / "tree.py", HERE / "sbom.py", FIRST_STAGE)
+        key = digest(self.product.name, self.base.name, HERE / "overlay", str(facts), *sources)
         return self.graph.step(
             "tree", key, lambda work: tree.compose(work, self.base / "root", self.product, HERE / "overlay", facts)
         )
@@ -122,6 +130,20 @@ class Image:
         return self.graph.step(
             "loader", digest(HERE / "boot.py"), lambda work: boot.loader(work, self.board["architecture"])
         )
+
+    @cached_property
+    def first_stage(self) -> Path:
+        """first.efi: what the firmware starts, and what starts the loader."""
+        key = digest(self.compiler.name, FIRST_STAGE, str(self.board), self.keys / "uki.crt", HERE / "boot.py")
+        return self.graph.step("first", key, self.compile_first_stage)
+
+    def compile_first_stage(self, work: Path) -> None:
+        """first.efi in `work`, signed; first.unsigned.efi is the same bytes for the same inputs."""
+        board, root = self.board, self.compiler / "root"
+        unsigned = boot.first_stage(
+            work, root, FIRST_STAGE, self.using.prefix, board["efi_flags"], board["efi_format"], self.loader_file
+        )
+        boot.sign(unsigned, work / "first.efi", self.keys)
 
     @cached_property
     def boot_loader(self) -> Path:
@@ -163,7 +185,9 @@ class Image:
         conf = boot.LOADER_CONF + more
         files = {f"loader/keys/switchroom/{name}.auth": self.enrolment / f"{name}.auth" for name in boot.VARIABLES}
         files |= {f"EFI/Linux/{name}": file for name, file in kernels.items()}
-        return disk.esp(work, self.board["boot_file"], self.boot_loader, conf, files, self.date)
+        files[f"EFI/BOOT/{self.board['boot_file']}"] = self.first_stage / "first.efi"
+        files[self.loader_file] = self.boot_loader
+        return disk.esp(work, conf, files, self.date)
 
     def write_disk(self, work: Path) -> None:
         """switchroom.img and switchroom.qcow2 in `work`."""
@@ -184,7 +208,8 @@ class Image:
 
     @cached_property
     def disk(self) -> Path:
-        key = digest(self.uki.parent.name, self.slot.name, HERE / "disk.py", HERE / "boot.py", HERE / "build.py")
+        sources = (HERE / "disk.py", HERE / "boot.py", HERE / "build.py")
+        key = digest(self.uki.parent.name, self.slot.name, self.first_stage.name, *sources)
         return self.graph.step("disk", key, self.write_disk) / "switchroom.img"
 
     @cached_property

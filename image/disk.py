@@ -22,17 +22,16 @@ LINUX_TYPE = "0fc63daf-8483-4772-8e79-3d69d8477de4"
 NAMESPACE = uuid.UUID("7d0a4c6e-5a51-4b0e-9a3e-1d7c1f0f5a11")
 
 
-def esp(out: Path, boot_file: str, loader: Path, loader_conf: str, files: dict[str, Path], source_date: int) -> Path:
-    """A FAT32 file system with the loader and, by their names on it, kernel images and keys."""
+def esp(out: Path, loader_conf: str, files: dict[str, Path], source_date: int) -> Path:
+    """A FAT32 file system with the loader's configuration and, by their names on it, programs, kernel images and keys."""
     image = out / "esp.img"
     with image.open("wb") as empty:
         empty.truncate(PARTITIONS[0][1] * MIB)
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(source_date), "MTOOLS_SKIP_CHECK": "1"}
     run("mkfs.vfat", "-F", "32", "-n", "ESP", "-i", "53574348", "--invariant", image, env=environment)
-    folders = ("EFI", "EFI/BOOT", "EFI/Linux", "loader", "loader/keys", "loader/keys/switchroom")
+    folders = ("EFI", "EFI/BOOT", "EFI/systemd", "EFI/Linux", "loader", "loader/keys", "loader/keys/switchroom")
     run("mmd", "-i", image, *[f"::{folder}" for folder in folders], env=environment)
     (out / "loader.conf").write_text(loader_conf)
-    run("mcopy", "-i", image, loader, f"::EFI/BOOT/{boot_file}", env=environment)
     run("mcopy", "-i", image, out / "loader.conf", "::loader/loader.conf", env=environment)
     for name, file in files.items():
         run("mcopy", "-i", image, file, f"::{name}", env=environment)

@@ -99,6 +99,11 @@ class Compiler:
         return ",".join((f"gcc-{self.machine}-linux-gnu", "python3-venv", *foreign))
 
     @property
+    def prefix(self) -> str:
+        """Before the names of gcc and its tools."""
+        return f"{self.machine}-linux-gnu-" if self.crossing else ""
+
+    @property
     def environment(self) -> dict[str, str]:
         """What makes Python build and install for the board: its wheels' names and its compiler come from here."""
         if not self.crossing:
@@ -185,7 +190,9 @@ class Facts:
     compatible: str
     key: Path  # public, of the update bundles it trusts
     prune: tuple[str, ...]  # driver folders no such board needs
-    boot_file: str  # the loader's name on the boot partition
+    boot_file: str  # the first stage's name on the boot partition
+    loader_file: str  # the loader's
+    first_stage: Path  # its sources
     loader: Path  # the root of the loader's package
 
 
@@ -239,12 +246,16 @@ def compose(out: Path, base: Path, product_tree: Path, overlay: Path, facts: Fac
 
 
 def boot_files(base: Path, facts: Facts) -> dict[str, set[str]]:
-    """What lies on the boot partition and in the kernel image, and what it is made from: names of packages and of one another."""
+    """What lies on the boot partition and in the kernel image, and what it is made from: names of packages, of our own sources and of
+    one another."""
     loader = {row["name"] for row in sbom.debian(facts.loader)}
     kernel = sbom.owners(base, set(base.glob("boot/vmlinuz-*")))
     initrd = sbom.owners(base, initrd_files(base)) | kernel
+    own = {f"image/{facts.first_stage.name}/{file.name}" for file in facts.first_stage.iterdir()}
     return {
-        f"EFI/BOOT/{facts.boot_file}": loader,
+        **{name: set() for name in sorted(own)},
+        f"EFI/BOOT/{facts.boot_file}": own,
+        facts.loader_file: loader,
         f"EFI/Linux/switchroom_{facts.version}.efi": loader | kernel | {"initrd"},
         "initrd": initrd,
     }

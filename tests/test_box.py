@@ -165,7 +165,10 @@ def test_kernels_are_read_from_their_names(tmp_path: Path) -> None:
         ("switchroom_1.1+0-3.efi", None, "It was started 3 times and did not reach its health check"),
         ("switchroom_1.1+0-3.efi", system.Trial("1.1", "No sound.", 1.0), "No sound."),
         ("switchroom_1.1+0-3.efi", system.Trial("1.2", "No sound.", 1.0), "did not reach its health check"),
-        ("switchroom_1.1.efi", None, "could not be loaded at this start"),
+        ("switchroom_1.1.efi", None, "could not be loaded, though it has worked before"),
+        ("switchroom_1.1+2-1.efi", None, "It was started once and its kernel image could not be loaded."),
+        ("switchroom_1.1+1-2.efi", None, "It was started 2 times and its kernel image could not be loaded."),
+        ("switchroom_0.9+2-1.efi", None, None),  # older: the running one has taken its place
         ("switchroom_1.1+3.efi", system.Trial("1.1", "No sound.", 1.0), None),
         ("switchroom_0.9.efi", None, None),
         ("switchroom_0.9+0.efi", system.Trial("0.9", "It was left.", 1.0, asked=True), "It was left."),
@@ -304,6 +307,41 @@ def test_without_a_description_the_root_hash_tells(
     assert trial.reason.endswith("its kernel stopped or could not be loaded.") == whole
     assert trial.reason.startswith("Its system in slot B is damaged") != whole
     assert trial.examined != whole
+
+
+@pytest.mark.parametrize(
+    ("other", "fallback", "name", "words"),
+    [
+        ("1.1", True, "1.1+0-1", "though it has worked before"),
+        ("1.1+2-1", True, "1.1+0-1", "started once and its kernel image could not be loaded"),
+        ("1.1+3", True, "1.1+3", None),  # just installed: it has its first start before it
+        ("1.1+0-3", True, "1.1+0-3", "did not reach its health check"),
+        ("0.9", True, "0.9", None),
+        ("1.1", False, "1.1", "though it has worked before"),  # somebody has chosen the older one in the boot loader's menu
+    ],
+)
+def test_a_version_that_did_not_load_is_not_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str, fallback: bool, name: str, words: str | None
+) -> None:
+    folder = tmp_path / "EFI/Linux"
+    folder.mkdir(parents=True)
+    for version in ("1.0", other):
+        (folder / f"switchroom_{version}.efi").touch()
+    for place in ("TRIAL_FILE", "FALLBACK"):
+        monkeypatch.setattr(system, place, tmp_path / place)
+    if fallback:
+        system.FALLBACK.touch()
+    found = [kernel for kernel in system.kernels(folder, "1.0") if not kernel.running]
+    monkeypatch.setattr(system, "VERSION", "1.0")
+    monkeypatch.setattr(system, "kernels", lambda *where: found)
+    monkeypatch.setattr(system, "writable_esp", lambda: contextlib.nullcontext(tmp_path))
+    system.give_up_on_what_did_not_load()
+    monkeypatch.undo()
+    monkeypatch.setattr(system, "TRIAL_FILE", tmp_path / "TRIAL_FILE")
+    assert sorted(file.name for file in folder.iterdir()) == sorted(f"switchroom_{v}.efi" for v in ("1.0", name))
+    left = system.last_trial(folder, "1.0")
+    assert (left is None) == (words is None)
+    assert words is None or (left is not None and words in left.reason)
 
 
 @pytest.mark.parametrize(

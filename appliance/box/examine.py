@@ -22,6 +22,7 @@ from appliance.update import Manifest, Part
 STARTS_FILE = system.STATE / "system/starts"  # the initrd counts there those that did not come as far as a passed health check
 LEAST_URGENT = 19  # nice(2): calls go on meanwhile
 LONGEST_LOOK = 900.0  # seconds; a slow box
+RUNNING = Path("/proc/cmdline")
 ROOT_HASH = re.compile(rb"switchroom\.roothash=([0-9a-f]{64})")  # in a kernel image's command line
 
 
@@ -77,7 +78,7 @@ def _damaged_slot(trial: system.Trial, slot: str) -> system.Trial:
 def _fits_its_tree(kernel: Path, slot: str) -> bool:
     """Whether a slot is what its kernel image wants, by the root hash in that; True when it has none."""
     found = ROOT_HASH.search(kernel.read_bytes())
-    if found is None:
+    if found is None or found[1] in RUNNING.read_bytes():  # it wants the slot that runs
         return True
     root, tree = (str(system.BY_LABEL / f"switchroom-{kind}-{slot}") for kind in ("root", "verity"))
     try:

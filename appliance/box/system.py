@@ -30,6 +30,8 @@ BOX_FILE = Path("/usr/lib/switchroom/box.json")  # written by the image build: c
 KEYS = Path("/usr/lib/switchroom/keys")
 NETWORK_FILE = STATE / "network/50-console.network"
 TRIAL_FILE = STATE / "system/trial.json"
+# Of the first stage (image/first_stage/first.c), for this start only: the boot loader's choice could not be loaded.
+FALLBACK = Path("/sys/firmware/efi/efivars/SwitchroomFallback-b6f6a5c6-0c0a-4a3e-9f1e-3d5f6a7c8e90")
 
 
 class CannotDo(Exception):
@@ -166,6 +168,33 @@ def on_trial() -> bool:
     return any(kernel.running and kernel.left is not None for kernel in kernels())
 
 
+def why_not_loaded(kernel: Kernel, running: str = VERSION) -> str:
+    """Of a newer version that has starts left while an older one runs; "" for any other. One without any start yet waits for its first."""
+    if kernel.running or update.version_key(kernel.version) < update.version_key(running):
+        return ""
+    if kernel.left is None:
+        return "Its kernel image could not be loaded, though it has worked before."
+    times = {0: "", 1: "once"}.get(kernel.done, f"{kernel.done} times")
+    return f"It was started {times} and its kernel image could not be loaded." if kernel.left and times else ""
+
+
+def give_up_on(kernel: Kernel, reason: str) -> None:
+    """The other version is not started again by itself: it has failed, with this reason if none is written down yet."""
+    written = written_trial()
+    if written is None or written.version != kernel.version or written.asked:
+        write_trial(Trial(kernel.version, reason, time.time()))
+    with writable_esp() as esp:
+        _rename(esp / "EFI/Linux", kernel.file, f"switchroom_{kernel.version}+0-{max(kernel.done, 1)}.efi")
+
+
+def give_up_on_what_did_not_load() -> None:
+    """When this version runs because a newer one could not be loaded, not because somebody chose it in the boot loader's menu."""
+    if FALLBACK.exists():
+        for kernel in kernels():
+            if reason := why_not_loaded(kernel, VERSION):
+                give_up_on(kernel, reason)
+
+
 def last_trial(folder: Path = ESP / "EFI/Linux", running: str = VERSION) -> Trial | None:
     """The other version on this box when it was left, and why. One that never ran far enough to say it is known by its kernel image."""
     written = written_trial()
@@ -173,7 +202,7 @@ def last_trial(folder: Path = ESP / "EFI/Linux", running: str = VERSION) -> Tria
         if kernel.running:
             continue
         failed = kernel.left == 0
-        skipped = kernel.left is None and update.version_key(kernel.version) > update.version_key(running)
+        skipped = why_not_loaded(kernel, running)
         if written is not None and written.version == kernel.version and (failed or skipped):
             return written
         when = (folder / kernel.file).stat().st_mtime
@@ -185,9 +214,7 @@ def last_trial(folder: Path = ESP / "EFI/Linux", running: str = VERSION) -> Tria
                 when,
             )
         if skipped:
-            return Trial(
-                kernel.version, "Its kernel image could not be loaded at this start, though it has worked before.", when
-            )
+            return Trial(kernel.version, skipped, when)
     return None
 
 

@@ -48,11 +48,13 @@ def test_partitions(image: Image) -> None:
     assert [(row["name"], row["size"] // 2048) for row in table["partitions"]] == list(disk.PARTITIONS)
 
 
+def signed(image: Image, program: Path) -> bool:
+    words = ["sbverify", "--cert", image.keys / "uki.crt", program]
+    return "Signature verification OK" in subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
 def test_the_kernel_image_is_signed_and_names_its_root(image: Image) -> None:
-    said = subprocess.run(
-        ["sbverify", "--cert", image.keys / "uki.crt", image.uki], capture_output=True, text=True, check=True
-    )
-    assert "Signature verification OK" in said.stdout
+    assert signed(image, image.uki)
     assert image.command_line.encode() in image.uki.read_bytes()
 
 
@@ -114,6 +116,28 @@ def test_the_kernel_image_is_made_the_same_twice(image: Image, tmp_path: Path) -
     assert (tmp_path / "uki.unsigned.efi").read_bytes() == (image.uki.parent / "uki.unsigned.efi").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("EFI/BOOT/BOOTX64.EFI", [b"\\EFI\\systemd\\systemd-bootx64.efi", b"No version of Switchroom"]),
+        ("EFI/systemd/systemd-bootx64.efi", [b"reboot-on-error"]),
+    ],
+)
+def test_what_the_firmware_starts_is_signed(image: Image, tmp_path: Path, place: str, words: list[bytes]) -> None:
+    """The first stage where every firmware looks, and the boot loader where the first stage looks."""
+    program = tmp_path / "program.efi"
+    subprocess.run(["mcopy", "-i", f"{image.disk}@@1M", f"::{place}", program], check=True)
+    assert signed(image, program)
+    content = program.read_bytes()
+    assert [word for word in words if word not in content and word.decode().encode("utf-16-le") not in content] == []
+
+
+def test_the_first_stage_is_made_the_same_twice(image: Image, tmp_path: Path) -> None:
+    image.compile_first_stage(tmp_path)
+    unsigned = "first.unsigned.efi"
+    assert (tmp_path / unsigned).read_bytes() == (image.first_stage / unsigned).read_bytes()
+
+
 def test_the_bill_of_materials_has_what_is_on_the_boot_partition(image: Image) -> None:
     bill = json.loads((image.tree / "root/usr/share/switchroom/sbom.cdx.json").read_text())
     version = {
@@ -122,7 +146,10 @@ def test_the_bill_of_materials_has_what_is_on_the_boot_partition(image: Image) -
         if "version" in row and "bom-ref" in row
     }
     made = {row["ref"]: [version.get(part, (part, ""))[0] for part in row["dependsOn"]] for row in bill["dependencies"]}
-    assert made["EFI/BOOT/BOOTX64.EFI"] == ["systemd-boot-efi"]
+    sources = [f"image/first_stage/{name}" for name in ("efi.h", "first.c", "first.lds")]
+    assert made["EFI/BOOT/BOOTX64.EFI"] == sources
+    assert [made[name] for name in sources] == [[], [], []]
+    assert made["EFI/systemd/systemd-bootx64.efi"] == ["systemd-boot-efi"]
     assert dict(version.values())["systemd-boot-efi"].startswith("26")  # not the older one of the root's own Debian
     kernel = made[f"EFI/Linux/switchroom_{image.version}.efi"]
     assert {"initrd", "systemd-boot-efi"} < set(kernel)
@@ -148,5 +175,8 @@ def test_two_builds_give_the_same_system(image: Image, tmp_path: Path) -> None:
     again.__dict__["keys"] = image.keys
     for name in ("root.img", "root.verity", "roothash"):
         assert (again.slot / name).read_bytes() == (image.slot / name).read_bytes(), name
-    unsigned = "uki.unsigned.efi"
-    assert (again.uki.parent / unsigned).read_bytes() == (image.uki.parent / unsigned).read_bytes()
+    for one, other, unsigned in (
+        (again.uki.parent, image.uki.parent, "uki.unsigned.efi"),
+        (again.first_stage, image.first_stage, "first.unsigned.efi"),
+    ):
+        assert (one / unsigned).read_bytes() == (other / unsigned).read_bytes()

@@ -4,7 +4,7 @@ One box is watched from its first power-on over calls, an update while calls go 
 flush of its disk is recorded. Then the disk is made anew as it is after cuts drawn from the whole log (tests/image/replay.py), and of each
 one is asked, on files, what the next start would ask:
 
-- boot partition: loader and the first version's kernel image are whole; every other kernel image that the loader would start is whole
+- boot partition: first stage, loader and the first version's kernel image are whole; every other kernel image that the loader would start is whole
   too, and has a whole slot behind it, checked through its hash tree; the first slot was never written to
 - state partition: repaired by its journal alone, or with a copy of its superblock when that is torn; the product
   opens its databases and keys, as it does at each start; SQLite finds them whole
@@ -159,7 +159,8 @@ class Checked:
     def __init__(self, image: Image, story: Story, parts: Partitions, folder: Path) -> None:
         self.image, self.story, self.parts, self.folder = image, story, parts, folder
         self.loader = {
-            f"EFI/BOOT/{image.board['boot_file']}": image.boot_loader.read_bytes(),
+            f"EFI/BOOT/{image.board['boot_file']}": (image.first_stage / "first.efi").read_bytes(),
+            image.loader_file: image.boot_loader.read_bytes(),
             "loader/loader.conf": boot.LOADER_CONF.encode(),
         }
         self.seen: set[object] = set()
