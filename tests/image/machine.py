@@ -31,11 +31,19 @@ BOARDS = {
 # The variables that hold the keys can be changed in system management mode only.
 SECURE_CODE = "OVMF/OVMF_CODE_4M.secboot.fd"
 SECURE = ("-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1")
+# how the box's disk is connected -> the emulator's words
+DISKS = {
+    "usb": ("-device", "qemu-xhci", "-device", "usb-storage,drive=disk"),
+    "sata": ("-device", "ide-hd,bus=ide.0,drive=disk"),
+    "nvme": ("-device", "nvme,serial=box,drive=disk"),
+}
 PATIENCE = 400.0  # seconds; an emulated box on a busy machine is slow
 
 
-def drive(disk: Path, write_log: Path | None) -> list[str]:
-    """The box's disk; with `write_log` each write and flush is recorded there (tests/image/replay.py reads it)."""
+def drive(disk: Path, write_log: Path | None, bus: str) -> list[str]:
+    """The box's disk on one of `DISKS`, or on virtio; there with `write_log` each write and flush is recorded there (tests/image/replay.py reads it)."""
+    if bus:
+        return ["-drive", f"if=none,id=disk,format=qcow2,file={disk}", *DISKS[bus]]
     if write_log is None:
         return ["-drive", f"if=virtio,format=qcow2,file={disk}"]
     write_log.write_bytes(b"")
@@ -59,6 +67,7 @@ class Machine:
         secure: bool = False,
         board: str = "x86-64",
         wire: str = "user",
+        bus: str = "",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -90,7 +99,7 @@ class Machine:
         self.command = [
             *words_of_board, *(SECURE if secure else ()), "-accel", "tcg,thread=multi", "-smp", "2", "-m", str(memory), "-nographic", "-nodefaults",
             "-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE / firmware}", "-drive", f"if=pflash,format=qcow2,file={variables}",
-            *drive(self.disk, write_log), "-netdev", f"{wire},id=net", "-device", "virtio-net-pci,netdev=net,romfile=",
+            *drive(self.disk, write_log, bus), "-netdev", f"{wire},id=net", "-device", "virtio-net-pci,netdev=net,romfile=",
             "-device", "virtio-rng-pci", "-serial", f"unix:{folder / 'serial'},server=on,wait=off",
             "-monitor", f"unix:{folder / 'monitor'},server=on,wait=off", *extra, *(["-loadvm", SAVED] if like is not None else []),
         ]  # fmt: skip

@@ -27,7 +27,7 @@ from tests.e2e.baresip import Phone
 from tests.e2e.running import Credentials, wait_until
 from tests.image.boots.conftest import PASSWORD, ROOT
 from tests.image.lan import Lan
-from tests.image.machine import PATIENCE, Machine
+from tests.image.machine import DISKS, PATIENCE, Machine
 from tests.web.chromium import ARGUMENTS, ARTEFACTS, CHROMIUM, shoot
 
 DOCUMENT = (ROOT / "docs/flash.md").read_text()
@@ -310,3 +310,11 @@ def test_a_network_without_a_router(stack: ExitStack, image: Image, tmp_path: Pa
         walk.box.wait("Admin page +no address yet")
         walk.box.monitor("set_link net on")
         walk.box.wait(rf"Admin page +https://{walk.host}:4021/")
+
+
+@pytest.mark.parametrize("bus", DISKS)
+def test_it_starts_from_what_small_computers_have(image: Image, tmp_path: Path, bus: str) -> None:
+    """A USB stick or adapter, SATA, NVMe; the first start of each, in which the last partition grows to the end of the disk."""
+    with Machine(tmp_path / "box", image.disk, size=str(BLANK), bus=bus) as box:
+        box.wait("SWITCHROOM-INITRD media partition grown")
+        box.wait(r"State +healthy")
