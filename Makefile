@@ -34,10 +34,12 @@ image: build/.debian-image build
 	PATH=$$PATH:/usr/sbin:/sbin $(BIN)/python -m image.build $(ARGS)
 
 # The image in an emulated box: boot, first call, restart, updates that fail; and the updater on files. `image-test-full` adds what takes long.
-image-test: build/.debian-image $(VENV)/.dev image
+image-test: build/.debian-image $(VENV)/.dev
+	$(MAKE) image ARGS=
 	PATH=$$PATH:/usr/sbin:/sbin $(BIN)/python -m pytest --no-header -p no:cacheprovider tests/test_update.py tests/image/boots -m "not slow" --durations=12 --durations-min=5 $(ARGS)
 
-image-test-full: build/.debian-test build/.debian-image $(VENV)/.dev image
+image-test-full: build/.debian-test build/.debian-image $(VENV)/.dev
+	$(MAKE) image ARGS=
 	PATH=$$PATH:/usr/sbin:/sbin $(BIN)/python -m pytest --no-header -p no:cacheprovider tests/image/boots $(ARGS)
 
 # The media core and its tests under the address and undefined-behaviour sanitizers, in a copy: the build in place stays as it is.
