@@ -86,11 +86,14 @@ class Image:
         )
         files = source_files()
         source = self.graph.step("source", digest(*map(str, files), *files), copy_sources)
-        key = digest(digest(source), wheels.name, compiler.name, inspect.getsource(tree.product), str(using.environment))
+        # of no commit's date: it is kept over those that do not touch it, and has to be what a build from nothing makes
+        key = digest(
+            digest(source), wheels.name, compiler.name, inspect.getsource(tree.product), str(using.environment), str(EPOCH)
+        )
         return self.graph.step(
             "product",
             key,
-            lambda work: tree.product(work, compiler / "root", wheels, source, self.date, using.environment),
+            lambda work: tree.product(work, compiler / "root", wheels, source, EPOCH, using.environment),
         )
 
     @cached_property

@@ -249,6 +249,20 @@ def test_the_other_version_is_made_the_next(
     assert (tmp_path / "trial.json").exists() == asked
 
 
+def test_the_boot_partition_has_one_writer_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(system, "ESP_LOCK", tmp_path / "lock")
+    monkeypatch.setattr(system, "ESP_PATIENCE", 0.0)
+    monkeypatch.setattr(system, "run", lambda *command: said.append(command[2]))
+    with system.writable_esp():
+        with pytest.raises(system.CannotDo, match="being written to"), system.writable_esp():
+            pass
+        assert said == ["remount,rw"]
+    with system.writable_esp():
+        pass
+    assert said == ["remount,rw", "remount,ro"] * 2
+
+
 def test_a_blessing_syncs_the_kernel_image_before_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder of FAT that is synced first may hold the new name without contents when the power goes."""
     folder = tmp_path / "EFI/Linux"

@@ -298,7 +298,7 @@ class Console:
             return "Nothing was changed."
         keep = (await terminal.ask("Keep the network settings? (yes or no)")).lower() == "yes"
         media = (await terminal.ask("Erase recordings and prompts too? (yes or no)")).lower() == "yes"
-        system.ask_factory_reset(keep, media)
+        await asyncio.to_thread(system.ask_factory_reset, keep, media)
         system.reboot()
         return "Erasing at the next start, which is now."
 

@@ -7,6 +7,7 @@ by their kernel images there: `switchroom_VERSION.efi` is good, `+N` is on trial
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import ipaddress
 import json
 import os
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -22,6 +24,8 @@ from appliance import update
 from appliance.version import VERSION
 
 ESP = Path("/efi")
+ESP_LOCK = Path("/run/switchroom-esp.lock")
+ESP_PATIENCE = 10.0  # seconds
 BOOT_FACTS = Path("/run/switchroom-boot")
 STATE = Path("/state")
 DATA = Path("/var/lib/switchroom")
@@ -73,13 +77,28 @@ def run(*command: str, seconds: float = 60) -> str:
 
 @contextlib.contextmanager
 def writable_esp() -> Iterator[Path]:
-    """The boot partition, writable until the end of the block and on the disk after it."""
-    run("mount", "-o", "remount,rw", str(ESP))
+    """The boot partition, writable until the end of the block and on the disk after it. One writer at a time; the second has some
+    patience, but not for a whole update: CannotDo."""
+    with ESP_LOCK.open("w") as lock:
+        until = time.monotonic() + ESP_PATIENCE
+        while not _locked(lock):
+            if time.monotonic() > until:
+                raise CannotDo("The boot partition is being written to, by an update perhaps. Try again when that is done.")
+            time.sleep(0.1)
+        run("mount", "-o", "remount,rw", str(ESP))
+        try:
+            yield ESP
+        finally:
+            os.sync()
+            run("mount", "-o", "remount,ro", str(ESP))
+
+
+def _locked(file: IO[str]) -> bool:
     try:
-        yield ESP
-    finally:
-        os.sync()
-        run("mount", "-o", "remount,ro", str(ESP))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def slot() -> str:

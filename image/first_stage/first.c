@@ -1,8 +1,8 @@
 /* The first program of the box that the firmware starts.
  *
  * It starts the boot loader (LOADER, a path on our own partition). The loader comes back when the kernel image that it chose cannot be
- * loaded: it knows no other then. So this program tries the rest of them by itself, those that have proved themselves first, and the
- * newer before the older. A kernel image that starts never comes back. When there is nothing left it says so, and starts the box again
+ * loaded: it knows no other then. So this program tries the rest of them by itself, those that have proved themselves first, those
+ * without starts left last, and the newer before the older. A kernel image that starts never comes back. When there is nothing left it says so, and starts the box again
  * after a minute: the firmware's menu and its shell are for nobody here.
  *
  * Names are only read: a version's starts are counted by the loader, and the firmware's FAT is not trusted with writing. */
@@ -27,7 +27,7 @@ struct kernel {
 static system_table *firmware;
 static handle self, device;
 static struct kernel kernels[KERNELS];
-static int found, whole; /* kernel images with starts left; those of any kind that are as long as they say */
+static int found, whole; /* kernel images; those that are as long as they say */
 
 /* The image can lie at any address as it is: there is nothing to be changed in it. The firmware wants to be told so. */
 static const struct {
@@ -142,7 +142,7 @@ static int is_whole(file *folder, const file_info *info) {
     return 1;
 }
 
-/* Keep the name of a file in the folder when it is that of a kernel image with starts left. */
+/* Keep the name of a file in the folder when it is that of a kernel image. */
 static void consider(file *folder, const file_info *info) {
     const character *name = info->name;
     size_t size = length(name), at = length(PREFIX);
@@ -156,7 +156,7 @@ static void consider(file *folder, const file_info *info) {
     if (name[at] == u'+')
         for (kernel->left = 0, at++; is_digit(name[at]) && kernel->left < 1000; at++)
             kernel->left = kernel->left * 10 + (name[at] - u'0');
-    if (kernel->left == 0 || size < length(SUFFIX) || !begins(name + size - length(SUFFIX), SUFFIX))
+    if (size < length(SUFFIX) || !begins(name + size - length(SUFFIX), SUFFIX))
         return;
     join(kernel->name, name, u"");
     found++;
@@ -182,11 +182,16 @@ static void look(void) {
     root->close(root);
 }
 
+/* One that has no starts left has failed or was left by choice: it comes last, and is better than none. */
+static int rank(const struct kernel *kernel) {
+    return kernel->left == PROVED ? 2 : kernel->left > 0;
+}
+
 static struct kernel *best(void) {
     struct kernel *chosen = NULL;
     for (struct kernel *kernel = kernels; kernel < kernels + found; kernel++)
-        if (!kernel->tried && (!chosen || (kernel->left == PROVED) > (chosen->left == PROVED) ||
-                               ((kernel->left == PROVED) == (chosen->left == PROVED) && newer(kernel->name, chosen->name))))
+        if (!kernel->tried && (!chosen || rank(kernel) > rank(chosen) ||
+                               (rank(kernel) == rank(chosen) && newer(kernel->name, chosen->name))))
             chosen = kernel;
     return chosen;
 }
