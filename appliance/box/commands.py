@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-data_option = click.option("--data", type=click.Path(path_type=Path), default=Path("/var/lib/switchroom"), show_default=True)
+data_option = click.option("--data", type=click.Path(path_type=Path), default=Path("/state/switchroom"), show_default=True)
 
 
 @click.command(hidden=True)
