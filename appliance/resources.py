@@ -118,13 +118,12 @@ class Resources:
         self.certify()
         return True
 
-    def examine(self) -> None:
-        """Whether the configuration can be read, and a certificate for this address. Loads what only this needs, so `calls`, which
-        finds out about the first by itself, is started before it."""
+    def look_at_configuration(self) -> None:
+        """Whether it can be read. Loads what only this needs, so `calls`, which finds out by itself, and the core are started before it."""
         _part(self, "configuration", lambda: _configuration(self))
-        self.certify()
 
     def certify(self) -> None:
+        """A certificate for this address."""
         _part(self, "certificate", lambda: _certificate(self))
 
     def core_view(self) -> CoreView | None:

@@ -187,15 +187,17 @@ class Supervisor:
             self._add("calls", "appliance.calls", *resources.boot(CALLS_FDS))
             self.processes["calls"].start()
             await asyncio.sleep(0)  # from here on it loads beside us
-        resources.examine()
-        if resources.damage and (calls := self.processes.pop("calls", None)) is not None:
-            log.error("calls does not run: it would be without a configuration")
-            calls.stop()
-            await _wait([calls], PATIENCE)
+        resources.certify()
         if resources.memory is not None:
             spare, _ = resources.core(go=STDIN)
             self._add("core", "media_core", *resources.core(), spare=spare, steady=CORE_STEADY)
             self.processes["core"].start()
+            await asyncio.sleep(0)
+        resources.look_at_configuration()
+        if resources.damage and (calls := self.processes.pop("calls", None)) is not None:
+            log.error("calls does not run: it would be without a configuration")
+            calls.stop()
+            await _wait([calls], PATIENCE)
         self._add("web", "webui", *resources.boot(WEB_FDS), nice=PAGES_STAND_BACK)
         self.processes = {name: self.processes[name] for name in ORDER if name in self.processes}
 

@@ -135,7 +135,8 @@ def test_everything_is_made_and_undone(tmp_path: Path) -> None:
     before = set(os.listdir("/proc/self/fd"))
     chosen = options(tmp_path / "var")
     with acquire(chosen) as resources:
-        resources.examine()
+        resources.look_at_configuration()
+        resources.certify()
         assert resources.failed == {}
         environment, fds = resources.core()
         record = json.loads(environment["SWITCHROOM_CORE"])
@@ -173,7 +174,8 @@ def test_failing_part_does_not_stop_the_others(tmp_path: Path) -> None:
     (tmp_path / "var/keys/authority.pem").write_text("nonsense")
     (tmp_path / "var/keys/authority.key").write_text("nonsense")
     with acquire(options(tmp_path / "var")) as resources:
-        resources.examine()
+        resources.look_at_configuration()
+        resources.certify()
         assert list(resources.failed) == ["certificate"]
         assert resources.memory is not None
         assert {socket["transport"] for socket in json.loads(resources.core()[0]["SWITCHROOM_CORE"])["sip"]} == {
