@@ -224,7 +224,7 @@ class CallsProcess:
             case cti.GetRegistrations():
                 return cti.Registrations(list(self._registrations()))
             case cti.GetCounters():
-                return cti.Counters(self._counters())
+                return cti.Counters(self._counters(), self._base.settings.completed)
             case cti.HangUp(call=id):
                 return self._hang_up(id)
             case cti.Applied():

@@ -135,6 +135,7 @@ class Registrations(Message):
 
 class Counters(Message):
     counters: dict[str, int]  # registrations, calls, dialogs, transactions, legs, rtp_ports, flows, …
+    set_up: bool = False  # the first-run wizard has been gone through
 
 
 class TestPhone(Message):

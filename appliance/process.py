@@ -5,7 +5,7 @@ It is in a process group of its own, so that Ctrl-C in a terminal reaches the su
 Death is seen through a pidfd: no signal handler, no thread. A hang is the supervisor's to see; `restart` ends it here.
 
 A process whose absence is heard (the core) has a spare: the same command, started ahead, that waits for eight octets on its standard
-input. It gets them the moment the death is seen, before anything else is done, and the next spare is started. It ends by itself
+input. It has one from `stand_by` on, for at a start there is more urgent work. It gets them the moment the death is seen, before anything else is done, and the next spare is started. It ends by itself
 when its input is closed.
 """
 
@@ -19,7 +19,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 DELAYS = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)  # seconds before the first, second, … restart in a row
@@ -63,7 +63,6 @@ class Process:
         module: str,
         environment: Mapping[str, str],
         fds: Iterable[int],
-        changed: Callable[[], None],
         *,
         spare: Mapping[str, str] | None = None,
         steady: float = STEADY,
@@ -80,9 +79,9 @@ class Process:
         self._command = [sys.executable, "-P", "-m", module]
         self.renew(environment)
         self._spare_environment = None if spare is None else {**_without_systemd(spare), **OWN}
+        self._standing_by = False
         self._fds = tuple(fds)
         self._nice = nice
-        self._changed = changed
         self._log = logging.getLogger(name)
         self._child: subprocess.Popen[bytes] | None = None
         self._spare: subprocess.Popen[bytes] | None = None
@@ -101,10 +100,15 @@ class Process:
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._keep(), name=f"keep {self.name}")
 
+    def stand_by(self) -> None:
+        """From now on there is a spare, where there shall be one."""
+        self._standing_by = True
+        self._order_spare(0.0)
+
     def ready(self) -> None:
         """It answered: starting becomes running."""
         if self.state == "starting":
-            self._set("running")
+            self.state = "running"
 
     def renew(self, environment: Mapping[str, str]) -> None:
         """What the next start is told. systemd's socket is the supervisor's alone."""
@@ -149,12 +153,12 @@ class Process:
             if not self._asked:
                 self.deaths = [*self.deaths[-19:], loop.time()]
                 delay = self._backoff.died(loop.time() - self.started)
-            self._set("backing off")
+            self.state = "backing off"
             if delay:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._again.wait(), delay)
         self._drop_spare()
-        self._set("stopped")
+        self.state = "stopped"
 
     async def _one_life(self) -> None:
         loop = asyncio.get_running_loop()
@@ -164,7 +168,7 @@ class Process:
         self._child = child
         if self._ending:  # asked to stop while it was being started
             child.terminate()
-        self._set("starting")
+        self.state = "starting"
         self._order_spare(SPARE_AFTER)
         transport, lines = await loop.connect_read_pipe(lambda: _Lines(self._log), child.stdout)
         died = asyncio.Event()
@@ -205,13 +209,15 @@ class Process:
     # ---- the spare
 
     def _order_spare(self, delay: float) -> None:
-        if self._spare_environment is not None and self._spare is None and self._spare_due is None and not self._ending:
-            self._spare_due = asyncio.get_running_loop().call_later(delay, self._start_spare, self._spare_environment)
+        wanted = self._spare_environment is not None and self._standing_by and not self._ending
+        if wanted and self._spare is None and self._spare_due is None:
+            self._spare_due = asyncio.get_running_loop().call_later(delay, self._start_spare)
 
-    def _start_spare(self, environment: Mapping[str, str]) -> None:
+    def _start_spare(self) -> None:
+        assert self._spare_environment is not None
         self._spare_due = None
         try:
-            self._spare = self._spawn(environment, subprocess.PIPE)
+            self._spare = self._spawn(self._spare_environment, subprocess.PIPE)
         except OSError as error:
             self._log.error("cannot start a spare: %s", error)
             self._order_spare(SPARE_AGAIN)
@@ -258,10 +264,6 @@ class Process:
         spare = self._take_spare()
         if spare is not None:
             _end(spare)
-
-    def _set(self, state: str) -> None:
-        self.state = state
-        self._changed()
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -80,6 +80,7 @@ class Resources:
     tls: certificates.Files | None = None
     certificate: certificates.Facts | None = None
     failed: dict[str, str] = field(default_factory=dict)
+    set_up: bool = False  # the first-run wizard has been gone through
     damage: str = (
         ""  # why the configuration cannot be read: nothing may run on it, and the page offers the restore of a backup
     )
@@ -119,8 +120,13 @@ class Resources:
         return True
 
     def look_at_configuration(self) -> None:
-        """Whether it can be read. Loads what only this needs, so `calls`, which finds out by itself, and the core are started before it."""
+        """Whether it can be read, and whether the box is set up. Loads what nothing else here needs: for when `calls` cannot tell."""
         _part(self, "configuration", lambda: _configuration(self))
+
+    def guard_setup(self) -> None:
+        """A code for the first-run wizard until that has been gone through, or until a backup is restored."""
+        file = self.options.setup_code
+        _part(self, "setup code", lambda: file.unlink(missing_ok=True) if self.set_up else setup_code.keep(file))
 
     def certify(self) -> None:
         """A certificate for this address."""
@@ -260,17 +266,6 @@ def _shared() -> list[int]:
     return descriptors
 
 
-def setup_completed(data: Path) -> bool:
-    """Whether the first-run wizard has been gone through."""
-    from appliance.store import Store
-
-    store = Store(data)
-    try:
-        return store.load().settings.completed
-    finally:
-        store.close()
-
-
 def _restore(data: Path) -> None:
     """Put a backup in place that waits, and clear away what is left of one."""
     if not any(found for pattern in ("restor*", "backup.*") for found in data.glob(pattern)):
@@ -363,19 +358,14 @@ def _certificate(resources: Resources) -> None:
 
 
 def _configuration(resources: Resources) -> None:
-    """Whether it can be read; and a code for the first-run wizard until that has been gone through, or until a backup is restored."""
-    from appliance.store import StorageDamaged
+    from appliance.store import StorageDamaged, Store
 
-    options = resources.options
     try:
-        completed = setup_completed(options.data)
+        with contextlib.closing(Store(resources.options.data)) as store:
+            resources.set_up = store.load().settings.completed
     except StorageDamaged as error:
         log.error("the configuration cannot be read: %s", error)
-        resources.damage, completed = str(error), False
-    if completed:
-        options.setup_code.unlink(missing_ok=True)
-    else:
-        setup_code.keep(options.setup_code)
+        resources.damage = str(error)
 
 
 def _runs(numbers: list[int]) -> list[int | list[int]]:

@@ -24,7 +24,7 @@ from appliance import cti, health, heartbeat, reserve
 from appliance.alarms import Alarms, Facts, ProcessFacts
 from appliance.migration import Watch
 from appliance.process import Process
-from appliance.resources import Options, Resources, acquire, setup_completed
+from appliance.resources import Options, Resources, acquire
 from appliance.version import VERSION
 
 PATIENCE = 1.2  # seconds between asking to end and killing
@@ -68,10 +68,10 @@ class Supervisor:
         self._again = False
         self._misses: dict[str, int] = {}
         self._calls_know_address = True
+        self._looked = False  # whether the box is set up is known, as far as it can be
         self._opening = Watch(self._options.data, 0.0)
         self._counters: dict[str, int] = {}
         self._hostile_media: dict[str, str] = {}
-        self._changed = asyncio.Event()
         self._core_view = resources.core_view()
         self.processes: dict[str, Process] = {}
 
@@ -156,16 +156,11 @@ class Supervisor:
         addresses = self.addresses()
         yield f"Switchroom {VERSION} runs; its data is in {self._options.data}"
         yield f"  Admin page   {addresses['admin']}"
-        try:
-            if self._resources.damage:
-                code = self._options.setup_code.read_text()
-                yield f"  Setup code   {code}   (asked by the admin page before it restores a backup)"
-            elif setup_completed(self._options.data):
-                yield "  Set up       already; log in with your name and password"
-            else:
-                yield f"  Setup code   {self._options.setup_code.read_text()}   (asked once, by the first page)"
-        except Exception as error:  # the store is broken; an alarm says so too
-            yield f"  Set up       unknown: {error}"
+        if self._resources.set_up:
+            yield "  Set up       already; log in with your name and password"
+        else:
+            asked = "by the admin page before it restores a backup" if self._resources.damage else "once, by the first page"
+            yield f"  Setup code   {self._setup_code()}   (asked {asked})"
         if facts := self._resources.certificate:
             yield f"  Certificate  SHA-256 {facts.server_fingerprint}"
         yield f"  Phones       {addresses['sip']}" + (f" · {addresses['sips']}" if "sips" in addresses else "")
@@ -175,6 +170,12 @@ class Supervisor:
             yield f"  {alarm.severity.capitalize():<12} {alarm.message} {alarm.repair}"
         yield "  First call   add two extensions on the admin page, give two phones their SIP user names and passwords,"
         yield "               and dial one from the other; or dial *60 to hear yourself. Ctrl-C ends Switchroom."
+
+    def _setup_code(self) -> str:
+        try:
+            return self._options.setup_code.read_text()
+        except OSError as error:  # just used up, or never written; an alarm says so too
+            return f"unknown: {error.strerror}"
 
     # ---- processes ---------------------------------------------------------------------------------------------------
 
@@ -192,33 +193,45 @@ class Supervisor:
             spare, _ = resources.core(go=STDIN)
             self._add("core", "media_core", *resources.core(), spare=spare, steady=CORE_STEADY)
             self.processes["core"].start()
-            await asyncio.sleep(0)
-        resources.look_at_configuration()
-        if resources.damage and (calls := self.processes.pop("calls", None)) is not None:
-            log.error("calls does not run: it would be without a configuration")
-            calls.stop()
-            await _wait([calls], PATIENCE)
         self._add("web", "webui", *resources.boot(WEB_FDS), nice=PAGES_STAND_BACK)
         self.processes = {name: self.processes[name] for name in ORDER if name in self.processes}
 
     def _add(self, name: str, module: str, environment: dict[str, str], fds: list[int], **options: Any) -> None:
-        self.processes[name] = Process(name, module, environment, fds, self._changed.set, **options)
+        self.processes[name] = Process(name, module, environment, fds, **options)
         self._misses[name] = 0
 
     async def _start_pages(self) -> None:
         """Once phones are served, or have been waited for long enough; at once when there is a long wait to be explained."""
         loop = asyncio.get_running_loop()
         until = loop.time() + PAGES_WAIT
-        while loop.time() < until and self._opening.report is None:
-            if all(process.state == "running" for name, process in self.processes.items() if name != "web"):
+        calls, core = self.processes.get("calls"), self.processes.get("core")
+        while loop.time() < until and self._opening.report is None and calls is not None and not calls.deaths:
+            if all(process.state == "running" for process in (calls, core) if process is not None):
                 break
             await asyncio.sleep(0.1)
             self._opening.look(loop.time())
+        if core is not None:
+            core.stand_by()
+        await self._look_at_configuration()
         try:
             await self._follow_address()
         except Exception:  # the pages are needed all the more; it is tried again
             log.exception("following the address failed")
         self.processes["web"].start()
+
+    async def _look_at_configuration(self) -> None:
+        """`calls` has read it, and told whether the box is set up. Where it does not run, because it could not be read or for another
+        reason, it is read here."""
+        calls = self.processes.get("calls")
+        if calls is None or calls.state != "running":
+            self._resources.look_at_configuration()
+        self._resources.guard_setup()
+        if self._resources.damage and calls is not None:
+            log.error("calls does not run: it would be without a configuration")
+            self.processes = {name: process for name, process in self.processes.items() if process is not calls}
+            calls.stop()
+            await _wait([calls], PATIENCE)
+        self._looked = True
 
     async def _follow_address(self) -> None:
         """This machine got another address: `calls` is told, the pages start again, and the core too when the certificate had to be made
@@ -266,13 +279,15 @@ class Supervisor:
 
     async def _until_up(self) -> None:
         """Every process answers, or has been given the time to; or we are to end."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(UP_LIMIT):
-                while not self._end.is_set() and any(process.state != "running" for process in self.processes.values()):
-                    self._changed.clear()
-                    for name in self.processes:
-                        await self._ping(name)
-                    await asyncio.sleep(0.1)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + UP_LIMIT
+        while not self._end.is_set():
+            late = loop.time() > until
+            if self._looked and (late or all(process.state == "running" for process in self.processes.values())):
+                break
+            for name in self.processes:
+                await self._ping(name)
+            await asyncio.sleep(0.1)
         self._update_alarms()
 
     async def _watch(self) -> None:
@@ -287,7 +302,9 @@ class Supervisor:
 
     async def _ping(self, name: str) -> None:
         """Ask one process whether it is awake; kill it when it has not been for too long."""
-        process = self.processes[name]
+        process = self.processes.get(name)
+        if process is None:
+            return
         if process.state not in ("starting", "running"):
             self._misses[name] = 0
             return
@@ -338,8 +355,11 @@ class Supervisor:
         except cti.Unavailable:
             self._counters = {}
             return False
-        self._counters = dict(reply.counters) if isinstance(reply, cti.Counters) else {}
-        return isinstance(reply, cti.Counters)
+        if not isinstance(reply, cti.Counters):
+            self._counters = {}
+            return False
+        self._counters, self._resources.set_up = dict(reply.counters), reply.set_up
+        return True
 
     async def _ask_hostile_media(self) -> None:
         """What `calls` has noticed of packets that are not genuine; as it was when it does not answer."""

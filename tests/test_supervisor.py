@@ -196,7 +196,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Proces
     """A process that runs `text`."""
     file = tmp_path / "subject.py"
     file.write_text(text)
-    process = Process("subject", "subject", dict(os.environ), (), lambda: None)
+    process = Process("subject", "subject", dict(os.environ), ())
     process._command = [process._command[0], str(file)]
     return process
 
@@ -263,7 +263,7 @@ def with_spare(tmp_path: Path) -> Process:
     file = tmp_path / "subject.py"
     file.write_text(SPARE)
     environment = dict(os.environ)
-    process = Process("subject", "subject", environment, (), lambda: None, spare={**environment, "STANDS_BY": "1"})
+    process = Process("subject", "subject", environment, (), spare={**environment, "STANDS_BY": "1"})
     process._command = [process._command[0], str(file)]
     return process
 
@@ -272,6 +272,7 @@ async def test_the_spare_takes_over_and_has_a_successor(tmp_path: Path, caplog: 
     caplog.set_level(logging.INFO)
     process = with_spare(tmp_path)
     process.start()
+    process.stand_by()
     for life in range(2):
         await until(lambda: process._spare is not None)
         assert process._spare is not None
@@ -295,6 +296,7 @@ async def test_a_spare_that_dies_is_replaced_and_nothing_else_happens(
     monkeypatch.setattr("appliance.process.SPARE_AGAIN", 0.01)
     process = with_spare(tmp_path)
     process.start()
+    process.stand_by()
     await until(lambda: process._spare is not None)
     assert process._spare is not None
     first, spare = process.pid, process._spare.pid
@@ -310,6 +312,7 @@ async def test_both_dead_at_once_is_a_start_like_the_first(tmp_path: Path, caplo
     caplog.set_level(logging.INFO)
     process = with_spare(tmp_path)
     process.start()
+    process.stand_by()
     await until(lambda: process._spare is not None)
     assert process._spare is not None
     first, spare = process.pid, process._spare.pid
