@@ -26,12 +26,11 @@ from pathlib import Path
 from typing import IO, cast
 
 import msgspec
-from sqlite_utils import Database, Migrations
 
 from appliance.records import CallRecords, calls_migrations
 from appliance.sealed import NotOpened, Opener, Sealer
 from appliance.snapshots import applied, sync
-from appliance.store import StorageFailed, Store, config_migrations
+from appliance.store import Migrations, StorageFailed, Store, config_migrations
 from appliance.version import VERSION
 
 DATABASES: dict[str, Migrations] = {"config.db": config_migrations, "calls.db": calls_migrations}
@@ -273,7 +272,7 @@ def _read_contents(tar: tarfile.TarFile) -> Contents:
     newer = [
         name
         for name, done in contents.migrations.items()
-        if name not in DATABASES or set(done) - {migration.name for migration in DATABASES[name].pending(_nothing())}
+        if name not in DATABASES or set(done) - set(DATABASES[name].names)
     ]
     if newer or set(contents.sizes) - set(FILES):
         raise BadBackup(
@@ -283,10 +282,6 @@ def _read_contents(tar: tarfile.TarFile) -> Contents:
     if missing := [name for name in NEEDED if name not in contents.sizes]:
         raise BadBackup(f"This backup lacks {missing[0]}. Nothing was changed.")
     return contents
-
-
-def _nothing() -> Database:
-    return Database(memory=True)
 
 
 def _unpack(tar: tarfile.TarFile, folder: Path, contents: Contents, progress: Progress) -> None:

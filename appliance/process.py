@@ -29,7 +29,12 @@ SPARE_AGAIN = 1.0  # seconds until a spare that died is replaced
 GO = (1).to_bytes(8, "little")  # what a spare waits for; an eventfd would say the same
 LINE_LIMIT = 8192  # bytes of one line of output; the rest of a longer one is dropped
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-OWN = {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONUNBUFFERED": "1"}
+# Our modules; output at once; and no look for plug-ins of pydantic, which nobody installs: that reads the facts of every distribution.
+OWN = {
+    "PYTHONPATH": str(Path(__file__).parents[1]),
+    "PYTHONUNBUFFERED": "1",
+    "PYDANTIC_DISABLE_PLUGINS": "__all__",
+}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

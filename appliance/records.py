@@ -10,11 +10,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlite_utils import Database, Migrations
+from appliance.store import Migrations, open_database, sentences
 
-from appliance.store import open_database, sentences
+if TYPE_CHECKING:
+    from sqlite_utils import Database as Tables
 
 MOST_CALLS = 200_000  # kept; then the oldest go
 TRIM_EVERY = 500  # writes
@@ -23,7 +24,7 @@ calls_migrations = Migrations("switchroom-calls")
 
 
 @calls_migrations()
-def first_tables(db: Database) -> None:
+def first_tables(db: Tables) -> None:
     db["call"].create(  # type: ignore[union-attr]
         {
             "id": str, "started": float, "answered": float, "ended": float, "caller_number": str, "caller_name": str, "dialled": str, "callee_number": str,
@@ -77,7 +78,7 @@ class CallRecords:
         self._db = open_database(data / "calls.db", calls_migrations)
 
     def close(self) -> None:
-        self._db.conn.close()
+        self._db.close()
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Write or replace the record of a call; keys are CallRow's fields. On disk when this returns."""
@@ -101,9 +102,9 @@ class CallRecords:
         """Add stored rows of another calls.db, in the order of COLUMNS, those whose id is not here; returns how many."""
         marks = ", ".join("?" * len(COLUMNS))
         with sentences(), self._db.atomic():
-            before = self._db.conn.total_changes
-            self._db.conn.executemany(f"insert or ignore into call ({', '.join(COLUMNS)}) values ({marks})", rows)
-            return int(self._db.conn.total_changes - before)
+            before = self._db.total_changes
+            self._db.executemany(f"insert or ignore into call ({', '.join(COLUMNS)}) values ({marks})", rows)
+            return int(self._db.total_changes - before)
 
     def search(self, text: str = "", *, limit: int = 50, offset: int = 0, selftest: bool = False) -> list[CallRow]:
         """Newest first; text is looked for in numbers and names. The self-test's calls are left out unless asked for."""

@@ -1,4 +1,4 @@
-"""SQLite through sqlite-utils: the configuration with its journal (config.db). Call records are in records.py.
+"""SQLite: the configuration with its journal (config.db). Call records are in records.py. Tables are made and changed through sqlite-utils.
 
 Every change is one transaction: records, journal rows and the revision together, or nothing. Secrets are sealed with the box key
 (AES-256-GCM) before they reach the disk; the journal tells that a secret changed, never its value. Time is an argument.
@@ -13,19 +13,23 @@ import logging
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlite_utils import Database, Migrations
 
 from appliance import snapshots
 from appliance.migration import Progress
 from appliance.model import KINDS, Record, Snapshot
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database as Tables
+
+    Migration = Callable[[Tables], Any]
 
 HIDDEN = "(hidden)"
 log = logging.getLogger("store")
@@ -102,6 +106,69 @@ def _alone(folder: Path, name: str = "") -> Iterator[None]:
         os.close(handle)
 
 
+class Database(sqlite3.Connection):
+    """A statement is a transaction of its own, unless it stands in `atomic`."""
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """One transaction: all of it or nothing."""
+        self.execute("begin")
+        try:
+            yield
+            self.execute("commit")
+        except BaseException:
+            if self.in_transaction:  # some errors have ended it already
+                self.execute("rollback")
+            raise
+
+
+class Migrations:
+    """The changes that made a database's tables what they are, oldest first. Applied by sqlite-utils, which is loaded only when there is
+    something to apply: that would be a fifth of the time in which `calls` starts."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._steps: dict[str, Migration] = {}
+
+    def __call__(self, name: str = "") -> Callable[[Migration], Migration]:
+        """Decorator: the function, under its own name or this one, is the newest change."""
+
+        def add(step: Migration) -> Migration:
+            if (called := name or step.__name__) in self._steps:
+                raise ValueError(f"There are two changes {called}.")
+            self._steps[called] = step
+            return step
+
+        return add
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._steps)
+
+    def pending(self, connection: sqlite3.Connection) -> list[str]:
+        """Those the database has not been through."""
+        done = snapshots.applied(connection)
+        return [name for name in self._steps if name not in done]
+
+    def apply(self, connection: sqlite3.Connection, told: Callable[[int, int], None]) -> None:
+        """All changes that are still to come in one transaction: a cut leaves the tables of the old version or of the new one, nothing
+        between, so that the copy from before always fits. `told` hears which of how many begins."""
+        coming = self.pending(connection)
+        if not coming:
+            return
+        import sqlite_utils
+
+        changes = sqlite_utils.Migrations(self._name)
+        for name, step in self._steps.items():
+            changes(name=name)(step)
+        # Without plug-ins: nobody installs any, and looking for them reads the facts of every distribution.
+        tables = sqlite_utils.Database(connection, execute_plugins=False)
+        with tables.atomic():
+            for number, following in enumerate([*coming[1:], None], 1):
+                told(number, len(coming))
+                changes.apply(tables, stop_before=following)
+
+
 def open_database(path: Path, migrations: Migrations) -> Database:
     """Open (or make, readable by its owner only), check and migrate a database file."""
     with _alone(path.parent, path.name):
@@ -109,27 +176,28 @@ def open_database(path: Path, migrations: Migrations) -> Database:
 
 
 def _open_database(path: Path, migrations: Migrations) -> Database:
-    known = [migration.name for migration in migrations.pending(Database(memory=True))]
+    known = migrations.names
     try:
         if (kept := snapshots.go_back(path, known)) is not None:
             log.warning(
                 "%s was written by a newer version; the copy from before is used, the newer one is %s", path.name, kept
             )
         path.touch(mode=0o600)
-        connection = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
+        connection = sqlite3.connect(
+            path, timeout=5.0, check_same_thread=False, isolation_level=None, factory=Database
+        )
     except (OSError, sqlite3.Error) as error:
         raise StorageFailed(f"{path.name} cannot be opened ({error}).") from error
     try:
         connection.execute("pragma journal_mode=wal")
         connection.execute("pragma synchronous=full")
         connection.execute("pragma foreign_keys=on")
-        # Without plug-ins: nobody installs any, and looking for them reads the facts of every distribution.
-        database, progress = Database(connection, execute_plugins=False), Progress(path)
+        progress = Progress(path)
         with progress.watch(connection):
             if connection.execute("pragma quick_check(1)").fetchone()[0] != "ok":
                 raise StorageDamaged(f"{path.name} is damaged. Restore a backup.")
             snapshots.take(connection, path, known, progress)
-            _migrate(database, migrations, progress)
+            migrations.apply(connection, lambda step, steps: progress.now("changing", step=step, steps=steps))
     except sqlite3.DatabaseError as error:
         connection.close()
         if _is_damage(error):
@@ -138,21 +206,7 @@ def _open_database(path: Path, migrations: Migrations) -> Database:
     except BaseException:  # a fault of a migration too: the file must not stay locked
         connection.close()
         raise
-    return database
-
-
-def _migrate(database: Database, migrations: Migrations, progress: Progress) -> None:
-    """All changes that are still to come in one transaction: a cut leaves the tables of the old version or of the new one, nothing
-    between, so that the copy from before always fits."""
-    coming = [migration.name for migration in migrations.pending(database)]
-    if not coming:
-        return
-    with database.atomic():
-        for number, name in enumerate(coming[1:], 1):
-            progress.now("changing", step=number, steps=len(coming))
-            migrations.apply(database, stop_before=name)
-        progress.now("changing", step=len(coming), steps=len(coming))
-        migrations.apply(database)
+    return connection
 
 
 class BoxKey:
@@ -202,7 +256,7 @@ config_migrations = Migrations("switchroom-config")
 
 
 @config_migrations()
-def first_tables(db: Database) -> None:
+def first_tables(db: Tables) -> None:
     db["record"].create({"kind": str, "id": str, "body": str}, pk=("kind", "id"), not_null={"body"})  # type: ignore[union-attr]
     db["journal"].create(  # type: ignore[union-attr]
         {"id": int, "revision": int, "at": float, "who": str, "kind": str, "key": str, "before": str, "after": str},
@@ -233,7 +287,7 @@ class Store:
                 raise
 
     def close(self) -> None:
-        self._db.conn.close()
+        self._db.close()
 
     def revision(self) -> int:
         with sentences():

@@ -64,7 +64,7 @@ class Kept:
         boot["raw"] = ([s.fileno() for s in self.raw] or [-1])[0]
         first, spare = ({**os.environ, VARIABLE: json.dumps(record)} for record in (boot, {**boot, "go": 0}))
         fds = [self.memory, *self.wakes, self.stop, *rtp, *(s.fileno() for s in self.raw)]
-        self.process = Process("core", "media_core", first, fds, lambda: None, spare=spare, steady=0.5)
+        self.process = Process("core", "media_core", first, fds, spare=spare, steady=0.5)
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.keep)
 
@@ -77,6 +77,7 @@ class Kept:
     def __enter__(self) -> Self:
         self.thread.start()
         self.loop.call_soon_threadsafe(self.process.start)
+        self.loop.call_soon_threadsafe(self.process.stand_by)
         self.wait_started()
         return self
 

@@ -6,20 +6,20 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from sqlite_utils import Database, Migrations
+from sqlite_utils import Database
 
 from appliance import aside
 from appliance.aside import CannotTakeOver
 from appliance.records import CallRecords, calls_migrations
-from appliance.store import open_database
+from appliance.store import Migrations, open_database
 from tests.test_backup import CALL
 
 
 def newer(change: str) -> Migrations:
     made = Migrations("switchroom-calls")
-    for migration in calls_migrations._migrations:
-        made(name=migration.name)(migration.fn)
-    made(name="from the future")(lambda db: db.execute(change))
+    for name, step in calls_migrations._steps.items():
+        made(name)(step)
+    made("from the future")(lambda db: db.execute(change))
     return made
 
 
@@ -27,7 +27,8 @@ def in_between(data: Path, change: str = "alter table call add column mood text"
     """An old record, then two of a newer version that is left."""
     with contextlib.closing(CallRecords(data)) as records:
         records.write({**CALL, "id": "before"})
-    database = open_database(data / "calls.db", newer(change))
+    open_database(data / "calls.db", newer(change)).close()
+    database = Database(data / "calls.db")
     for name, selftest in (("between 1", 0), ("between 2", 0), ("test call", 1)):
         row = {**CALL, "id": name, "legs": "[]", "selftest": selftest}
         database["call"].insert({column: row.get(column) for column in database["call"].columns_dict})

@@ -242,8 +242,8 @@ def test_a_header_that_asks_for_too_much_is_refused(good: bytes) -> None:
 def test_a_backup_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     office(tmp_path / "data", "100")
     with contextlib.closing(CallRecords(tmp_path / "data")) as records:
-        records._db["_sqlite_migrations"].insert(
-            {"migration_set": "switchroom-calls", "name": "from the future", "applied_at": ""}
+        records._db.execute(
+            "insert into _sqlite_migrations (migration_set, name, applied_at) values ('switchroom-calls', 'from the future', '')"
         )
     sealed = made_raw(tmp_path / "data")
     office(tmp_path / "other", "200")

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlite_utils import Database, Migrations
+from sqlite_utils import Database
 
 from appliance import migration
 from appliance.box import console, gate
 from appliance.migration import PATIENCE, SUFFIX, Progress, Report, Watch
-from appliance.store import open_database
+from appliance.store import Migrations, open_database
 
 
 @pytest.fixture

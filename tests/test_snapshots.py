@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
-from sqlite_utils import Database, Migrations
+from sqlite_utils import Database
 
 from appliance import snapshots
 from appliance.snapshots import MOST, kept_aside
-from appliance.store import StorageFailed, open_database
+from appliance.store import Migrations, StorageFailed, open_database
 from tests.power_cut import states
 
 
@@ -22,7 +23,7 @@ def version(*names: str) -> Migrations:
 
 
 def write(path: Path, migrations: Migrations, table: str, row: int) -> list[str]:
-    database = open_database(path, migrations)
+    database = Database(open_database(path, migrations))
     database[table].insert({"id": row})
     tables = [name for name in database.table_names() if not name.startswith("_")]
     database.close()
@@ -37,7 +38,7 @@ def test_an_older_version_goes_on_with_the_copy(tmp_path: Path) -> None:
     write(path, new, "first", 3)
     assert write(path, old, "first", 4) == ["first"]
 
-    assert [row["id"] for row in open_database(path, old)["first"].rows] == [1, 2, 4]
+    assert [row["id"] for row in Database(open_database(path, old))["first"].rows] == [1, 2, 4]
     (kept,) = kept_aside(tmp_path)
     assert [row["id"] for row in Database(kept)["first"].rows] == [1, 2, 3]
 
@@ -85,15 +86,15 @@ def two_steps() -> Migrations:
     return made
 
 
-def rows_of(database: Database) -> set[int]:
+def rows_of(database: Database | sqlite3.Connection) -> set[int]:
     return {row for (row,) in database.execute("select id from first")}
 
 
 def filled(folder: Path, migrations: Migrations, rows: list[tuple[int]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     database = open_database(folder / "calls.db", migrations)
-    database.conn.executemany("insert into first (id) values (?)", rows)
-    database.conn.commit()
+    with database.atomic():
+        database.executemany("insert into first (id) values (?)", rows)
     database.close()
 
 
@@ -127,8 +128,8 @@ def test_a_power_cut_at_every_line_of_snapshot_and_migration_loses_nothing(tmp_p
         for folder in (cut, again):  # the old version, before and after the new one has got through
             older = open_database(folder / path.name, version("first"))
             assert rows_of(older) == wanted, cut.name
-            assert "third" not in older.table_names()
-            assert "text" not in older["first"].columns_dict
+            assert "third" not in Database(older).table_names()
+            assert "text" not in Database(older)["first"].columns_dict
             older.close()
         shutil.rmtree(again)
 

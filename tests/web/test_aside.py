@@ -97,7 +97,7 @@ def test_changes_of_a_configuration_that_was_left_are_told(desk: Desk, anna: Vis
     desk.admin._store._db.execute("pragma wal_checkpoint(truncate)")
     shutil.copy(data / "config.db", data / "aside/config.db.1")
     desk.admin._store._db.execute("delete from journal where kind in ('extension', 'line')")
-    desk.admin._store._db.conn.commit()
+    desk.admin._store._db.commit()
     text = " ".join(anna.get("/updates").get_data(as_text=True).split())
     assert "2 changes are not in use now" in text
     assert "anna added extension 100 Front desk" in text

@@ -108,7 +108,7 @@ def test_what_a_newer_version_left_is_shown_and_added(page: Page, site: Served, 
     made.admin._store._db.execute("pragma wal_checkpoint(truncate)")
     shutil.copy(data / "config.db", data / "aside/config.db.1")
     made.admin._store._db.execute("delete from journal where revision > 3")
-    made.admin._store._db.conn.commit()
+    made.admin._store._db.commit()
     page.goto(site.address + "/updates")
     expect(page.get_by_text("2 of them are not in the history")).to_have_count(2)
     page.get_by_text("Which changes").click()

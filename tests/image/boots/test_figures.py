@@ -45,10 +45,6 @@ def credential(name: str, text: str) -> tuple[str, str]:
     return "-smbios", f"type=11,value=io.systemd.credential.binary:{name}={coded}"
 
 
-def command_line(text: str) -> tuple[str, str]:
-    return "-smbios", f"type=11,value=io.systemd.stub.kernel-cmdline-extra={text}"
-
-
 def in_use(started: Started, folder: Path, numbers: list[str]) -> list[tuple[str, str, str]]:
     """The box of `started` is set up with these extensions, and loses its power; their numbers, SIP user names and passwords."""
     with Machine(folder, started.folder, like=started.folder, size="8G") as box:
@@ -60,11 +56,8 @@ def in_use(started: Started, folder: Path, numbers: list[str]) -> list[tuple[str
 def bare(disk: Path) -> float:
     """Seconds from power-on to multi-user.target without anything of ours."""
     masked = " ".join(f"systemd.mask={unit}" for unit in OURS)
-    extra = (
-        *credential("systemd.extra-unit.reached.service", MARKER),
-        *command_line(f"{masked} systemd.wants=reached.service"),
-    )
-    with Machine(disk.parent, disk, extra=extra) as box:
+    extra = credential("systemd.extra-unit.reached.service", MARKER)
+    with Machine(disk.parent, disk, extra=extra, kernel=f"{masked} systemd.wants=reached.service") as box:
         found = box.wait(r"REACHED (\d+) ([\d.]+)")
         return box.seconds() - (float(found[2]) - int(found[1]) / 1e6)
 

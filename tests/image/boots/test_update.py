@@ -30,7 +30,7 @@ LOGIN, ATTEMPTS = 60.0, 5
 MIGRATION = """
 
 @calls_migrations()
-def later_column(db: Database) -> None:
+def later_column(db: Tables) -> None:
     db["call"].add_column("later", str)
 """
 
