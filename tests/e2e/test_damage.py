@@ -22,8 +22,15 @@ def lose_database(data: Path) -> None:
         file.unlink()
 
 
+def overwrite_database(data: Path) -> None:
+    """Its write-ahead log goes as well: from that SQLite would have the pages back."""
+    (data / "config.db").write_bytes(GARBAGE)
+    for log in data.glob("config.db-*"):
+        log.unlink()
+
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
-    "garbage": lambda data: (data / "config.db").write_bytes(GARBAGE),
+    "garbage": overwrite_database,
     "key lost": lambda data: (data / "keys/box.key").unlink(),
     "database lost": lose_database,
 }
