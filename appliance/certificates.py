@@ -6,9 +6,12 @@ another name or address. Time is an argument.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import ipaddress
 import os
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,10 +48,26 @@ class Facts:
 
 
 def ensure(data: Path, host: str = "127.0.0.1", now: datetime | None = None) -> Files:
-    """Make what is missing or about to end; returns the files. A damaged key file raises ValueError."""
-    now = now or datetime.now(UTC)
+    """Make what is missing, damaged or about to end; returns the files. A damaged authority, which phones trust, raises ValueError."""
     folder = data / "keys"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _alone(folder):
+        return _ensure(folder, host, now or datetime.now(UTC))
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """The supervisor and the pages come here at the same moment when the box gets an address: key and certificate of two makers fit
+    together as little as halves of two files."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _ensure(folder: Path, host: str, now: datetime) -> Files:
     authority, authority_key = _authority(folder, now)
     files = Files(
         folder / "authority.pem", folder / "server.pem", folder / "server.key", _ticket_keys(folder / "tickets.key")
@@ -147,8 +166,11 @@ def _builder(
 def _still_good(files: Files, authority: x509.Certificate, names: tuple[str, ...], now: datetime) -> bool:
     if not files.chain.exists() or not files.key.exists():
         return False
-    certificate = x509.load_pem_x509_certificates(files.chain.read_bytes())[0]
-    key = serialization.load_pem_private_key(files.key.read_bytes(), None)
+    try:
+        certificate = x509.load_pem_x509_certificates(files.chain.read_bytes())[0]
+        key = serialization.load_pem_private_key(files.key.read_bytes(), None)
+    except ValueError:  # damaged: the authority signs another one
+        return False
     return (
         key.public_key() == certificate.public_key()  # the power may have gone between the two
         and certificate.issuer == authority.subject
@@ -187,7 +209,7 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _write(path: Path, content: bytes) -> None:
     """Whole or not at all, readable by its owner only."""
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_name(f"{path.name}.tmp")
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
         file.flush()

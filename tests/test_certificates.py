@@ -1,10 +1,13 @@
 """The private authority and server certificate: made once, renewed in time, checked by a real TLS handshake."""
 
+import multiprocessing
 import socket
 import ssl
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import pytest
 
 from appliance import certificates
 
@@ -61,3 +64,37 @@ def test_a_cut_between_key_and_chain(tmp_path: Path) -> None:
     files = certificates.ensure(tmp_path)
     ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(files.chain, files.key)
     assert files.authority.read_bytes() == authority
+
+
+def make(data: Path, host: str, ready: threading.Barrier) -> None:
+    ready.wait()
+    certificates.ensure(data, host)
+
+
+def test_several_processes_at_once_leave_a_pair_that_fits(tmp_path: Path) -> None:
+    """The supervisor and the pages hear of a new address in the same moment. From a box whose pages never came up again:
+    "The part certificate could not be started (ValueError: Unable to load PEM file. [...] MalformedFraming)"."""
+    context = multiprocessing.get_context("fork")
+    for turn in range(5):
+        ready = context.Barrier(3)
+        makers = [
+            context.Process(target=make, args=(tmp_path, f"198.51.100.{3 * turn + place}", ready)) for place in range(3)
+        ]
+        for maker in makers:
+            maker.start()
+        for maker in makers:
+            maker.join()
+        assert [maker.exitcode for maker in makers] == [0, 0, 0]
+        files = certificates.Files(
+            tmp_path / "keys/authority.pem", tmp_path / "keys/server.pem", tmp_path / "keys/server.key", b""
+        )
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(files.chain, files.key)
+
+
+@pytest.mark.parametrize("name", ["server.pem", "server.key"])
+def test_a_damaged_server_certificate_is_made_anew(tmp_path: Path, name: str) -> None:
+    before = certificates.ensure(tmp_path).authority.read_bytes()
+    (tmp_path / "keys" / name).write_bytes(b"-----BEGIN PRIVATE KEY-----\n")
+    files = certificates.ensure(tmp_path)
+    ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(files.chain, files.key)
+    assert files.authority.read_bytes() == before
