@@ -100,25 +100,35 @@ def run(data: Path, host: str, rtp: tuple[int, int], rtp_legs: int, **options: A
     """Run the whole system in the foreground until Ctrl-C."""
     import ipaddress
 
-    from appliance.logfile import open_log
-    from appliance.resources import CannotStart, Options
-    from appliance.supervisor import supervise
+    from appliance.boot import FOLLOWS, VARIABLE
+    from appliance.process import Early
 
     try:
         ipaddress.ip_address(host)
     except ValueError:
         raise click.BadParameter(f"{host!r} is not an IP address.", param_hint="--host") from None
+    # It loads longest and phones wait for it, so it begins before the rest of this is loaded.
+    early = Early("appliance.calls", {**os.environ, VARIABLE: FOLLOWS})
+
+    from appliance.logfile import open_log
+    from appliance.resources import CannotStart, Options
+    from appliance.supervisor import supervise
+
     data = data.absolute()
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         open_log(data / "log")
         asyncio.run(
             supervise(
-                Options(data=data, host=host, rtp_first=rtp[0], rtp_last=rtp[1], legs=rtp_legs, **options), click.echo
+                Options(data=data, host=host, rtp_first=rtp[0], rtp_last=rtp[1], legs=rtp_legs, **options),
+                click.echo,
+                early,
             )
         )
     except (CannotStart, OSError) as error:
         _fail(str(error), 2)
+    finally:
+        early.drop()
 
 
 @main.command()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import msgspec
 
 VARIABLE = "SWITCHROOM_BOOT"
+FOLLOWS = "follows"  # instead of a record: it comes on standard input (process.Early)
+LONGEST = 1 << 16  # bytes of a record
+MOST = 64  # descriptors
 
 
 class Boot(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,5 +30,14 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_boot() -> Boot:
-    """The boot record of this process; KeyError if it was not started by the supervisor."""
-    return msgspec.json.decode(os.environ[VARIABLE], type=Boot)
+    """The boot record of this process; KeyError if it was not started by the supervisor. Waits for a record that follows; EOFError when
+    nobody wants this process any more."""
+    record = os.environ[VARIABLE]
+    if record != FOLLOWS:
+        return msgspec.json.decode(record, type=Boot)
+    with socket.socket(fileno=os.dup(0)) as end:
+        received, fds, _, _ = socket.recv_fds(end, LONGEST, MOST)
+    if not received:
+        raise EOFError
+    boot = msgspec.json.decode(received, type=Boot)
+    return msgspec.structs.replace(boot, fds=dict(zip(boot.fds, fds, strict=True)))

@@ -365,7 +365,11 @@ async def _serve(boot: Boot) -> None:
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname).1s %(name)s: %(message)s")
-    asyncio.run(_serve(read_boot()))
+    try:
+        boot = read_boot()
+    except EOFError:  # the start came to nothing
+        return
+    asyncio.run(_serve(boot))
 
 
 if __name__ == "__main__":

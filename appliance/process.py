@@ -17,6 +17,7 @@ import ctypes
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -59,6 +60,38 @@ class Backoff:
         return delay
 
 
+class Early:
+    """A process that loads before it can be told what it is for: while others are made ready, the processor has time for it. It waits for
+    one message on its standard input, a socket: text and descriptors."""
+
+    def __init__(self, module: str, environment: Mapping[str, str]) -> None:
+        self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._child: subprocess.Popen[bytes] | None = _spawn(
+                _command(module), {**_without_systemd(environment), **OWN}, theirs.fileno()
+            )
+
+    def begin(self, text: str, fds: Iterable[int]) -> subprocess.Popen[bytes] | None:
+        """Tell it; None when it is not there any more, for what it was started by must not depend on it."""
+        child, self._child = self._child, None
+        with self._ours:
+            if child is None:
+                return None
+            with contextlib.suppress(OSError):
+                socket.send_fds(self._ours, [text.encode()], list(fds))
+                if child.poll() is None:
+                    return child
+        _end(child)
+        return None
+
+    def drop(self) -> None:
+        """Unless it has begun, it is not wanted."""
+        child, self._child = self._child, None
+        self._ours.close()
+        if child is not None:
+            _end(child)
+
+
 class Process:
     """A command kept alive. `state`: stopped, starting, running, backing off; `running` is the supervisor's word (`ready`)."""
 
@@ -72,8 +105,9 @@ class Process:
         spare: Mapping[str, str] | None = None,
         steady: float = STEADY,
         nice: int = 0,
+        first: subprocess.Popen[bytes] | None = None,
     ) -> None:
-        """`spare`: the environment of one that stands by; None: there is none. `steady`: seconds up after which a death is the first.
+        """`first`: what its first start is already (`Early`). `spare`: the environment of one that stands by; None: there is none. `steady`: seconds up after which a death is the first.
         `nice`: how far it stands back when the processor is short."""
         self.name = name
         self.state = "stopped"
@@ -81,7 +115,8 @@ class Process:
         self.started = 0.0  # loop time of the present start
         self.deaths: list[float] = []  # loop times of the last unasked deaths, newest last
         self.hangs: list[float] = []  # those of them that were ordered because it hung (loop times of the orders)
-        self._command = [sys.executable, "-P", "-m", module]
+        self._command = _command(module)
+        self._first = first
         self.renew(environment)
         self._spare_environment = None if spare is None else {**_without_systemd(spare), **OWN}
         self._standing_by = False
@@ -168,7 +203,8 @@ class Process:
     async def _one_life(self) -> None:
         loop = asyncio.get_running_loop()
         self.started = loop.time()
-        child = self._wake_spare() or self._spawn(self._environment, subprocess.DEVNULL)
+        first, self._first = self._first, None
+        child = first or self._wake_spare() or self._spawn(self._environment, subprocess.DEVNULL)
         assert child.stdout is not None
         self._child = child
         if self._ending:  # asked to stop while it was being started
@@ -192,24 +228,7 @@ class Process:
             self._log.warning("%s (pid %d) died: %s", self.name, child.pid, _death(code))
 
     def _spawn(self, environment: Mapping[str, str], stdin: int) -> subprocess.Popen[bytes]:
-        parent = os.getpid()
-
-        def die_with_parent() -> None:
-            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            os.nice(self._nice)
-            if os.getppid() != parent:  # it died before the line above
-                os._exit(1)
-
-        return subprocess.Popen(
-            self._command,
-            env=environment,
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=self._fds,
-            process_group=0,
-            preexec_fn=die_with_parent,  # safe: the supervisor has one thread
-        )
+        return _spawn(self._command, environment, stdin, self._fds, self._nice)
 
     # ---- the spare
 
@@ -269,6 +288,33 @@ class Process:
         spare = self._take_spare()
         if spare is not None:
             _end(spare)
+
+
+def _command(module: str) -> list[str]:
+    return [sys.executable, "-P", "-m", module]
+
+
+def _spawn(
+    command: list[str], environment: Mapping[str, str], stdin: int, fds: tuple[int, ...] = (), nice: int = 0
+) -> subprocess.Popen[bytes]:
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.nice(nice)
+        if os.getppid() != parent:  # it died before the line above
+            os._exit(1)
+
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=fds,
+        process_group=0,
+        preexec_fn=die_with_parent,  # safe: the supervisor has one thread
+    )
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -22,8 +22,9 @@ from typing import Any
 
 from appliance import cti, health, heartbeat, reserve
 from appliance.alarms import Alarms, Facts, ProcessFacts
+from appliance.boot import VARIABLE
 from appliance.migration import Watch
-from appliance.process import Process
+from appliance.process import Early, Process
 from appliance.resources import Options, Resources, acquire
 from appliance.version import VERSION
 
@@ -48,19 +49,21 @@ WEB_FDS = ("admin_tcp", "admin_udp", "user_tcp", "user_udp")
 log = logging.getLogger("supervisor")
 
 
-async def supervise(options: Options, say: Callable[[str], None]) -> None:
-    """Run everything until SIGTERM or SIGINT; `say` gets the lines for the terminal. CannotStart when it cannot begin."""
+async def supervise(options: Options, say: Callable[[str], None], early: Early | None = None) -> None:
+    """Run everything until SIGTERM or SIGINT; `say` gets the lines for the terminal, `early` is `calls`. CannotStart when it cannot begin."""
     again = True
     while again:
         with acquire(options) as resources, _named("switchroom"):
             again = (
-                await Supervisor(resources).run(say) and not health.under_systemd()
+                await Supervisor(resources, early).run(say) and not health.under_systemd()
             )  # it starts us again, and keeps the calls
+        early = None
 
 
 class Supervisor:
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, early: Early | None = None) -> None:
         self._resources = resources
+        self._early = early
         self._options = resources.options
         self._started = time.time()
         self._alarms = Alarms()
@@ -184,8 +187,12 @@ class Supervisor:
         resources = self._resources
         if resources.memory is None:  # without it neither can live; the alarm says why
             log.error("core and calls are not started: there is no shared memory")
+            if self._early is not None:
+                self._early.drop()
         else:
-            self._add("calls", "appliance.calls", *resources.boot(CALLS_FDS))
+            environment, fds = resources.boot(CALLS_FDS)
+            first = self._early.begin(environment[VARIABLE], fds) if self._early is not None else None
+            self._add("calls", "appliance.calls", environment, fds, first=first)
             self.processes["calls"].start()
             await asyncio.sleep(0)  # from here on it loads beside us
         resources.certify()

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ import pytest
 
 from appliance import entitlement, health, licensing, listeners
 from appliance.alarms import CHECKS, Alarms, Facts, ProcessFacts
-from appliance.boot import VARIABLE, Boot
-from appliance.process import DELAYS, STEADY, Backoff, Process
+from appliance.boot import FOLLOWS, VARIABLE, Boot
+from appliance.process import DELAYS, STEADY, Backoff, Early, Process
 from appliance.resources import CannotStart, Options, _runs, acquire
 
 
@@ -246,6 +247,53 @@ async def test_stop_cuts_a_back_off_short(tmp_path: Path, monkeypatch: pytest.Mo
     await until(lambda: process.state == "backing off")
     process.stop()
     await asyncio.wait_for(process.ended(), 1)
+
+
+EARLY = """
+import os, time
+from appliance.boot import read_boot
+boot = read_boot()
+os.write(boot.fds["there"], boot.host.encode())
+time.sleep(60)
+"""
+
+
+def early_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Early:
+    file = tmp_path / "subject.py"
+    file.write_text(text)
+    monkeypatch.setattr("appliance.process._command", lambda module: [sys.executable, str(file)])
+    return Early("subject", {**os.environ, VARIABLE: FOLLOWS})
+
+
+async def test_what_was_started_early_is_told_and_is_the_first_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = early_of(tmp_path, monkeypatch, EARLY)
+    reading, writing = os.pipe()
+    boot = Boot(data="/data", run="/run", host="192.0.2.7", fds={"there": writing})
+    first = early.begin(boot.environment()[VARIABLE], [writing])
+    assert first is not None
+    process = Process("subject", "subject", dict(os.environ), (), first=first)
+    process.start()
+    assert await asyncio.to_thread(os.read, reading, 100) == b"192.0.2.7"
+    assert (process.pid, process.restarts) == (first.pid, 0)
+    process.stop()
+    await process.ended()
+    early.drop()
+    for fd in (reading, writing):
+        os.close(fd)
+
+
+def test_what_was_started_early_and_is_not_wanted_or_died(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dropped = early_of(tmp_path, monkeypatch, EARLY)
+    child = dropped._child
+    assert child is not None
+    dropped.drop()
+    assert child.returncode is not None
+    dead = early_of(tmp_path, monkeypatch, "raise SystemExit(3)")
+    assert dead._child is not None
+    os.waitid(os.P_PID, dead._child.pid, os.WEXITED | os.WNOWAIT)
+    assert dead.begin("{}", []) is None
 
 
 SPARE = """
