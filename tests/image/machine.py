@@ -1,6 +1,9 @@
 """A box in QEMU: started from a fresh overlay of a disk, watched on its serial line, ended by its process id.
 
-Emulated (TCG), for KVM may be there and not work; firmware is EDK2's (OVMF, AAVMF). Every wait has a limit and fails with the end of the serial log.
+Emulated (TCG), for KVM may be there and not work; firmware is EDK2's (OVMF, AAVMF). The kernel changes its own code while it starts, and an
+emulated processor may go on with what was there before (QEMU 7.2): about one start in ten ends early with "Oops: int3" in sched_clock_cpu, and
+the box starts again by itself, some 20 s later. `tsc=unstable` would avoid it, and make every look at the clock slow.
+Every wait has a limit and fails with the end of the serial log.
 Ports of the guest are forwarded to free ports of 127.0.0.1 while it runs (`forward`), the guest reaches the host as 10.0.2.2. With a `wire` of
 its own (tests/image/lan.py) it is plugged into that network instead, and nothing is forwarded.
 
@@ -37,9 +40,6 @@ DISKS = {
     "sata": ("-device", "ide-hd,bus=ide.0,drive=disk"),
     "nvme": ("-device", "nvme,serial=box,drive=disk"),
 }
-# The kernel changes its own code while it starts. Emulated processors may go on with what was there before (a fault of QEMU 7.2) and then stop:
-# "Oops: int3: 0000 [#1] PREEMPT SMP NOPTI", "RIP: 0010:sched_clock_cpu+0x9/0x1d0". With this word that place, where both always are, stays as it is.
-KERNEL = "tsc=unstable"
 PATIENCE = 400.0  # seconds; an emulated box on a busy machine is slow
 
 
@@ -107,7 +107,7 @@ class Machine:
             *drive(self.disk, write_log, bus), "-netdev", f"{wire},id=net", "-device", "virtio-net-pci,netdev=net,romfile=",
             "-device", "virtio-rng-pci", "-serial", f"unix:{folder / 'serial'},server=on,wait=off",
             "-monitor", f"unix:{folder / 'monitor'},server=on,wait=off",
-            "-smbios", f"type=11,value=io.systemd.stub.kernel-cmdline-extra={KERNEL} {kernel}", *extra, *(["-loadvm", SAVED] if like is not None else []),
+            *(("-smbios", f"type=11,value=io.systemd.stub.kernel-cmdline-extra={kernel}") if kernel else ()), *extra, *(["-loadvm", SAVED] if like is not None else []),
         ]  # fmt: skip
 
     def __enter__(self) -> Machine:
