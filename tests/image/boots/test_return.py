@@ -85,7 +85,7 @@ def test_a_boot_loader_that_is_cut(image: Image, armed: Armed, tmp_path: Path) -
         machine.wait("Switchroom: the boot loader could not be loaded", 300)
         machine.wait(rf"Trying \S+switchroom_{image.version}\+2\.efi", 60)
         machine.wait("SWITCHROOM-INITRD slot a", 300)
-        machine.wait(f"Version {image.version} is on trial until it has proved itself")
+        machine.reads(f"Version {image.version} is on trial until it has proved itself")
         machine.wait(r"State +healthy(?:(?!on trial)[\s\S])*Number and Enter")  # a screen that says nothing of a trial any more
         started_again(machine)
         machine.wait(rf"Trying \S+switchroom_{image.version}\.efi", 300)
