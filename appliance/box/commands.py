@@ -27,11 +27,13 @@ def console(data: Path) -> None:
 def health(data: Path) -> None:
     """Check a start; exits 1 when this version has not proved itself."""
     from appliance.box import examine, gate, system
+    from appliance.health import notify_systemd
 
     try:
         gate.check(data, click.echo)
     except (gate.Unhealthy, system.CannotDo) as error:
         click.echo(f"not healthy: {error}", err=True)
+        notify_systemd(f"STATUS={error}")
         with contextlib.suppress(OSError):
             if system.on_trial():
                 gate.write_down(str(error))

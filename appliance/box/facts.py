@@ -31,8 +31,15 @@ def secure_boot(variable: Path = SECURE_BOOT) -> str:
 def _units() -> Iterator[str]:
     for line in system.run("systemctl", "list-units", "--failed", "--plain", "--no-legend").splitlines():
         yield f"failed-unit {line.split()[0]}"
-    state = system.run("systemctl", "show", "--value", "-p", "ActiveState", "switchroom-health.service").strip()
-    yield "health " + {"active": "passed", "failed": "failed"}.get(state, "still running")
+    said = system.run("systemctl", "show", "-p", "ActiveState", "-p", "StatusText", "switchroom-health.service")
+    found = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+    match found.get("ActiveState", ""):
+        case "active":
+            yield "health passed"
+        case "failed":
+            yield f"health failed: {found.get('StatusText') or 'it did not say why'}"
+        case _:
+            yield "health still running"
 
 
 def _mounts() -> Iterator[str]:
