@@ -102,6 +102,11 @@ def advertised(host: str) -> str:
     return "127.0.0.1" if family == socket.AF_INET else "::1"
 
 
+def reachable(host: str) -> bool:
+    """Whether this machine has the address that phones are told; not so for a wildcard before an interface has one."""
+    return not (ipaddress.ip_address(host).is_unspecified and ipaddress.ip_address(advertised(host)).is_loopback)
+
+
 def holder_of(protocol: str, port: int) -> str:
     """Who has the port: "name (pid 123)", or "" when it cannot be seen."""
     inodes = set(_inodes(protocol.lower(), port))

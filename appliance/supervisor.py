@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from appliance import cti, health, heartbeat, reserve
+from appliance import cti, health, heartbeat, listeners, reserve
 from appliance.alarms import Alarms, Facts, ProcessFacts
 from appliance.boot import VARIABLE
 from appliance.migration import Watch
@@ -38,6 +38,7 @@ UP_LIMIT = 10.0  # seconds until systemd is told that we are up, even when a pro
 START_LIMIT = 90.0
 TELL_FIRST = 0.3  # seconds until an end that was asked for: who asked is answered before, and the page can be
 PAGES_STAND_BACK = 5  # nice(2): calls come before pages
+ADDRESS_WAIT = 20.0  # seconds more for an address, after those for phones
 PAGES_WAIT = 10.0  # seconds at most until the pages are started: at a start too, calls come first
 STDIN = 0  # what a spare core waits on
 CORE_STEADY = 0.5  # seconds: calls are silent while the core is away, so only what dies while it starts waits
@@ -208,7 +209,8 @@ class Supervisor:
         self._misses[name] = 0
 
     async def _start_pages(self) -> None:
-        """Once phones are served, or have been waited for long enough; at once when there is a long wait to be explained."""
+        """Once phones are served and somebody could see a page, or that has been waited for long enough; at once when there is a long wait
+        to be explained."""
         loop = asyncio.get_running_loop()
         until = loop.time() + PAGES_WAIT
         calls, core = self.processes.get("calls"), self.processes.get("core")
@@ -217,9 +219,12 @@ class Supervisor:
                 break
             await asyncio.sleep(0.1)
             self._opening.look(loop.time())
+        await self._look_at_configuration()
+        until = loop.time() + ADDRESS_WAIT
+        while loop.time() < until and self._opening.report is None and not listeners.reachable(self._options.host):
+            await asyncio.sleep(0.1)  # the processor is the network's, and pages that come now would start again for the address
         if core is not None:
             core.stand_by()
-        await self._look_at_configuration()
         try:
             await self._follow_address()
         except Exception:  # the pages are needed all the more; it is tried again

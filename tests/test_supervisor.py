@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -386,6 +387,24 @@ def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         health.notify_systemd("READY=1")
         assert systemd.recv(100) == b"READY=1"
     assert health.watchdog_interval() == 2.0
+
+
+# ---- the address -----------------------------------------------------------------------------------------------------
+
+
+def reachable_alone(host: str) -> str:
+    """Asked on a machine of its own, without a network."""
+    asked = f"from appliance.listeners import reachable; print(reachable({host!r}))"
+    return subprocess.run(
+        ["unshare", "-rn", sys.executable, "-c", asked], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_pages_need_an_address_that_others_can_reach() -> None:
+    if subprocess.run(["unshare", "-rn", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("network namespaces are not allowed here")
+    assert reachable_alone("0.0.0.0") == reachable_alone("::") == "False"
+    assert reachable_alone("127.0.0.1") == reachable_alone("192.0.2.7") == "True"  # somebody has said so
 
 
 # ---- the licence of this box -----------------------------------------------------------------------------------------
