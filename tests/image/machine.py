@@ -25,6 +25,7 @@ from types import TracebackType
 FIRMWARE = Path("/usr/share")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 SAVED = "saved"
+SCREEN = re.compile(r"Switchroom \S+ +slot ")  # how it begins
 # board -> the emulator's words, its firmware and the firmware's empty variables
 BOARDS = {
     "x86-64": (("qemu-system-x86_64", "-machine", "q35", "-cpu", "max"), "OVMF/OVMF_CODE_4M.fd", "OVMF/OVMF_VARS_4M.fd"),
@@ -174,6 +175,11 @@ class Machine:
     def reads(self, sentence: str, seconds: float = PATIENCE) -> None:
         """Wait for a sentence on the screen, which is broken into lines there, perhaps with a QR code beside them."""
         self.wait(r"[\s█▀▄]+".join(map(re.escape, sentence.split())), seconds)
+
+    def shows(self, pattern: str, seconds: float = PATIENCE) -> None:
+        """Wait until the screen shows `pattern`: the one that was drawn last, however much of it was waited for, or a later one."""
+        self._seen = max((found.start() for found in SCREEN.finditer(self.text())), default=0)
+        self.wait(pattern, seconds)
 
     def send(self, line: str) -> None:
         self._serial.sendall(line.encode() + b"\r")
