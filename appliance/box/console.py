@@ -208,6 +208,13 @@ class Terminal:
         return (await self.ask(f"{what} Type yes and Enter, anything else to go back:")).lower() == "yes"
 
 
+def _last(terminal: Terminal, words: str, end: Callable[[], None]) -> str:
+    """Said before the end is ordered, which may leave no time for words."""
+    terminal.show(f"{words}\n")
+    end()
+    return ""
+
+
 class Console:
     def __init__(self, data: Path, terminals: list[Terminal]) -> None:
         self._data = data
@@ -280,8 +287,7 @@ class Console:
         if not await terminal.sure("The box starts with its other version; calls are cut."):
             return "Nothing was changed."
         version = await asyncio.to_thread(system.switch_slot, asked=True)
-        system.reboot()
-        return f"Starting with version {version}."
+        return _last(terminal, f"Starting with version {version}.", system.reboot)
 
     async def restart(self, terminal: Terminal) -> str:
         await asyncio.to_thread(system.restart_telephony)
@@ -290,8 +296,7 @@ class Console:
     async def reboot(self, terminal: Terminal) -> str:
         if not await terminal.sure("The box restarts; calls are cut."):
             return "Nothing was changed."
-        system.reboot()
-        return "Restarting."
+        return _last(terminal, "Restarting.", system.reboot)
 
     async def reset(self, terminal: Terminal) -> str:
         if not await terminal.sure("Everything is erased: extensions, call records, keys."):
@@ -299,8 +304,7 @@ class Console:
         keep = (await terminal.ask("Keep the network settings? (yes or no)")).lower() == "yes"
         media = (await terminal.ask("Erase recordings and prompts too? (yes or no)")).lower() == "yes"
         await asyncio.to_thread(system.ask_factory_reset, keep, media)
-        system.reboot()
-        return "Erasing at the next start, which is now."
+        return _last(terminal, "Erasing at the next start, which is now.", system.reboot)
 
     async def bundle(self, terminal: Terminal) -> str:
         from appliance import support  # it opens the databases, which nothing else here does
@@ -342,8 +346,7 @@ class Console:
     async def power_off(self, terminal: Terminal) -> str:
         if not await terminal.sure("The box is switched off; calls are cut."):
             return "Nothing was changed."
-        system.power_off()
-        return "Switching off."
+        return _last(terminal, "Switching off.", system.power_off)
 
 
 Action = Callable[[Console, Terminal], Awaitable[str]]
