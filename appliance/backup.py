@@ -27,9 +27,10 @@ from typing import IO, cast
 
 import msgspec
 
+from appliance.on_disk import sync
 from appliance.records import CallRecords, calls_migrations
 from appliance.sealed import NotOpened, Opener, Sealer
-from appliance.snapshots import applied, sync
+from appliance.snapshots import applied
 from appliance.store import Migrations, StorageFailed, Store, config_migrations
 from appliance.version import VERSION
 

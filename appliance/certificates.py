@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from appliance import on_disk
+
 AUTHORITY_LIFE = timedelta(days=3652)
 SERVER_LIFE = timedelta(days=825)
 RENEW_BEFORE = timedelta(days=30)
@@ -50,7 +52,7 @@ class Facts:
 def ensure(data: Path, host: str = "127.0.0.1", now: datetime | None = None) -> Files:
     """Make what is missing, damaged or about to end; returns the files. A damaged authority, which phones trust, raises ValueError."""
     folder = data / "keys"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    on_disk.make_folder(folder)
     with _alone(folder):
         return _ensure(folder, host, now or datetime.now(UTC))
 
@@ -85,8 +87,8 @@ def _ensure(folder: Path, host: str, now: datetime) -> Files:
             )
             .sign(authority_key, hashes.SHA256())
         )
-        _write(files.key, _pem(key))
-        _write(
+        on_disk.write(files.key, _pem(key))
+        on_disk.write(
             files.chain,
             certificate.public_bytes(serialization.Encoding.PEM) + authority.public_bytes(serialization.Encoding.PEM),
         )
@@ -141,8 +143,8 @@ def _authority(folder: Path, now: datetime) -> tuple[x509.Certificate, ec.Ellipt
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .sign(key, hashes.SHA256())
         )
-        _write(key_file, _pem(key))
-        _write(certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
+        on_disk.write(key_file, _pem(key))
+        on_disk.write(certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
     loaded = serialization.load_pem_private_key(key_file.read_bytes(), None)
     if not isinstance(loaded, ec.EllipticCurvePrivateKey):
         raise ValueError(f"{key_file.name} is not the key this box made")
@@ -197,7 +199,7 @@ def _fingerprint(certificate: x509.Certificate) -> str:
 
 def _ticket_keys(path: Path) -> bytes:
     if not path.exists():
-        _write(path, os.urandom(80))
+        on_disk.write(path, os.urandom(80))
     return path.read_bytes()
 
 
@@ -205,16 +207,3 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all, readable by its owner only."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    os.fsync(folder)
-    os.close(folder)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from appliance import cti, licensing
+from appliance import cti, licensing, on_disk
 from appliance.admin import Admin
 from appliance.store import Store
 
@@ -34,9 +33,7 @@ def box_id(data: Path) -> str:
     """Four groups of four letters and digits, the same as long as data and machine are."""
     seed_file = data / "keys/box.id"
     if not seed_file.exists():
-        seed_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(os.open(seed_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(16))
+        on_disk.make(seed_file, secrets.token_hex(16).encode())
     machine = MACHINE_ID.read_bytes() if MACHINE_ID.exists() else b""
     digest = hashlib.sha256(seed_file.read_bytes() + machine).hexdigest()[:16].upper()
     return "-".join(digest[start : start + 4] for start in range(0, 16, 4))
@@ -66,12 +63,7 @@ def read_limits(data: Path) -> licensing.Limits:
 def install(data: Path, text: str) -> licensing.Limits:
     """Check a licence file and use it from now on, whole or not at all; BadLicence: the one before stays."""
     limits = licensing.verify(text, maker_key(), box_id(data), datetime.now(UTC).date())
-    temporary = licence_file(data).with_suffix(".new")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(licence_file(data))
+    on_disk.write(licence_file(data), text.encode())
     return limits
 
 

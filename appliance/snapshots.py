@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from appliance.migration import Progress
+from appliance.on_disk import make_folder, sync
 
 TABLE = "_sqlite_migrations"
 MOST = 5
@@ -42,7 +43,7 @@ def take(connection: sqlite3.Connection, path: Path, known: Iterable[str], progr
     if not done or not set(known) - done:
         return
     folder = path.parent / "before"
-    _make_folder(folder)
+    make_folder(folder)
     temporary = folder / f"{path.name}.tmp"
     temporary.unlink(missing_ok=True)
     pages, size = (int(connection.execute(f"pragma {name}").fetchone()[0]) for name in ("page_count", "page_size"))
@@ -75,7 +76,7 @@ def go_back(path: Path, known: Iterable[str]) -> Path | None:
         return None  # damaged: who opens it next says so
     finally:
         connection.close()
-    _make_folder(path.parent / "aside")
+    make_folder(path.parent / "aside")
     kept = _keep(path, path.parent / "aside")
     for extra in ("-wal", "-shm"):
         path.with_name(path.name + extra).unlink(missing_ok=True)
@@ -88,7 +89,7 @@ def go_back(path: Path, known: Iterable[str]) -> Path | None:
 
 def set_aside(path: Path) -> Path:
     """A damaged database that may begin anew leaves its place, with its log; returns where it is kept. Nobody has it open."""
-    _make_folder(path.parent / "aside")
+    make_folder(path.parent / "aside")
     kept = _keep(path, path.parent / "aside")
     with contextlib.suppress(FileNotFoundError):
         path.with_name(path.name + "-wal").rename(kept.with_name(kept.name + "-wal"))
@@ -127,18 +128,3 @@ def _trim(data: Path, name: str) -> None:
         log.warning("%s is removed: too much is kept aside", file)
         file.unlink()
         file.with_name(file.name + "-wal").unlink(missing_ok=True)
-
-
-def _make_folder(folder: Path) -> None:
-    if not folder.exists():
-        folder.mkdir(mode=0o700)
-        sync(folder.parent)
-
-
-def sync(path: Path) -> None:
-    """A file's contents, or a folder's names, are on the disk when this returns."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -6,12 +6,10 @@ Every change is one transaction: records, journal rows and the revision together
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import logging
 import os
-import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from appliance import snapshots
+from appliance import on_disk, snapshots
 from appliance.migration import Progress
 from appliance.model import KINDS, Record, Snapshot
 
@@ -215,7 +213,7 @@ class BoxKey:
     def __init__(self, path: Path) -> None:
         try:
             if not path.exists():
-                _make_key(path)
+                on_disk.make(path, AESGCM.generate_key(256))  # a power cut leaves no half key behind
             key = path.read_bytes()
         except OSError as error:
             raise StorageFailed(f"The box key {path} cannot be read or made: {error.strerror}.") from error
@@ -235,21 +233,6 @@ class BoxKey:
             raise StorageDamaged(
                 "A stored password does not fit the key of this box. Restore keys and database from the same backup."
             ) from None
-
-
-def _make_key(path: Path) -> None:
-    """A power cut leaves no half key behind: the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(AESGCM.generate_key(256))
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):  # another process made it: that one counts
-            os.link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 config_migrations = Migrations("switchroom-config")

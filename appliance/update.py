@@ -27,6 +27,8 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
+from appliance.on_disk import rename, sync
+
 if TYPE_CHECKING:  # the console reads this module too, and checks no signature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -208,7 +210,7 @@ def _room(box: Box, kernel: Part) -> None:
 def _sweep(box: Box) -> None:
     for file in _unwanted(box):
         file.unlink()
-    _sync_folder(box.esp / "EFI/Linux")
+    sync(box.esp / "EFI/Linux")
 
 
 def _write(target: Path, offset: int, data: bytes) -> None:
@@ -294,15 +296,4 @@ def _kernel(tar: tarfile.TarFile, part: Part, box: Box, version: str) -> None:
         raise BadUpdate(
             f"The boot partition cannot be written ({error.strerror}). The running version was not touched."
         ) from None
-    temporary.rename(final)
-    with final.open("r+b", buffering=0) as file:
-        os.fsync(file.fileno())
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    rename(temporary, final)

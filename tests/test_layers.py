@@ -39,16 +39,17 @@ LAYERS = {
         "appliance.countries", "pydantic annotated_types", "records and snapshot: no clock, no database"
     ),
     "appliance.version": row("", "", "one number"),
+    "appliance.on_disk": row("", "", "files that a power cut leaves whole"),
     # 2
     "appliance.boot": row("", "msgspec", "what a process is told at its start"),
     "appliance.cti": row("", "msgspec", "the control socket"),
     "appliance.alarms": row("appliance.cti", "", "pure checks over facts; an alarm is a message of the control socket"),
     "appliance.transport": row("appliance.sip media_core", "", "the driver between flows, clock and stack"),
-    "appliance.certificates": row("", "cryptography", "keys and certificates"),
+    "appliance.certificates": row("appliance.on_disk", "cryptography", "keys and certificates"),
     "appliance.migration": row("appliance.health", "msgspec", "how far a database is that is being opened"),
-    "appliance.snapshots": row("appliance.migration", "", "copies of databases before they are migrated"),
+    "appliance.snapshots": row("appliance.migration appliance.on_disk", "", "copies of databases before they are migrated"),
     "appliance.store": row(
-        "appliance.model appliance.snapshots appliance.migration",
+        "appliance.model appliance.snapshots appliance.migration appliance.on_disk",
         "sqlite_utils cryptography",
         "the only one that writes the configuration",
     ),
@@ -66,7 +67,7 @@ LAYERS = {
     # 3
     "appliance.aside": row("appliance.records appliance.snapshots appliance.store", "", "what a newer version left"),
     "appliance.backup": row(
-        "appliance.store appliance.records appliance.snapshots appliance.sealed appliance.version",
+        "appliance.store appliance.records appliance.snapshots appliance.sealed appliance.on_disk appliance.version",
         "msgspec sqlite_utils",
         "everything in one file, and back",
     ),
@@ -83,7 +84,7 @@ LAYERS = {
         "appliance.model appliance.store appliance.licensing", "argon2", "the only use-cases that change anything"
     ),
     "appliance.entitlement": row(
-        "appliance.admin appliance.cti appliance.licensing appliance.store",
+        "appliance.admin appliance.cti appliance.licensing appliance.store appliance.on_disk",
         "cryptography",
         "opens the use-cases with the licence of the box",
     ),
@@ -92,7 +93,7 @@ LAYERS = {
     "appliance.support": row(
         "appliance.cti appliance.model appliance.store", "msgspec", "the log and the state, without secrets"
     ),
-    "appliance.update": row("", "cryptography msgspec", "a signed bundle into the other slot"),
+    "appliance.update": row("appliance.on_disk", "cryptography msgspec", "a signed bundle into the other slot"),
     "appliance.update_client": row("", "", "how the unprivileged reach the box's helper"),
     "appliance.box": row("appliance", "click cryptography msgspec segno", "the appliance around the telephone system"),
     "appliance.calls": row("appliance media_core", "uvloop msgspec", "composition root of the process calls"),

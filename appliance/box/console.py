@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from appliance import cti, migration, setup_code
+from appliance import cti, migration, on_disk, setup_code
 from appliance.box import facts, system
 from appliance.box.privileged import PROGRESS
 from appliance.box.system import CannotDo
@@ -278,9 +278,8 @@ class Console:
             return "The box is set up already. `Factory reset` begins anew; a forgotten password is changed under 8."
         code = setup_code.make()
         owner = file.stat()
-        system.write_whole(file, code.encode())
+        on_disk.write(file, code.encode())
         os.chown(file, owner.st_uid, owner.st_gid)
-        file.chmod(0o600)
         return f"New setup code: {code}"
 
     async def switch(self, terminal: Terminal) -> str:

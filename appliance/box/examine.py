@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from appliance import update
+from appliance import on_disk, update
 from appliance.box import system
 from appliance.update import Manifest, Part
 
@@ -41,7 +41,7 @@ def passed(say: Callable[[str], None]) -> None:
 
 def remember(manifest: Manifest) -> None:
     """What has just been installed into the other slot."""
-    system.write_whole(_file(_other_slot()), msgspec.json.encode(manifest))
+    on_disk.write(_file(_other_slot()), msgspec.json.encode(manifest))
 
 
 def what_the_disk_tells(trial: system.Trial) -> system.Trial | None:

@@ -21,6 +21,7 @@ from typing import IO
 import msgspec
 
 from appliance import update
+from appliance.on_disk import rename, sync, write
 from appliance.version import VERSION
 
 ESP = Path("/efi")
@@ -158,20 +159,10 @@ def switch_slot(asked: bool = False) -> str:
         write_trial(Trial(here.version, "It was left at the console.", time.time(), asked=True))
     with writable_esp() as esp:
         folder = esp / "EFI/Linux"
-        _rename(folder, other.file, f"switchroom_{other.version}{'' if proved else f'+{update.TRIES}'}.efi")
+        rename(folder / other.file, folder / f"switchroom_{other.version}{'' if proved else f'+{update.TRIES}'}.efi")
         if not newer or not asked:
-            _rename(folder, here.file, f"switchroom_{here.version}+0.efi")
+            rename(folder / here.file, folder / f"switchroom_{here.version}+0.efi")
     return other.version
-
-
-def _rename(folder: Path, old: str, new: str) -> None:
-    """FAT's rename is safe only with the file synced again under its new name."""
-    if old != new:
-        (folder / old).rename(folder / new)
-    for path, flags in ((folder / new, os.O_RDONLY), (folder, os.O_RDONLY | os.O_DIRECTORY)):
-        fd = os.open(path, flags)
-        os.fsync(fd)
-        os.close(fd)
 
 
 def bless() -> None:
@@ -180,7 +171,8 @@ def bless() -> None:
     for kernel in kernels():
         if kernel.running and kernel.left is not None:
             with writable_esp() as esp:
-                _rename(esp / "EFI/Linux", kernel.file, f"switchroom_{kernel.version}.efi")
+                folder = esp / "EFI/Linux"
+                rename(folder / kernel.file, folder / f"switchroom_{kernel.version}.efi")
 
 
 def on_trial() -> bool:
@@ -203,7 +195,8 @@ def give_up_on(kernel: Kernel, reason: str) -> None:
     if written is None or written.version != kernel.version or written.asked:
         write_trial(Trial(kernel.version, reason, time.time()))
     with writable_esp() as esp:
-        _rename(esp / "EFI/Linux", kernel.file, f"switchroom_{kernel.version}+0-{max(kernel.done, 1)}.efi")
+        folder = esp / "EFI/Linux"
+        rename(folder / kernel.file, folder / f"switchroom_{kernel.version}+0-{max(kernel.done, 1)}.efi")
 
 
 def give_up_on_what_did_not_load() -> None:
@@ -245,17 +238,7 @@ def written_trial() -> Trial | None:
 
 def write_trial(trial: Trial) -> None:
     """For the page and the console of the version that runs next."""
-    write_whole(TRIAL_FILE, msgspec.json.encode(trial))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Whole or not at all, also over a power cut, also on FAT: there a rename is safe only with the file synced again under its new name."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    _rename(path.parent, temporary.name, path.name)
+    write(TRIAL_FILE, msgspec.json.encode(trial), 0o644)
 
 
 def restart_telephony() -> None:
@@ -274,7 +257,7 @@ def ask_factory_reset(keep_network: bool, erase_media: bool) -> None:
     """The initrd does it at the next start, before anything is mounted, and removes the flag last."""
     words = [word for word, wanted in (("network", keep_network), ("media", erase_media)) if wanted]
     with writable_esp() as esp:
-        write_whole(esp / "factory-reset", " ".join(["reset", *words]).encode())
+        write(esp / "factory-reset", " ".join(["reset", *words]).encode())
 
 
 def renew_state(partition: Path = BY_LABEL / "switchroom-state", state: Path = STATE) -> None:
@@ -289,9 +272,7 @@ def renew_state(partition: Path = BY_LABEL / "switchroom-state", state: Path = S
         "mke2fs", "-q", "-F", "-t", "ext4", "-L", "switchroom-state", "-O", "metadata_csum", "-d", str(state), str(partition), seconds=600,
     )  # fmt: skip
     run("e2fsck", "-f", "-n", str(partition), seconds=600)
-    handle = os.open(partition, os.O_RDONLY)
-    os.fsync(handle)
-    os.close(handle)
+    sync(partition)
 
 
 def set_network(address: str, gateway: str, servers: str) -> None:
@@ -309,5 +290,5 @@ def set_network(address: str, gateway: str, servers: str) -> None:
         if interface.network.prefixlen == interface.max_prefixlen:
             raise CannotDo("Give the address with its network, such as 192.168.1.10/24.")
         text = "\n".join(["[Match]", "Type=ether", "[Network]", "MulticastDNS=yes", *lines, ""])
-        write_whole(NETWORK_FILE, text.encode())
+        write(NETWORK_FILE, text.encode(), 0o644)
     run("networkctl", "reload")
