@@ -254,7 +254,11 @@ def extension_add(data: Path, number: str | None, name: str, encrypt: str, show_
     )
 
 
-@main.group()
+class LicenceCommands(Commands):
+    others: Mapping[str, str] = dict.fromkeys(("new-key", "issue"), "appliance.maker_commands")
+
+
+@main.group(cls=LicenceCommands)
 def licence() -> None:
     """What may be added, and why."""
 
@@ -275,6 +279,7 @@ def licence_show(data: Path, as_json: bool) -> None:
         "users": limits.users,
         "extensions": limits.extensions,
     }
+    figures |= {"users_used": usage.users, "users_left": usage.users_left}
     figures |= {"extensions_used": usage.extensions, "extensions_left": usage.extensions_left}
     figures |= {"expires": str(limits.expires or "never"), "note": limits.note}
     if as_json:
@@ -290,56 +295,14 @@ def licence_install(data: Path, file: Path) -> None:
     """Check a licence file and use it from now on."""
     from appliance import entitlement, licensing
 
+    with file.open("rb") as opened:
+        text = opened.read(licensing.LARGEST_FILE + 1).decode(errors="replace")
     try:
-        limits = entitlement.install(data.absolute(), file.read_text(errors="replace"))
+        with _admin(data) as admin:
+            limits = entitlement.install(data.absolute(), text, admin, _who())
     except licensing.BadLicence as error:
         _fail(str(error), 1)
     click.echo(limits.note)
-
-
-@licence.command("new-key")
-@click.argument("file", type=click.Path(exists=False, path_type=Path))
-def licence_new_key(file: Path) -> None:
-    """For the maker: write a new private key to FILE and print the public key that belongs into the build."""
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    key = Ed25519PrivateKey.generate()
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-        out.write(pem)
-    click.echo(
-        key.public_key()
-        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-        .decode(),
-        nl=False,
-    )
-
-
-@licence.command("issue")
-@click.option(
-    "--key",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    required=True,
-    help="The maker's private key (PEM).",
-)
-@click.option("--box", required=True, help="Id of the box, from `switchroom licence show`.")
-@click.option("--users", type=click.IntRange(1, 100_000), required=True)
-@click.option("--edition", default="standard", show_default=True)
-@click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), help="Last day of the licence; without it, never.")
-@click.option("--maintenance-until", type=click.DateTime(["%Y-%m-%d"]), help="Last day of updates.")
-def licence_issue(key: Path, box: str, users: int, edition: str, expires: Any, maintenance_until: Any) -> None:
-    """For the maker: print a signed licence file."""
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    from appliance import licensing
-
-    private = serialization.load_pem_private_key(key.read_bytes(), None)
-    if not isinstance(private, Ed25519PrivateKey):
-        _fail("This is not an Ed25519 private key.", 2)
-    days = {"expires": expires and expires.date(), "maintenance_until": maintenance_until and maintenance_until.date()}
-    click.echo(licensing.issue(private, box=box, users=users, edition=edition, **days))
 
 
 def _status_lines(report: cti.Status) -> Iterator[str]:

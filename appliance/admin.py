@@ -105,7 +105,7 @@ class Admin:
             _demand([*check(kind, record, snapshot), *weak])
             if isinstance(record, User) and password:
                 record = record.model_copy(update={"password_hash": self._hasher.hash(password)})
-            licensing.check_adding(kind, snapshot, self._limits())
+            licensing.check_adding(record, snapshot, self._limits())
             changes = [Change(kind, record.id, record)]
             if isinstance(record, Extension):
                 changes.append(_line_change(record, snapshot))

@@ -2,7 +2,11 @@
 
 The box id is derived from a random number made at first use and the machine's id, so that a licence copied with the data to another
 machine is noticed and named. A licence that cannot be taken never stops anything: the limits are then those without a licence, with
-the reason. Signatures are checked with the maker's public key, `maker.pem` beside this file (`switchroom licence new-key` makes a pair).
+the reason.
+
+Whoever builds is the maker: `switchroom licence new-key` makes a pair once. Its public half is `maker.pem` beside this file in the checkout,
+which wheel and image take in; a system that runs from a checkout takes the one in its data directory before that. The key that a build
+holds no data directory changes. Without any, nobody can tell a true licence file from another one, and none is taken.
 """
 
 from __future__ import annotations
@@ -10,10 +14,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import secrets
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -21,8 +26,11 @@ from appliance import cti, licensing, on_disk
 from appliance.admin import Admin
 from appliance.store import Store
 
-MAKER_KEY = Path(__file__).with_name("maker.pem")
+PUBLIC_HALF = "maker.pem"
+MAKER_KEY = Path(__file__).with_name(PUBLIC_HALF)
+CHECKOUT = Path(__file__).parents[1]
 MACHINE_ID = Path("/etc/machine-id")
+LICENCE_ROW = "licence"  # key of the journal's rows that say that another one was installed
 
 
 def licence_file(data: Path) -> Path:
@@ -39,32 +47,67 @@ def box_id(data: Path) -> str:
     return "-".join(digest[start : start + 4] for start in range(0, 16, 4))
 
 
-def maker_key() -> Ed25519PublicKey:
-    """BadLicence when this build has none."""
-    if not MAKER_KEY.exists():
-        raise licensing.BadLicence("This build holds no maker's key, so no licence file can be checked.")
-    key = serialization.load_pem_public_key(MAKER_KEY.read_bytes())
+def from_checkout() -> bool:
+    """Whether this system runs from the files it is built from."""
+    return (CHECKOUT / "setup.py").exists()
+
+
+def maker_key(data: Path) -> Ed25519PublicKey | None:
+    """None when there is none here; BadLicence when what is there is no such key."""
+    of_data = data / PUBLIC_HALF
+    file = of_data if from_checkout() and of_data.exists() else MAKER_KEY
+    if not file.exists():
+        return None
+    try:
+        key = serialization.load_pem_public_key(file.read_bytes())
+    except (OSError, ValueError, UnsupportedAlgorithm):
+        raise licensing.BadLicence(f"The maker's key {file} cannot be read.") from None
     if not isinstance(key, Ed25519PublicKey):
-        raise licensing.BadLicence("The maker's key of this build is not an Ed25519 key.")
+        raise licensing.BadLicence(f"The maker's key {file} is not an Ed25519 key.")
     return key
 
 
-def read_limits(data: Path) -> licensing.Limits:
-    """What the licence file allows today; without one, or with a bad one, the free limits and why."""
+def read_limits(data: Path, seen: float = 0.0) -> licensing.Limits:
+    """What the licence file allows today; without one, or with a bad one, the free limits and why. seen: the latest time (unix) at which
+    something was changed here."""
     file = licence_file(data)
     if not file.exists():
         return licensing.Limits()
     try:
-        return licensing.verify(file.read_text(errors="replace"), maker_key(), box_id(data), datetime.now(UTC).date())
+        with file.open("rb") as opened:
+            text = opened.read(licensing.LARGEST_FILE + 1).decode(errors="replace")
+        return _verified(data, text, _day(seen))
     except (licensing.BadLicence, OSError) as error:
-        return licensing.Limits(note=f"The licence file is not used: {error}")
+        return licensing.Limits(note=f"The licence file is not used: {error} {licensing.Limits().note}")
 
 
-def install(data: Path, text: str) -> licensing.Limits:
-    """Check a licence file and use it from now on, whole or not at all; BadLicence: the one before stays."""
-    limits = licensing.verify(text, maker_key(), box_id(data), datetime.now(UTC).date())
-    on_disk.write(licence_file(data), text.encode())
+def install(data: Path, text: str, admin: Admin, who: str) -> licensing.Limits:
+    """Check a licence file and use it from now on, whole or not at all; BadLicence: the one before stays. Another licence than the one that
+    is there counts from its own day: a clock that was ahead once does not shorten it."""
+    limits = _verified(data, text, date.min)
+    if not licence_file(data).exists() or licence_file(data).read_text(errors="replace") != text:
+        on_disk.write(licence_file(data), text.encode())
+        admin.note("settings", LICENCE_ROW, "installed a licence file", who)
     return limits
+
+
+def _verified(data: Path, text: str, seen: date) -> licensing.Limits:
+    key = maker_key(data)
+    if key is None:
+        raise licensing.BadLicence("This system holds no maker's key, so no licence file can be checked.")
+    return licensing.verify(text, key, box_id(data), datetime.now(UTC).date(), seen)
+
+
+def _day(seen: float) -> date:
+    try:
+        return datetime.fromtimestamp(seen, UTC).date()
+    except (ValueError, OverflowError, OSError):  # a clock that was out of its mind
+        return date.min
+
+
+def use_cases(store: Store, data: Path, announce: Callable[[int], None]) -> Admin:
+    """The use-cases on a store, within what the licence in `data` allows."""
+    return Admin(store, announce, lambda: read_limits(data, store.latest(since=LICENCE_ROW)))
 
 
 @contextlib.contextmanager
@@ -72,7 +115,7 @@ def open_admin(data: Path) -> Iterator[Admin]:
     """The use-cases on the configuration in `data`; a running system is told of each change."""
     store = Store(data)
     try:
-        yield Admin(store, lambda revision: announce(data / "run", revision), lambda: read_limits(data))
+        yield use_cases(store, data, lambda revision: announce(data / "run", revision))
     finally:
         store.close()
 

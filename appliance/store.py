@@ -321,6 +321,14 @@ class Store:
             for id, revision, at, who, kind, key, old, new in rows
         ]
 
+    def latest(self, since: str) -> float:
+        """The latest time (unix) at which something was changed, from the newest row with the key `since` on, or at all; 0.0: nothing was."""
+        with sentences():
+            row = self._db.execute(
+                "select max(at) from journal where id >= coalesce((select max(id) from journal where key = ?), 0)", [since]
+            ).fetchone()
+        return float(row[0] or 0.0)
+
     def _apply(self, change: Change, who: str, at: float, revision: int) -> None:
         found = self._db.execute(
             "select body from record where kind = ? and id = ?", [change.kind, change.key]

@@ -25,18 +25,19 @@ from image.graph import Graph, digest, run
 HERE = Path(__file__).parent
 COMMAND_LINE = "switchroom.roothash={hash} console=tty0 console={console} panic=10 ro systemd.volatile=state systemd.gpt_auto=0 gpt transparent_hugepage=madvise quiet loglevel=4"
 SOURCES = ("appliance", "media_core", "webui", "requirements", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+MAKER_KEY = Path("appliance/maker.pem")  # public; where there is one, this build takes licences that its other half has signed
 FIRST_STAGE = HERE / "first_stage"
 EPOCH = 1_700_000_000  # of what does not depend on the commit
 
 
 def source_files() -> list[Path]:
-    """What the wheel is built from: the tracked files of the checkout, built web assets included."""
+    """What the wheel is built from: the tracked files of the checkout, built web assets and the maker's key included."""
     names = run("git", "ls-files", "-z", *SOURCES)
     assets = sorted(Path("webui/static/vendor").rglob("*"))
     if not assets:
         raise SystemExit("the web assets are not built: `make build` first")
-    every = [*map(Path, filter(None, names.split("\0"))), *assets]
-    return [file for file in every if file.is_file()]
+    every = [*map(Path, filter(None, names.split("\0"))), *assets, MAKER_KEY]
+    return sorted({file for file in every if file.is_file()})
 
 
 def copy_sources(out: Path) -> None:

@@ -54,10 +54,39 @@ def test_the_sixteenth_extension_on_five_users_is_refused(admin: Admin) -> None:
     revision = admin.snapshot.revision
     with pytest.raises(Refused) as refused:
         admin.create("extension", {"number": "215"}, "root")
-    assert words(refused).startswith("This box is licensed for 5 users, which allows 15 extensions; 15 are in use.")
+    assert words(refused).startswith("This box is licensed for 5 users, which allows 15 extensions; 15 are in use, and they all go on working.")
     assert admin.snapshot.revision == revision
     assert len(admin.snapshot.extensions) == 15
     assert admin.licence_usage().extensions_left == 0
+
+
+def test_the_sixth_user_of_a_free_box_is_refused_and_those_above_a_limit_go_on(store: Store) -> None:
+    limits = Limits(users=14)
+    admin = Admin(store, limits=lambda: limits)
+    made = [
+        admin.create("user", {"username": f"user{number}", "role": "full"}, "root", password="correct horse battery")
+        for number in range(14)
+    ]
+    limits = Limits()
+    with pytest.raises(Refused) as refused:
+        admin.create("user", {"username": "onetoomany"}, "root")
+    assert words(refused).startswith("This box is licensed for 5 users, and 14 are set up; they all go on working.")
+    assert "install a licence" in words(refused)
+    assert admin.licence_usage().users_left == 0
+    admin.update("user", made[13].id, {"full_name": "Still here"}, "root")
+    assert admin.authenticate("user13", "correct horse battery") is not None
+
+
+def test_a_box_over_its_limit_without_an_administrator_may_have_one(store: Store) -> None:
+    limits = Limits()
+    admin = Admin(store, limits=lambda: limits)
+    for number in range(5):
+        admin.create("user", {"username": f"user{number}"}, "root")
+    with pytest.raises(Refused, match="licensed"):
+        admin.create("user", {"username": "another"}, "root")
+    admin.create("user", {"username": "boss", "role": "full"}, "root", password="correct horse battery")
+    with pytest.raises(Refused, match="licensed"):
+        admin.create("user", {"username": "second", "role": "full"}, "root", password="correct horse battery")
 
 
 def test_an_expired_licence_refuses_only_adding(store: Store) -> None:

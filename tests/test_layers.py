@@ -101,6 +101,7 @@ LAYERS = {
     "appliance.selftest": row("appliance.softphone appliance.cti", "msgspec", "uses the box from outside"),
     "appliance.resources": row("appliance media_core", "", "makes what outlives the processes"),
     "appliance.supervisor": row("appliance media_core", "", "composition root of the whole"),
+    "appliance.maker_commands": row("appliance", "click cryptography", "command line"),
     "appliance.backup_commands": row("appliance", "click", "command line"),
     "appliance.__main__": row("appliance", "click msgspec cryptography", "command line"),
     "appliance": row("", "", "the package itself holds nothing"),

@@ -13,7 +13,7 @@ TODAY = date(2026, 6, 1)
 
 def licence(**values: object) -> str:
     return issue(
-        KEY, **{"box": "B1", "users": 20, "edition": "office", "expires": None, "maintenance_until": None, **values}
+        KEY, **{"box": "B1", "users": 20, "edition": "office", "issued": date(2026, 1, 1), "expires": None, "maintenance_until": None, **values}
     )  # type: ignore[arg-type]
 
 
@@ -30,6 +30,27 @@ def test_edited_foreign_and_nonsense_are_named() -> None:
     for text in ("", "{}", "[]", "null", '{"licence": 1, "signature": "zz"}', "x" * 20_000):
         with pytest.raises(BadLicence):
             verify(text, KEY.public_key(), "B1", TODAY)
+
+
+@pytest.mark.parametrize(
+    ("clock", "seen", "refused", "named"),
+    [
+        (date(2026, 6, 1), date(2026, 5, 31), False, ""),
+        (date(2026, 6, 1), date(2026, 6, 2), False, ""),  # a time zone is no crime
+        (date(2026, 6, 1), date(2026, 6, 20), False, "it says 2026-06-01, and it has been 2026-06-20 before"),
+        (date(2026, 6, 1), date(2026, 8, 2), True, "it says 2026-06-01, and it has been 2026-08-02 before"),
+        (date(1970, 1, 1), date.min, False, "it says 1970-01-01, and it has been 2026-01-01 before"),  # the licence's own day
+        (date(2026, 8, 2), date.min, True, ""),
+    ],
+)
+def test_a_clock_set_back_makes_no_licence_longer_and_is_named(
+    clock: date, seen: date, refused: bool, named: str
+) -> None:
+    limits = verify(licence(expires=date(2026, 7, 31)), KEY.public_key(), "B1", clock, seen)
+    assert limits.users == 20
+    assert bool(limits.adding_refused) == refused
+    assert named in limits.note
+    assert ("set back" in limits.note) == bool(named)
 
 
 def test_an_expired_one_keeps_working_and_refuses_adding() -> None:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -419,12 +420,13 @@ def test_licence_of_this_box_counts_and_a_foreign_one_is_named(tmp_path: Path, m
     maker.write_bytes(
         private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
-    monkeypatch.setattr(entitlement, "MAKER_KEY", maker)
+    monkeypatch.setattr(entitlement, "MAKER_KEY", tmp_path / "none.pem")
+    assert entitlement.maker_key(tmp_path / "other") is None
     box = entitlement.box_id(tmp_path)
     assert entitlement.box_id(tmp_path) == box
     assert entitlement.read_limits(tmp_path) == licensing.Limits()
     for name, users in ((box, 20), ("AAAA-BBBB", licensing.FREE_USERS)):
-        text = licensing.issue(private, box=name, users=20, edition="office", expires=None, maintenance_until=None)
+        text = licensing.issue(private, box=name, users=20, edition="office", issued=date(2026, 1, 1), expires=None, maintenance_until=None)
         entitlement.licence_file(tmp_path).write_text(text)
         assert entitlement.read_limits(tmp_path).users == users
     assert "AAAA-BBBB" in entitlement.read_limits(tmp_path).note

@@ -69,7 +69,7 @@ def make_desk(boot: Boot, box: ControlSockets) -> Desk:
     try:
         store = Store(data)
         try:
-            admin = Admin(store, box.applied, lambda: entitlement.read_limits(data))
+            admin = entitlement.use_cases(store, data, box.applied)
         except BaseException:
             store.close()
             raise

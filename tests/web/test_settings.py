@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def test_who_may_only_look_sees_and_changes_nothing(ben: Visitor, desk: Desk, bo
 @pytest.fixture
 def maker(monkeypatch: pytest.MonkeyPatch) -> Ed25519PrivateKey:
     key = Ed25519PrivateKey.generate()
-    monkeypatch.setattr(entitlement, "maker_key", key.public_key)
+    monkeypatch.setattr(entitlement, "maker_key", lambda data: key.public_key())
     return key
 
 
@@ -83,25 +84,35 @@ def send(anna: Visitor, text: str) -> TestResponse:
     )
 
 
+def issued(maker: Ed25519PrivateKey, box: str, users: int) -> str:
+    days = {"issued": date(2026, 1, 1), "expires": None, "maintenance_until": None}
+    return licensing.issue(maker, box=box, users=users, edition="standard", **days)
+
+
 def test_a_licence_file_is_installed(anna: Visitor, desk: Desk, maker: Ed25519PrivateKey) -> None:
     data = Path(desk.boot.data)
-    text = licensing.issue(
-        maker, box=entitlement.box_id(data), users=20, edition="standard", expires=None, maintenance_until=None
-    )
-    assert send(anna, text).status_code == 303
+    assert send(anna, issued(maker, entitlement.box_id(data), 20)).status_code == 303
     assert "Standard licence for 20 users" in anna.get("/licence").get_data(as_text=True)
     assert entitlement.read_limits(data).users == 20
     assert entitlement.licence_file(data).stat().st_mode & 0o777 == 0o600
     assert "installed a licence file" in anna.get("/changes").get_data(as_text=True)
 
 
+def test_a_system_without_its_makers_key_asks_for_no_licence_file(
+    anna: Visitor, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entitlement, "MAKER_KEY", Path(desk.boot.data) / "none.pem")
+    page = anna.get("/licence").get_data(as_text=True)
+    assert "built without its maker’s key" in page
+    assert 'type="file"' not in page
+    assert send(anna, "{}").status_code == 422
+
+
 def test_one_that_does_not_fit_changes_nothing(anna: Visitor, desk: Desk, maker: Ed25519PrivateKey) -> None:
     data = Path(desk.boot.data)
-    good = licensing.issue(
-        maker, box=entitlement.box_id(data), users=20, edition="standard", expires=None, maintenance_until=None
-    )
+    good = issued(maker, entitlement.box_id(data), 20)
     send(anna, good)
-    other = licensing.issue(maker, box="AAAA", users=99, edition="standard", expires=None, maintenance_until=None)
+    other = issued(maker, "AAAA", 99)
     for wrong, said in (
         (other, "belongs to the box AAAA"),
         (good.replace("20", "99"), "changed after it was signed"),

@@ -21,7 +21,12 @@ def listing() -> ResponseReturnValue:
 
 
 def _page(wrong: str) -> str:
-    return render_template("licence.html", usage=desk().admin.licence_usage(), box_id=desk().box_id, wrong=wrong)
+    try:
+        takes_files = entitlement.maker_key(Path(desk().boot.data)) is not None
+    except BadLicence as error:
+        takes_files, wrong = True, wrong or str(error)
+    usage = desk().admin.licence_usage()
+    return render_template("licence.html", usage=usage, box_id=desk().box_id, wrong=wrong, takes_files=takes_files)
 
 
 @route(pages, "/licence", role="full", methods=("POST",))
@@ -29,9 +34,8 @@ def install() -> ResponseReturnValue:
     sent = request.files.get("file")
     text = sent.read(LARGEST_FILE + 1).decode(errors="replace") if sent else ""
     try:
-        limits = entitlement.install(Path(desk().boot.data), text)
+        limits = entitlement.install(Path(desk().boot.data), text, desk().admin, person().username)
     except BadLicence as error:
         return _page(str(error)), 422
-    desk().admin.note("settings", "settings", "installed a licence file", person().username)
     flash(f"Installed. {limits.note}")
     return redirect(url_for("licence.listing"), 303)
