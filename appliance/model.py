@@ -98,7 +98,7 @@ class Settings(Record):
         description="Shown beside the menu and in the names of backups, so that several systems can be told apart.",
         max_length=40,
     )
-    country: str = Field(default="", title="Country", description="Sets tones and emergency numbers.", max_length=2)
+    country: str = Field(default="", title="Country", description="Sets the tones, and which numbers are kept for emergency calls.", max_length=2)
     first_extension: str = Field(
         default="100",
         title="First extension",
@@ -115,6 +115,8 @@ class Settings(Record):
 
 
 KINDS: Mapping[str, type[Record]] = {"user": User, "extension": Extension, "line": Line, "settings": Settings}
+# The kinds that lead to the public telephone network, and so could carry an emergency call. None does yet.
+OUTSIDE: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +190,18 @@ class Snapshot:
         plan = {extension.number: _words(extension) for extension in self.extensions.values()}
         plan[self.settings.echo_number] = "the echo test"
         # last: whatever else may claim the number, help is what it reaches
-        plan |= dict.fromkeys(countries.emergency_numbers(self.settings.country), "emergency calls")
+        plan |= dict.fromkeys(self.emergency_numbers, EMERGENCY)
         return MappingProxyType(plan)
+
+    @cached_property
+    def emergency_numbers(self) -> tuple[str, ...]:
+        """What is dialled for help in this country."""
+        return countries.emergency_numbers(self.settings.country)
+
+    @cached_property
+    def reaches_emergency(self) -> bool:
+        """Whether an emergency call could leave this system at all."""
+        return any(self.of(kind) for kind in OUTSIDE)
 
     def with_record(self, kind: str, record: Record) -> Snapshot:
         return Snapshot(
@@ -200,6 +212,13 @@ class Snapshot:
     def without(self, kind: str, id: str) -> Snapshot:
         rest = {key: record for key, record in self.of(kind).items() if key != id}
         return Snapshot(self.revision, MappingProxyType({**self.records, kind: MappingProxyType(rest)}))
+
+
+EMERGENCY = "emergency calls"
+
+
+def _in_use(number: str, used_by: str) -> str:
+    return f"{number} is {'kept for' if used_by == EMERGENCY else 'in use by'} {used_by}."
 
 
 def _words(extension: Extension) -> str:
@@ -280,7 +299,7 @@ def _check_extension(extension: Extension, rest: Snapshot) -> Iterable[Problem]:
     if not NUMBER.fullmatch(extension.number):
         yield Problem("number", "An extension number has 1 to 12 digits.")
     elif (used_by := rest.dial_plan.get(extension.number)) is not None:
-        yield Problem("number", f"{extension.number} is in use by {used_by}.")
+        yield Problem("number", _in_use(extension.number, used_by))
     if extension.user and extension.user not in rest.users:
         yield Problem("user", "This user does not exist (any more).")
 
@@ -331,7 +350,7 @@ def _check_settings(settings: Settings, rest: Snapshot) -> Iterable[Problem]:
     if not SERVICE_NUMBER.fullmatch(settings.echo_number):
         yield Problem("echo_number", "A service number has digits, * and #.")
     elif settings.echo_number in emergency:
-        yield Problem("echo_number", f"{settings.echo_number} is in use by emergency calls.")
+        yield Problem("echo_number", _in_use(settings.echo_number, EMERGENCY))
     elif (extension := rest.extension_by_number.get(settings.echo_number)) is not None:
         yield Problem("echo_number", f"{settings.echo_number} is in use by extension {extension.number}.")
 

@@ -39,15 +39,15 @@ def test_an_extension_has_digits_only(number: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "user"), [("100", "extension 100 (Anna)"), ("112", "emergency calls"), ("110", "emergency calls")]
+    ("number", "words"), [("100", "in use by extension 100 (Anna)"), ("112", "kept for emergency calls"), ("110", "kept for emergency calls")]
 )
-def test_a_number_in_use_is_refused_with_what_uses_it(number: str, user: str) -> None:
-    assert problems(Extension(id="n", number=number))["number"] == f"{number} is in use by {user}."
+def test_a_number_in_use_is_refused_with_what_uses_it(number: str, words: str) -> None:
+    assert problems(Extension(id="n", number=number))["number"] == f"{number} is {words}."
 
 
 def test_nothing_takes_an_emergency_number_away() -> None:
     """Neither the echo test, nor a country chosen after the extension was made."""
-    assert problems(changed(OFFICE.settings, echo_number="110")) == {"echo_number": "110 is in use by emergency calls."}
+    assert problems(changed(OFFICE.settings, echo_number="110")) == {"echo_number": "110 is kept for emergency calls."}
     austria = OFFICE.with_record("extension", Extension(id="x", number="144"))
     assert problems(changed(OFFICE.settings, country="AT"), austria) == {
         "country": "144 is for emergency calls there: give extension 144 another number first."

@@ -110,6 +110,7 @@ def _for_every_page() -> dict[str, Any]:
         "hostname": request.host,
         "version": VERSION,
         "box_name": desk().admin.snapshot.settings.name if getattr(g, "person", None) else "",
+        "no_emergency": wording.no_emergency(desk().admin.snapshot),
         "damaged": update_client.damaged(),
         "damage": desk().damage,
     }

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from flask import Flask
 from markupsafe import Markup
 
+from appliance.model import Snapshot
+
 
 def clock(seconds: float) -> str:
     """A running time as a telephone shows it: 0:07, 12:45, 1:02:03."""
@@ -56,6 +58,14 @@ def initials(name: str) -> str:
 def breakable(text: object) -> Markup:
     """A fingerprint or address that may be broken after each colon."""
     return Markup(":<wbr>").join(str(text).split(":"))
+
+
+def no_emergency(snapshot: Snapshot) -> str:
+    """What everybody has to know as long as nothing can carry an emergency call; "" when something can."""
+    if snapshot.reaches_emergency:
+        return ""
+    numbers = " or ".join(snapshot.emergency_numbers)
+    return f"This telephone system has no line to the outside, so {numbers} reaches nobody. Keep another telephone at hand."
 
 
 def install(app: Flask) -> None:

@@ -21,6 +21,7 @@ class Cause(IntEnum):
     """Q.850 §2.2.7, as far as an office telephone system meets them."""
 
     UNALLOCATED = 1
+    NO_ROUTE = 3
     NORMAL = 16
     BUSY = 17
     NO_RESPONSE = 18

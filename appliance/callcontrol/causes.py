@@ -9,6 +9,7 @@ from appliance.callcontrol.api import Cause
 # What the caller's phone is answered when a call fails with a cause.
 STATUS: Mapping[Cause, int] = {
     Cause.UNALLOCATED: 404,
+    Cause.NO_ROUTE: 404,
     Cause.NORMAL: 480,
     Cause.BUSY: 486,
     Cause.NO_RESPONSE: 480,
@@ -64,6 +65,7 @@ CAUSE: Mapping[int, Cause] = {
 
 WORDS: Mapping[Cause, str] = {
     Cause.UNALLOCATED: "no such number",
+    Cause.NO_ROUTE: "no line to the outside",
     Cause.NORMAL: "normal clearing",
     Cause.BUSY: "busy",
     Cause.NO_RESPONSE: "phone does not respond",

@@ -52,6 +52,8 @@ def _unanswered(record: CallRecord) -> str:
     match record.cause:
         case Cause.UNALLOCATED if not rejections:
             return f"Nobody has the number {dialled}."
+        case Cause.NO_ROUTE:
+            return f"{dialled} could not be reached: this telephone system has no line to the outside."
         case Cause.INVALID_NUMBER if not rejections:
             return f"{dialled or 'An empty number'} cannot be dialled."
         case Cause.ABSENT:

@@ -46,6 +46,8 @@ def route(dialled: str, caller: Extension, snapshot: Snapshot, settings_of: Mapp
     """The target of a number dialled by an extension. Whether its phones are reachable is seen when they are rung."""
     if not _DIALLABLE.fullmatch(dialled):
         return Refuse(Cause.INVALID_NUMBER)
+    if dialled in snapshot.emergency_numbers and not snapshot.reaches_emergency:
+        return Refuse(Cause.NO_ROUTE, warning="No line to the outside: use another telephone")
     service = services_by_number(snapshot, settings_of).get(dialled)
     if service is not None:
         return Serve(service)

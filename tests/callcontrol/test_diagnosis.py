@@ -53,6 +53,7 @@ BOB = "Bob (102)"
 @pytest.mark.parametrize(
     ("what", "words"),
     [
+        (unanswered(Cause.NO_ROUTE, "failed", dialled="112", callee_number="", callee_name=""), "112 could not be reached: this telephone system has no line to the outside."),
         (record(), "Ann (101) and Bob (102) were connected for 1 min 0 s; Bob (102) hung up."),
         (unanswered(Cause.NORMAL, "cancelled", hung_up_by="caller"), "Ann (101) hung up before Bob (102) answered."),
         (unanswered(Cause.UNALLOCATED, "failed", callee_number="", dialled="999"), "Nobody has the number 999."),

@@ -20,6 +20,7 @@ SERVICES = {"echo": "echo_number"}
         ("101", Refuse(Cause.BUSY)),
         ("*60", Serve("echo")),
         ("103", Refuse(Cause.UNALLOCATED)),
+        ("112", Refuse(Cause.NO_ROUTE, warning="No line to the outside: use another telephone")),
         ("", Refuse(Cause.INVALID_NUMBER)),
         ("102; drop table", Refuse(Cause.INVALID_NUMBER)),
         ("1" * 65, Refuse(Cause.INVALID_NUMBER)),

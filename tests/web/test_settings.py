@@ -18,7 +18,7 @@ from webui.desk import Desk
 def test_what_the_wizard_set_is_changed(anna: Visitor, desk: Desk) -> None:
     text = anna.get("/settings").get_data(as_text=True)
     assert '<option value="DE" selected>' in text
-    assert "Emergency calls there: 112, 110" in text
+    assert "Kept for emergency calls there: 112, 110" in text
     form = {
         "name": "Office Graz",
         "country": "AT",
@@ -40,7 +40,7 @@ def test_what_the_wizard_set_is_changed(anna: Visitor, desk: Desk) -> None:
     ("form", "said"),
     [
         ({"country": "XX"}, "Choose a country from the list"),
-        ({"echo_number": "110"}, "in use by emergency calls"),
+        ({"echo_number": "110"}, "kept for emergency calls"),
         ({"first_extension": "1"}, "2 to 6 digits"),
         ({"realm": "a b"}, "letters, digits, dots and dashes"),
         ({"name": "x" * 41}, "at most 40"),
