@@ -25,6 +25,7 @@ import msgspec
 import media_core
 from appliance import cti, snapshots
 from appliance.boot import Boot, read_boot
+from appliance.callcontrol.abilities import SWITCHROOM
 from appliance.callcontrol.api import Cause
 from appliance.callcontrol.authentication import Authenticator
 from appliance.callcontrol.cdr import CallRecord
@@ -122,7 +123,7 @@ class CallsProcess:
         rows = await self._archive.run(lambda records: records.registrations())
         registrar = Registrar(reattach(rows, engine.flows(), loop.time(), time.time()))
         self._exchange = Exchange(
-            transport=Transport(engine, user_agent="Switchroom"),
+            transport=Transport(engine, user_agent="Switchroom", can=SWITCHROOM),
             media=engine,
             journal=self._journal,
             registrar=registrar,

@@ -21,6 +21,7 @@ from typing import Protocol, TypeVar
 
 import media_core
 from appliance.sip import events
+from appliance.sip.abilities import PHONE, Abilities
 from appliance.sip.stack import FlowFacts, Stack
 
 log = logging.getLogger(__name__)
@@ -56,11 +57,13 @@ def token() -> str:
 
 
 class Transport:
-    def __init__(self, engine: Flows, *, user_agent: str, tokens: Callable[[], str] = token) -> None:
+    def __init__(
+        self, engine: Flows, *, user_agent: str, tokens: Callable[[], str] = token, can: Abilities = PHONE
+    ) -> None:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
         self._flows: dict[int, media_core.FlowInfo] = {flow.id: flow for flow in engine.flows()}
-        self.stack = Stack(tokens=tokens, user_agent=user_agent, facts=self._facts)
+        self.stack = Stack(tokens=tokens, user_agent=user_agent, facts=self._facts, can=can)
         self._events: deque[Event] = deque()
         self._unsent: deque[events.Send] = deque()
         self._arrived = asyncio.Event()
@@ -176,7 +179,10 @@ class Transport:
     # ---- to and from the stack
     def _facts(self, flow: int) -> FlowFacts | None:
         info = self._flows.get(flow)
-        return FlowFacts(info.transport.name, info.local, info.remote) if info is not None else None
+        if info is None:
+            return None
+        proven = flow in self._trusted or info.transport != media_core.Transport.UDP
+        return FlowFacts(info.transport.name, info.local, info.remote, proven)
 
     def _drain(self) -> None:
         while (output := self.stack.next_output()) is not None:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import media_core
+from appliance.callcontrol.abilities import SWITCHROOM
 from appliance.callcontrol.authentication import Authenticator
 from appliance.callcontrol.cdr import CallRecord
 from appliance.callcontrol.controller import Controller
@@ -106,7 +107,9 @@ class Box:
         rows = list(self.rows.values())
         self.journal = Journal(self._fd, slots=64)
         self.exchange = Exchange(
-            transport=Transport(self.engine, user_agent="Switchroom/test", tokens=lambda: next(tokens)),
+            transport=Transport(
+                self.engine, user_agent="Switchroom/test", tokens=lambda: next(tokens), can=SWITCHROOM
+            ),
             media=self.engine,
             journal=self.journal,
             registrar=Registrar(reattach(rows, self.engine.flows(), loop.time(), self.unix())),

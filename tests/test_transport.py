@@ -6,6 +6,7 @@ import asyncio
 
 import media_core
 from appliance import transport as driver
+from appliance.callcontrol.abilities import SWITCHROOM
 from appliance.sip import events
 from appliance.transport import Transport
 from media_core import FlowClosed, FlowInfo, FlowReceived
@@ -15,10 +16,10 @@ from tests.clock import run
 PHONE = ("198.51.100.7", 5060)
 
 
-def options(number: int) -> bytes:
+def register(number: int) -> bytes:
     return (
-        f"OPTIONS sip:192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.7;branch=z9hG4bK{number}\r\nFrom: <sip:a@b>;tag=1\r\n"
-        f"To: <sip:a@b>\r\nCall-ID: {number}\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+        f"REGISTER sip:192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.7;branch=z9hG4bK{number}\r\nFrom: <sip:a@b>;tag=1\r\n"
+        f"To: <sip:a@b>\r\nCall-ID: {number}\r\nCSeq: 1 REGISTER\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
     ).encode()
 
 
@@ -40,14 +41,14 @@ def begin() -> tuple[Core, FlowInfo, Transport]:
     core = Core()
     flow = core.open_flow(media_core.Transport.UDP, ("192.0.2.1", 5060), PHONE)
     numbers = iter(range(10**9))
-    return core, flow, Transport(core, user_agent="x", tokens=lambda: f"token{next(numbers):09d}")
+    return core, flow, Transport(core, user_agent="x", tokens=lambda: f"token{next(numbers):09d}", can=SWITCHROOM)
 
 
 def test_requests_come_up_in_order_and_answers_go_down() -> None:
     async def scene() -> None:
         core, flow, transport = begin()
         for number in range(300):
-            core.tell(FlowReceived(flow.id, options(number)))
+            core.tell(FlowReceived(flow.id, register(number)))
         for number in range(300):
             event = await transport.next()
             assert isinstance(event, events.Requested)
@@ -66,7 +67,7 @@ def test_the_core_is_not_polled_while_nobody_takes_the_events() -> None:
         core, flow, transport = begin()
         transport.trust(flow.id, True)
         for number in range(driver.WAITING * 2):
-            core.tell(FlowReceived(flow.id, options(number)))
+            core.tell(FlowReceived(flow.id, register(number)))
         await asyncio.sleep(1)
         assert driver.WAITING <= transport.waiting < driver.WAITING + driver.TURN
         for _ in range(driver.WAITING * 2):
@@ -82,7 +83,7 @@ def test_messages_wait_for_a_full_ring_and_keep_their_order() -> None:
     async def scene() -> None:
         core, flow, transport = begin()
         for number in range(3):
-            core.tell(FlowReceived(flow.id, options(number)))
+            core.tell(FlowReceived(flow.id, register(number)))
         core.full = True
         for _ in range(3):
             event = await transport.next()
@@ -147,13 +148,13 @@ def test_strangers_have_a_rate_and_known_phones_have_none() -> None:
         transport.trust(other.id, True)
         count = int(driver.BURST) + 500
         for number in range(count):
-            core.tell(FlowReceived(flow.id, options(number)))
-        core.tell(FlowReceived(other.id, options(10**6)))
+            core.tell(FlowReceived(flow.id, register(number)))
+        core.tell(FlowReceived(other.id, register(10**6)))
         for _ in range(int(driver.BURST) + 1):
             await transport.next()
         assert transport.dropped == 500
         await asyncio.sleep(1)
-        core.tell(FlowReceived(flow.id, options(10**7)))
+        core.tell(FlowReceived(flow.id, register(10**7)))
         assert isinstance(await transport.next(), events.Requested)
         transport.close()
         core.dispose()

@@ -19,6 +19,7 @@ import msgspec
 import media_core
 from appliance import cti
 from appliance.callcontrol import cdr, diagnosis
+from appliance.callcontrol.abilities import DIGITS, info_digit
 from appliance.callcontrol.api import Cause, Clear, Party, Script
 from appliance.callcontrol.audit import Audit
 from appliance.callcontrol.causes import STATUS, WORDS
@@ -31,6 +32,7 @@ from appliance.callcontrol.verbs import Verbs
 from appliance.model import Snapshot
 from appliance.sip import events
 from appliance.sip.errors import WrongState
+from appliance.sip.message import Request
 
 log = logging.getLogger(__name__)
 
@@ -271,18 +273,13 @@ class Call:
             return None
         return self.bridge[1] if leg is self.bridge[0] else self.bridge[0]
 
-    def _in_dialog(self, leg: PhoneLeg, transaction: str, request: Any) -> None:
-        status, headers = 405, [("Allow", ", ".join(ALLOW))]
-        if request.method == "INFO":
-            digit = _info_digit(request)
-            status, headers = (200, []) if digit else (415, [("Accept", ", ".join(INFO_TYPES))])
-            other = self.other(leg)
-            if digit and other is not None:
-                self._exchange.media.send_digits(other.port.id, digit)
-        elif request.method == "OPTIONS":
-            status = 200
-        elif request.method == "NOTIFY":
-            status, headers = 481, []
+    def _in_dialog(self, leg: PhoneLeg, transaction: str, request: Request) -> None:
+        """INFO, the only one that the stack does not answer by itself; without a body it asks whether the call is still there."""
+        digit, other = info_digit(request) if request.body else "", self.other(leg)
+        if digit and other is not None:
+            self._exchange.media.send_digits(other.port.id, digit)
+        status = 200 if digit or not request.body else 415
+        headers = [] if status == 200 else [("Accept", ", ".join(DIGITS))]
         self._exchange.sip(lambda stack, now: stack.respond(transaction, status, now, headers=headers))
 
     # ---- what the media core and the network do
@@ -338,20 +335,3 @@ class Call:
 
     def _tell(self, message: cti.Message) -> None:
         self._exchange.news.put_nowait(message)
-
-
-ALLOW = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "REGISTER", "INFO", "UPDATE")
-INFO_TYPES = ("application/dtmf-relay", "application/dtmf")
-
-
-def _info_digit(request: Any) -> str:
-    """The digit of a SIP INFO of the old kind, "" when it is none."""
-    text = request.body[:200].decode("ascii", "replace")
-    if request.content_type == "application/dtmf":
-        digit = text.strip()
-    elif request.content_type == "application/dtmf-relay":
-        fields = dict(line.partition("=")[::2] for line in text.splitlines())
-        digit = next((value.strip() for name, value in fields.items() if name.strip().lower() == "signal"), "")
-    else:
-        return ""
-    return digit.upper() if len(digit) == 1 and digit.upper() in "0123456789*#ABCD" else ""

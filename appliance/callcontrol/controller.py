@@ -1,8 +1,8 @@
 """The way in: every event of the stack and the media core comes here and goes to the call it belongs to, or starts something.
 
 Default deny. A request outside a call reaches routing only as an INVITE of an authenticated line; REGISTER binds the line that
-has the password and no other; OPTIONS says what we can do; everything else is refused by the table METHODS without looking at
-whom it names, so that answers tell nothing about which extensions exist.
+has the password and no other; everything else the stack answers by the row of `abilities` without looking at whom it names, so that
+answers tell nothing about which extensions exist.
 
 An INVITE proves its line by digest, or by its TLS connection if the line has registered over it with digest: nobody else can
 write on that connection.
@@ -20,7 +20,7 @@ import media_core
 from appliance import cti
 from appliance.callcontrol.api import Cause, Clear, Party, Script, Service
 from appliance.callcontrol.authentication import Authenticated, Authenticator, HeldBack
-from appliance.callcontrol.call import ALLOW, Call
+from appliance.callcontrol.call import Call
 from appliance.callcontrol.exchange import Exchange
 from appliance.callcontrol.leg import PhoneLeg
 from appliance.callcontrol.quality import warning
@@ -37,19 +37,6 @@ log = logging.getLogger(__name__)
 CALLS = 900  # of 1,024 slots
 BEHIND = 500  # events waiting: new calls are refused
 RETRY_AFTER = ("Retry-After", "10")
-
-# Requests outside a call that we refuse whoever asks, and how (RFC 3261 §8.2.1, §12.2.2; RFC 6665 §4.1.2.2, §4.2.1.1).
-METHODS: Mapping[str, int] = {
-    "SUBSCRIBE": 489,
-    "PUBLISH": 489,
-    "NOTIFY": 481,
-    "INFO": 481,
-    "UPDATE": 481,
-    "PRACK": 481,
-    "BYE": 481,
-    "MESSAGE": 405,
-    "REFER": 405,
-}
 
 
 class Controller:
@@ -182,13 +169,10 @@ class Controller:
         extension = snapshot.extensions[line.extension]
         if len(self._exchange.calls) >= CALLS or exchange.transport.waiting > BEHIND:
             raise PeerError(503, "Service Unavailable", (RETRY_AFTER,))
-        if request.max_forwards == 0:
-            raise PeerError(483, "Too Many Hops")
-        if request.body and request.content_type != "application/sdp":
-            raise PeerError(415, "Unsupported Media Type", (("Accept", "application/sdp"),))
         if extension.encrypt == "required" and flow.transport != media_core.Transport.TLS:
             self._not_encrypted(line, extension, flow)
             raise PeerError(403, "Encryption Required", tuple(self._encryption_headers(extension)))
+        self._quietly(lambda stack, now: stack.ring(session, now, status=100))
         port = exchange.media.open()
         try:
             party = Party(extension.number, extension.name)
@@ -239,24 +223,12 @@ class Controller:
             return
         request, transaction = event.request, event.transaction
         try:
-            if request.method == "REGISTER":
-                self._register(transaction, request, flow)
-            elif request.method == "OPTIONS":
-                self._respond(
-                    transaction,
-                    200,
-                    [("Allow", ", ".join(ALLOW)), ("Accept", "application/sdp"), ("Accept-Encoding", "identity")],
-                )
-            else:
-                status = METHODS.get(request.method, 501)
-                self._respond(transaction, status, [("Allow", ", ".join(ALLOW))] if status in (405, 501) else [])
+            self._register(transaction, request, flow)
         except PeerError as error:
             self._respond(transaction, error.status, list(error.headers), error.reason)
 
     def _register(self, transaction: str, request: Request, flow: media_core.FlowInfo) -> None:
         now = self._exchange.now()
-        if unknown := [option for option in request.require if option != "outbound"]:
-            raise PeerError(420, "Bad Extension", (("Unsupported", ", ".join(unknown)),))
         verdict = self._authenticator.verify(request, flow.remote[0], self.snapshot, now)
         if isinstance(verdict, HeldBack):
             self._held_back(verdict, flow)

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
+from appliance.sip.abilities import Abilities
 from appliance.sip.dialog import merge
 from appliance.sip.events import Event, FlowId, Output, Send, SessionId
 from appliance.sip.message import COOKIE, Headers, Request, response_to
 from appliance.sip.timers import Timers
 from appliance.sip.transaction import Transaction, Transactions
 from appliance.sip.uri import Uri, join_host
-
-METHODS = (
-    "INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "REGISTER", "SUBSCRIBE", "NOTIFY", "REFER", "INFO", "MESSAGE",
-    "UPDATE", "PUBLISH",
-)  # fmt: skip
-ALLOW = ("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, NOTIFY, REFER, INFO, MESSAGE, UPDATE")
-EXTENSIONS = ("timer", "replaces")  # option tags we can be required to understand; what they need is the user's work
-SUPPORTED = ("Supported", ", ".join(EXTENSIONS))
-SDP_TYPE = "application/sdp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +24,37 @@ class FlowFacts:
     transport: str  # UDP, TCP, TLS
     local: tuple[str, int]
     remote: tuple[str, int]
+    proven: bool = True  # whether its far end has shown that it is one of ours; until then a UDP source may be forged
 
 
 class Agent:
     def __init__(
-        self, tokens: Callable[[], str], user_agent: str, facts: Callable[[FlowId], FlowFacts | None], limit: int
+        self,
+        tokens: Callable[[], str],
+        user_agent: str,
+        facts: Callable[[FlowId], FlowFacts | None],
+        can: Abilities,
+        limit: int,
+        lingering: int,
     ) -> None:
         self.output: deque[Output] = deque()
         self.timers = Timers()
-        self.layer = Transactions(self.output, self.timers, limit)
+        self.layer = Transactions(self.output, self.timers, limit, lingering)
         self.tokens = tokens
         self.user_agent = user_agent
         self.facts = facts
+        self.can = can
+        self._tag_key = tokens().encode()
         self.over: list[SessionId] = []  # sessions that ended during this input
 
     def emit(self, event: Event) -> None:
         self.output.append(event)
+
+    def tag_for(self, request: Request) -> str:
+        """The To tag of an answer without a dialog: the same when the request comes again (RFC 3261 §8.2.7)."""
+        parts = (request.via.branch, request.get("From") or "", request.call_id, str(request.cseq))
+        text = "\n".join(parts).encode("utf-8", "surrogateescape")
+        return hmac.new(self._tag_key, text, hashlib.sha256).hexdigest()[:24]
 
     def fraction(self) -> float:
         """A number in [0, 1) made of a token."""
@@ -57,6 +65,10 @@ class Agent:
     def is_reliable(self, flow: FlowId) -> bool:
         facts = self.facts(flow)
         return facts is None or facts.transport != "UDP"
+
+    def is_proven(self, flow: FlowId) -> bool:
+        facts = self.facts(flow)
+        return facts is not None and facts.proven
 
     def same_peer(self, one: FlowId, other: FlowId) -> bool:
         """The same flow, or another one from the same host that is no less secure."""
@@ -96,12 +108,33 @@ class Agent:
     def respond(
         self, transaction: Transaction, status: int, now: float, *, reason: str = "", to_tag: str = "", headers: Headers = (),
         body: bytes = b"",
-    ) -> None:  # fmt: skip
+    ) -> bytes:  # fmt: skip
+        """Returns what was sent."""
         defaults = [("Server", self.user_agent)] if status > 100 else []
         if status == 405:
-            defaults.append(ALLOW)
-        tag = to_tag or (self.tokens() if status > 100 else "")
+            defaults.append(self.can.allow)
+        once = status >= 200 and self._is_answered_once(transaction, status)
+        tag = "" if status <= 100 else to_tag if to_tag and not once else self.tag_for(transaction.request)
         response = response_to(
             transaction.request, status, reason, to_tag=tag, headers=merge(defaults, headers), body=body
         )
-        self.layer.respond(transaction, response, now)
+        if once:
+            self.layer.respond_once(transaction, response)
+        else:
+            self.layer.respond(transaction, response, now)
+        return response.to_bytes()
+
+    def refuse(self, flow: FlowId, request: Request, status: int, reason: str = "", headers: Headers = ()) -> None:
+        """An answer to what has no transaction."""
+        self.send_once(flow, response_to(request, status, reason, to_tag=self.tag_for(request), headers=headers).to_bytes())
+
+    def _is_answered_once(self, transaction: Transaction, status: int) -> bool:
+        """Whether the answer needs no state, because the same request again gets the same answer: challenges, and what changes nothing.
+        Who sends an INVITE from an address that may not be his own, and has been told nothing yet, gets one refusal, not eleven."""
+        if status in (401, 407):
+            return True
+        if transaction.cseq[1] != "INVITE":
+            return transaction.user is None and (status >= 300 or transaction.cseq[1] == "OPTIONS")
+        if status < 300 or transaction.last or transaction.request.to.tag:
+            return False
+        return not self.is_proven(transaction.flow)

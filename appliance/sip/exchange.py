@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from appliance.sip.agent import ALLOW, SDP_TYPE, SUPPORTED
+from appliance.sip.abilities import SDP_TYPE
 from appliance.sip.dialog import merge
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.events import OfferAnswered, Offered
@@ -91,8 +91,9 @@ class Exchange:
         self._tries += 1
         self.state = "offering"
         user = session.invite.from_.uri.user if not session.is_called else session.invite.to.uri.user
-        defaults = [self._agent.contact(session.flow, user, sips=session.invite.uri.scheme == "sips"), ALLOW, SUPPORTED]
-        defaults.append(("User-Agent", self._agent.user_agent))
+        can = self._agent.can
+        defaults = [self._agent.contact(session.flow, user, sips=session.invite.uri.scheme == "sips")]
+        defaults += [can.allow, can.supported, ("User-Agent", self._agent.user_agent)]
         if self._interval:
             defaults.append(("Session-Expires", f"{self._interval};refresher={'uac' if self._ours else 'uas'}"))
         if self._body:
@@ -106,7 +107,7 @@ class Exchange:
         session = self._session
         if response.status < 200:
             return
-        if 200 <= response.status < 300 and transaction.request.method == "INVITE" and not self._is_first(transaction):
+        if 200 <= response.status < 300 and transaction.cseq[1] == "INVITE" and not self._is_first(transaction):
             session.repeat_ack(response)  # a repeated 2xx
             return
         if transaction is not self._transaction or self.state != "offering":
@@ -131,7 +132,7 @@ class Exchange:
         self.take_timer(response, now)
         if self._body:
             session.local_sdp = self._body
-        if transaction.request.method == "INVITE":
+        if transaction.cseq[1] == "INVITE":
             if self._body:
                 session.send_ack(response.cseq[0], b"")
             else:
@@ -168,7 +169,7 @@ class Exchange:
     def acknowledge(self, answer: bytes, now: float) -> None:
         if self.state != "owed" or self._transaction is None:
             raise WrongState("no 2xx waits for an ACK")
-        number = self._transaction.request.cseq[0]
+        number = self._transaction.cseq[0]
         self.state, self._transaction = "idle", None
         self._session.local_sdp = answer
         self._session.send_ack(number, answer)
@@ -178,8 +179,6 @@ class Exchange:
         session = self._session
         assert session.dialog is not None or session.forks
         check_timer(request)
-        if request.body and request.content_type != SDP_TYPE:
-            raise PeerError(415, "Unsupported Media Type", (("Accept", SDP_TYPE),))
         if request.method == "UPDATE" and not request.body and session.phase != "over":
             self._refreshed(request, transaction, now)
             return
@@ -206,7 +205,7 @@ class Exchange:
     def accept(self, body: bytes, now: float, headers: Headers) -> None:
         transaction = self._due()
         headers = (*self.timer_headers(transaction.request, now), *headers)
-        if transaction.request.method == "INVITE":
+        if transaction.cseq[1] == "INVITE":
             self.state = "ack due"
             self._session.send_2xx(transaction, body, now, headers)
         else:
@@ -236,7 +235,7 @@ class Exchange:
         if self.state == "answer due" and transaction is not None:
             self._session.send_final(transaction, 487, now, "", (), b"")
         if self.state == "owed" and transaction is not None:
-            self._session.send_ack(transaction.request.cseq[0], b"")
+            self._session.send_ack(transaction.cseq[0], b"")
         if self.state == "offering" and transaction is not None:
             self._agent.layer.abandon(transaction, now)
         self.state, self._waiting = "idle", False

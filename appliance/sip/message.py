@@ -218,6 +218,18 @@ class Message:
         return self.tokens("Supported")
 
     @property
+    def replaces(self) -> tuple[str, str, str] | None:
+        """Call-ID, our tag and the other's of the dialog whose place this INVITE wants (RFC 3891 §6.1)."""
+        value = self.get("Replaces")
+        if value is None:
+            return None
+        call_id, _, rest = value.partition(";")
+        params = parse_params(rest) if rest else {}
+        if not params.get("to-tag") or not params.get("from-tag"):
+            raise PeerError(400, "Malformed Replaces")
+        return call_id.strip(" \t"), params["to-tag"], params["from-tag"]
+
+    @property
     def content_type(self) -> str:
         """Media type without parameters, in lower case, "" when there is none."""
         return (self.get("Content-Type") or "").partition(";")[0].strip().lower()

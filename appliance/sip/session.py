@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from appliance.sip.agent import ALLOW, SDP_TYPE, SUPPORTED, Agent
+from appliance.sip.abilities import SDP_TYPE
+from appliance.sip.agent import Agent
 from appliance.sip.dialog import Dialog, merge, with_tag
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.events import (
@@ -33,7 +34,7 @@ from appliance.sip.events import (
     SessionId,
 )
 from appliance.sip.exchange import Exchange
-from appliance.sip.message import Headers, Request, Response, response_to
+from appliance.sip.message import Headers, Request, Response
 from appliance.sip.transaction import T1, T2, Transaction, cancel_for
 
 MAX_FORKS = 16
@@ -109,13 +110,18 @@ class Session:
         session.transaction = transaction
         session.peer_allows = request.tokens("Allow")
         transaction.user = session
-        agent.respond(transaction, 100, now)
+        if agent.is_proven(flow):  # others hear 100 when the user has found out who they are
+            agent.respond(transaction, 100, now)
         agent.emit(Invited(session.id, flow, request))
         return session
 
     def ring(self, status: int, now: float, reason: str, headers: Headers, body: bytes) -> None:
-        if self.phase != "incoming" or not 101 <= status <= 199:
+        if self.phase != "incoming" or not 100 <= status <= 199:
             raise WrongState("only an INVITE that is not answered yet can ring")
+        if status == 100:
+            if not self._open_transaction.last:
+                self.agent.respond(self._open_transaction, 100, now)
+            return
         self._respond(self._open_transaction, status, now, reason, headers, body)
         self.agent.timers.set(self, "1xx", now + PROVISIONAL_EVERY)
 
@@ -153,24 +159,22 @@ class Session:
         headers: Headers = (),
         body: bytes = b"",
     ) -> bytes:
-        defaults = [("Server", self.agent.user_agent)]
+        defaults: list[tuple[str, str]] = []
         if 101 <= status <= 299:
-            defaults += [self._own_contact, ALLOW]
+            defaults += [self._own_contact, self.agent.can.allow]
         if 200 <= status <= 299:
-            defaults.append(SUPPORTED)
+            defaults.append(self.agent.can.supported)
         if body:
             defaults.append(("Content-Type", SDP_TYPE))
-        response = response_to(
-            transaction.request, status, reason, to_tag=self.local_tag, headers=merge(defaults, headers), body=body
+        return self.agent.respond(
+            transaction, status, now, reason=reason, to_tag=self.local_tag, headers=merge(defaults, headers), body=body
         )
-        self.agent.layer.respond(transaction, response, now)
-        return response.to_bytes()
 
     def send_2xx(self, transaction: Transaction, body: bytes, now: float, headers: Headers) -> None:
         """200 to an INVITE, first or later, repeated until the ACK."""
         self.local_sdp = body
         data = self._respond(transaction, 200, now, "", headers, body)
-        self._unacked = (transaction.request.cseq[0], data)
+        self._unacked = (transaction.cseq[0], data)
         self._interval = T1
         self.agent.timers.set(self, "2xx", now + T1)
         self.agent.timers.set(self, "no ack", now + 64 * T1)
@@ -215,8 +219,8 @@ class Session:
         fields += [
             ("Call-ID", agent.tokens()),
             ("CSeq", "1 INVITE"),
-            ALLOW,
-            SUPPORTED,
+            agent.can.allow,
+            agent.can.supported,
             ("User-Agent", agent.user_agent),
         ]
         if offer:
@@ -232,7 +236,7 @@ class Session:
 
     def responded(self, transaction: Transaction, response: Response, now: float) -> None:
         """A response to a request of ours."""
-        method = transaction.request.method
+        method = transaction.cseq[1]
         if method == "BYE":
             if response.status >= 200 and self.phase == "ending":
                 self.move("over")
@@ -329,7 +333,7 @@ class Session:
 
     def failed(self, transaction: Transaction, status: int, now: float) -> None:
         """No response (408) or no flow (503)."""
-        method = transaction.request.method
+        method = transaction.cseq[1]
         words = "No answer" if status == 408 else "The connection is gone"
         if method == "BYE":
             if self.phase == "ending":
@@ -420,9 +424,7 @@ class Session:
             case "INVITE" | "UPDATE":
                 self.exchange.requested(request, transaction, now)
             case "OPTIONS":
-                self.send_final(transaction, 200, now, "", [ALLOW, SUPPORTED, ("Accept", SDP_TYPE)], b"")
-            case "PRACK":
-                raise PeerError(481, "No reliable response is waiting")
+                self.send_final(transaction, 200, now, "", self.agent.can.all, b"")
             case _:
                 if self.phase in ("ending", "over"):
                     raise PeerError(481, "The call has ended")

@@ -5,9 +5,9 @@ next input. `now` is seconds of a monotonic clock; `tokens` gives unguessable st
 for branches, tags and Call-IDs.
 
 This file joins the parts: it takes messages apart (message), gives them to the transactions, finds the session of
-what comes up and lets it act (session, exchange), and refuses what fits nowhere: malformed 400, unknown method 405, unknown
-Require 420, no such dialog 481, Max-Forwards spent 483. A command for a session or transaction that is over raises
-WrongState; hang_up never does. Bounds: 10,000 transactions, 4,000 sessions, then 503.
+what comes up and lets it act (session, exchange), answers OPTIONS, and refuses what fits nowhere: malformed 400, what is not in the
+row of `abilities` 405, 415, 420 or 489, no such dialog 481, Max-Forwards spent 483. A command for a session or transaction that is
+over raises WrongState; hang_up never does. Bounds: 10,000 transactions, 4,000 sessions, then 503.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from appliance.sip import survival
-from appliance.sip.agent import ALLOW, EXTENSIONS, METHODS, SDP_TYPE, Agent, FlowFacts
+from appliance.sip.abilities import PHONE, SDP_TYPE, Abilities
+from appliance.sip.agent import Agent, FlowFacts
 from appliance.sip.dialog import merge, with_tag
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.events import Answered, FlowId, Output, Requested, SessionId, TransactionId
 from appliance.sip.exchange import check_timer
-from appliance.sip.message import Malformed, Request, Response, parse, response_to
+from appliance.sip.message import Malformed, Request, Response, parse
 from appliance.sip.session import Session
-from appliance.sip.transaction import LIMIT, Report, Transaction
+from appliance.sip.transaction import LIMIT, LINGERING, Report, Transaction
 
 __all__ = ["FlowFacts", "Headers", "Stack"]
 
 Headers = Iterable[tuple[str, str]]
 
 MAX_SESSIONS = 4000
-_ONLY_INSIDE = frozenset({"BYE", "UPDATE", "INFO", "PRACK"})
+_ONLY_INSIDE = frozenset({"BYE", "UPDATE", "INFO", "PRACK", "NOTIFY"})
 
 
 class Stack:
@@ -39,10 +40,12 @@ class Stack:
         tokens: Callable[[], str],
         user_agent: str,
         facts: Callable[[FlowId], FlowFacts | None],
+        can: Abilities = PHONE,
         max_transactions: int = LIMIT,
+        max_lingering: int = LINGERING,
         max_sessions: int = MAX_SESSIONS,
     ) -> None:
-        self._agent = Agent(tokens, user_agent, facts, max_transactions)
+        self._agent = Agent(tokens, user_agent, facts, can, max_transactions, max_lingering)
         self._layer = self._agent.layer
         self._max_sessions = max_sessions
         self._sessions: dict[SessionId, Session] = {}
@@ -61,10 +64,7 @@ class Stack:
         except Malformed as error:
             self._malformed += 1
             if error.request is not None:
-                answer = response_to(
-                    error.request.stamped(*facts.remote), error.status, error.reason, to_tag=self._tag()
-                )
-                self._agent.send_once(flow, answer.to_bytes())
+                self._agent.refuse(flow, error.request.stamped(*facts.remote), error.status, error.reason)
             return
         if isinstance(message, Response):
             if len(message.vias) == 1:  # more: it is not for us (RFC 3261 §8.1.3.3)
@@ -248,6 +248,7 @@ class Stack:
             if session is not None:
                 del self._dialogs[session.key]
         self._agent.over.clear()
+        self._layer.settle()
 
     def _dispatch(self, report: Report, now: float) -> None:
         transaction, message = report.transaction, report.message
@@ -263,8 +264,13 @@ class Stack:
             if session is not None and session.dialog_with(message.from_.tag) is not None:
                 session.acked(message, now)
             return
+        if report.kind == "full":
+            self._agent.refuse(report.flow, message, 503, headers=(("Retry-After", "10"),))
+            return
         assert transaction is not None
         try:
+            if report.kind == "merged":
+                raise PeerError(482, "Loop Detected")
             if report.kind == "cancel":
                 self._cancel(report.flow, message, transaction, now)
             else:
@@ -273,45 +279,46 @@ class Stack:
             self._agent.respond(transaction, error.status, now, reason=error.reason, headers=error.headers)
 
     def _request(self, flow: FlowId, request: Request, transaction: Transaction, now: float) -> None:
-        method = request.method
-        if method not in METHODS and method != "PRACK":
-            raise PeerError(405, "Method Not Allowed", (ALLOW,))
-        if request.to.tag and method != "REGISTER":
+        can = self._agent.can
+        if request.to.tag and request.method != "REGISTER":
             session = self._dialogs.get((request.call_id, request.to.tag))
             if session is None or session.dialog_with(request.from_.tag) is None:
                 raise PeerError(481, "Call/Transaction Does Not Exist")
             if self._agent.is_weaker(flow, session.flow):
                 raise PeerError(481, "Call/Transaction Does Not Exist")
-            self._check_extensions(request)
+            can.check_method(request)
+            can.check_extensions(request)
+            can.check_body(request)
             session.requested(flow, request, transaction, now)
             return
-        if method in _ONLY_INSIDE:
+        can.check_method(request)
+        if request.method in _ONLY_INSIDE:
             raise PeerError(481, "Call/Transaction Does Not Exist")
-        self._check_extensions(request)
-        if method == "INVITE":
+        if request.method == "INVITE":
             self._invited(flow, request, transaction, now)
+            return
+        can.check_extensions(request)
+        if request.method == "OPTIONS":
+            self._agent.respond(transaction, 200, now, headers=can.all)
         else:
             self._agent.emit(Requested(transaction.id, flow, request))
 
     def _invited(self, flow: FlowId, request: Request, transaction: Transaction, now: float) -> None:
+        can = self._agent.can
+        if (replaced := request.replaces) is not None:
+            call_id, ours, theirs = replaced
+            known = self._dialogs.get((call_id, ours))
+            if known is None or known.dialog_with(theirs) is None:  # RFC 3891 §3
+                raise PeerError(481, "Call/Transaction Does Not Exist")
+        can.check_extensions(request)
         if request.max_forwards == 0:
             raise PeerError(483, "Too Many Hops")
-        if request.body and request.content_type != SDP_TYPE:
-            raise PeerError(415, "Unsupported Media Type", (("Accept", SDP_TYPE),))
-        if (request.get("Content-Encoding") or "identity").lower() != "identity":
-            raise PeerError(415, "Unsupported Media Type", (("Accept-Encoding", "identity"),))
+        can.check_body(request)
         check_timer(request)
         if len(self._sessions) >= self._max_sessions:
             raise PeerError(503, "Service Unavailable", (("Retry-After", "10"),))
         session = Session.called(self._agent, flow, request, transaction, now)
         self._add(session)
-
-    @staticmethod
-    def _check_extensions(request: Request) -> None:
-        wanted = [*request.require, *request.tokens("Proxy-Require")]
-        unknown = [tag for tag in wanted if tag not in EXTENSIONS]
-        if unknown:
-            raise PeerError(420, "Bad Extension", (("Unsupported", ", ".join(unknown[:20])),))
 
     def _cancel(self, flow: FlowId, request: Request, transaction: Transaction, now: float) -> None:
         invite = self._layer.invite_of(request)

@@ -7,21 +7,25 @@ Matching: branch, sent-by and method (§17.2.3), and the Call-ID, because two ph
 same branch under the same private address; ACK and CANCEL find the INVITE. To a branch without the cookie (RFC 2543)
 we add From tag and CSeq number. A client transaction is found by its branch, which we made, and method (§17.1.3).
 
-Bounds: `limit` transactions; a request beyond it is answered 503 without state.
+A transaction that has its final answer lingers: a key, a deadline and the bytes to repeat. It counts against nothing that a new
+request needs: when more than LINGERING do so, the oldest is forgotten. What is answered without state (RFC 3261 §8.2.7) does not even linger.
+
+Bounds: `limit` transactions without a final answer; a request beyond it is reported as "full".
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 from appliance.sip.events import FlowId, Output, Send
-from appliance.sip.message import COOKIE, Request, Response, response_to
+from appliance.sip.message import COOKIE, Request, Response
 from appliance.sip.timers import Timers
 
 T1, T2, T4 = 0.5, 4.0, 5.0  # RFC 3261 §17, table 4
 LIMIT = 10_000
+LINGERING = 20_000  # at some 1 kB each
 
 INVITE_SERVER, SERVER, INVITE_CLIENT, CLIENT = "invite server", "server", "invite client", "client"
 
@@ -36,7 +40,7 @@ _TIMERS: Mapping[str, tuple[float, float | None]] = {
 _REPEATING: Mapping[str, float] = {"A": float("inf"), "E": T2, "G": T2}  # doubled each time up to this
 
 # (kind, state, what happens) -> (what to do, next state). Actions: "send" the message given and keep it, "send again"
-# the kept one, "ack" a final response, "up" tell the user, "timeout"/"error" tell it there will be nothing, a letter
+# the kept one, "ack" a final response and keep that, "up" tell the user, "timeout"/"error" tell it there will be nothing, a letter
 # starts a timer, "-" and letters stop them. What is not in the table is ignored.
 TABLE: Mapping[tuple[str, str, str], tuple[tuple[str, ...], str]] = {
     (INVITE_SERVER, "proceeding", "request"): (("send again",), "proceeding"),
@@ -53,14 +57,14 @@ TABLE: Mapping[tuple[str, str, str], tuple[tuple[str, ...], str]] = {
     (INVITE_SERVER, "accepted", "2xx"): (("send",), "accepted"),
     (INVITE_SERVER, "accepted", "L"): ((), "terminated"),
     (SERVER, "trying", "1xx"): (("send",), "proceeding"),
-    (SERVER, "trying", "2xx"): (("send", "J"), "completed"),
-    (SERVER, "trying", "3xx"): (("send", "J"), "completed"),
+    (SERVER, "trying", "2xx"): (("send", "-N", "J"), "completed"),
+    (SERVER, "trying", "3xx"): (("send", "-N", "J"), "completed"),
     (SERVER, "trying", "N"): ((), "terminated"),
     (SERVER, "trying", "closed"): (("error",), "terminated"),
     (SERVER, "proceeding", "request"): (("send again",), "proceeding"),
     (SERVER, "proceeding", "1xx"): (("send",), "proceeding"),
-    (SERVER, "proceeding", "2xx"): (("send", "J"), "completed"),
-    (SERVER, "proceeding", "3xx"): (("send", "J"), "completed"),
+    (SERVER, "proceeding", "2xx"): (("send", "-N", "J"), "completed"),
+    (SERVER, "proceeding", "3xx"): (("send", "-N", "J"), "completed"),
     (SERVER, "proceeding", "N"): ((), "terminated"),
     (SERVER, "proceeding", "closed"): (("error",), "terminated"),
     (SERVER, "completed", "request"): (("send again",), "completed"),
@@ -80,7 +84,7 @@ TABLE: Mapping[tuple[str, str, str], tuple[tuple[str, ...], str]] = {
     (INVITE_CLIENT, "calling", "O"): ((), "terminated"),
     (INVITE_CLIENT, "proceeding", "abandon"): (("O",), "proceeding"),
     (INVITE_CLIENT, "proceeding", "O"): ((), "terminated"),
-    (INVITE_CLIENT, "completed", "3xx"): (("ack",), "completed"),
+    (INVITE_CLIENT, "completed", "3xx"): (("send again",), "completed"),
     (INVITE_CLIENT, "completed", "D"): ((), "terminated"),
     (INVITE_CLIENT, "completed", "closed"): ((), "terminated"),
     (INVITE_CLIENT, "accepted", "2xx"): (("up",), "accepted"),
@@ -107,7 +111,7 @@ _FIRST_STATE = {INVITE_SERVER: "proceeding", SERVER: "trying", INVITE_CLIENT: "c
 class Transaction:
     """One of the four. `user` is the layer's user's own mark; `id` names it upward."""
 
-    __slots__ = ("flow", "id", "interval", "key", "kind", "last", "reliable", "request", "state", "user")
+    __slots__ = ("_request", "cseq", "flow", "id", "interval", "key", "kind", "last", "merge", "reliable", "state", "user")
 
     def __init__(self, id: str, kind: str, key: Hashable, flow: FlowId, request: Request, *, reliable: bool) -> None:
         self.id = id
@@ -115,11 +119,19 @@ class Transaction:
         self.state = _FIRST_STATE[kind]
         self.key = key
         self.flow = flow
-        self.request = request
+        self.cseq = request.cseq  # number and method
         self.reliable = reliable
         self.last = b""  # what a retransmission repeats
         self.interval = T1
         self.user: Hashable = None
+        self.merge: Hashable = None
+        self._request: Request | None = request
+
+    @property
+    def request(self) -> Request:
+        """Until it lingers."""
+        assert self._request is not None, "the request is needed until there is a final answer"
+        return self._request
 
     @property
     def is_server(self) -> bool:
@@ -130,10 +142,17 @@ class Transaction:
         """A final response was sent or received, or nothing will come."""
         return self.state not in ("calling", "trying", "proceeding")
 
+    def release(self) -> None:
+        """Only what a repetition needs is kept; a 2xx to an INVITE may come again from another branch of a fork, and is its user's."""
+        self._request = None
+        if (self.kind, self.state) != (INVITE_CLIENT, "accepted"):
+            self.user = None
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """kind: request, cancel, ack (of a 2xx, or a stray one), response, timeout, error."""
+    """kind: request, cancel, ack (of a 2xx, or a stray one), merged (the same request by another path, RFC 3261 §8.2.2.2), full (no
+    room for it), response, timeout, error."""
 
     kind: str
     transaction: Transaction | None
@@ -175,20 +194,24 @@ def _companion(invite: Request, method: str, to: str, extra: tuple[tuple[str, st
 
 
 class Transactions:
-    """The layer. Bytes to send go to `output`, findings to `reports`; the user empties both after each input."""
+    """The layer. Bytes to send go to `output`, findings to `reports`; the user empties both after each input, then calls `settle`."""
 
-    def __init__(self, output: deque[Output], timers: Timers, limit: int = LIMIT) -> None:
+    def __init__(self, output: deque[Output], timers: Timers, limit: int = LIMIT, lingering: int = LINGERING) -> None:
         self.reports: deque[Report] = deque()
-        self.by_id: dict[str, Transaction] = {}
+        self.by_id: dict[str, Transaction] = {}  # those without a final answer, and those that had it during this input
         self._output = output
         self._timers = timers
         self._limit = limit
+        self._most_lingering = lingering
         self._keys: dict[Hashable, Transaction] = {}
         self._merged: dict[Hashable, Transaction] = {}  # (Call-ID, From tag, CSeq) of server requests without To tag
+        self._on_flow: dict[FlowId, set[Transaction]] = {}
+        self._answered: list[Transaction] = []  # during this input
+        self._lingering: OrderedDict[Transaction, None] = OrderedDict()  # oldest first
         self._count = 0
 
     def __len__(self) -> int:
-        return len(self.by_id)
+        return len(self.by_id) + len(self._lingering)
 
     # ---- server side
     def receive_request(self, flow: FlowId, request: Request, now: float, *, reliable: bool) -> None:
@@ -198,33 +221,28 @@ class Transactions:
             if known is not None and known.state in ("completed", "confirmed"):
                 self._step(known, "ack", now)
             else:
-                self.reports.append(Report("ack", known, request, flow))
+                self.reports.append(Report("ack", None, request, flow))
             return
         if known is not None:
             self._step(known, "request", now)
             return
         if len(self.by_id) >= self._limit:
-            headers = (("Retry-After", "10"),)
-            self._send(flow, response_to(request, 503, headers=headers).to_bytes())
+            self.reports.append(Report("full", None, request, flow))
             return
         transaction = self._open(
             INVITE_SERVER if method == "INVITE" else SERVER, _server_key(request, method), flow, request, reliable
         )
         if method != "INVITE":
             self._start(transaction, "N", now)
-        merge = self._merge_key(request)
-        if merge is not None:
-            if merge in self._merged:  # the same request by another path (RFC 3261 §8.2.2.2)
-                self.respond(transaction, response_to(request, 482), now)
-                return
-            self._merged[merge] = transaction
-        self.reports.append(Report("cancel" if method == "CANCEL" else "request", transaction, request, flow))
-
-    @staticmethod
-    def _merge_key(request: Request) -> Hashable:
-        if request.to.tag or request.method == "CANCEL":
-            return None
-        return request.call_id, request.from_.tag, request.cseq
+        kind = "cancel" if method == "CANCEL" else "request"
+        if not request.to.tag and method != "CANCEL":
+            merge = request.call_id, request.from_.tag, request.cseq
+            if merge in self._merged:
+                kind = "merged"
+            else:
+                transaction.merge = merge
+                self._merged[merge] = transaction
+        self.reports.append(Report(kind, transaction, request, flow))
 
     def invite_of(self, cancel: Request) -> Transaction | None:
         """The INVITE a CANCEL is for."""
@@ -232,6 +250,11 @@ class Transactions:
 
     def respond(self, transaction: Transaction, response: Response, now: float) -> None:
         self._step(transaction, _class_of(response.status), now, response.to_bytes())
+
+    def respond_once(self, transaction: Transaction, response: Response) -> None:
+        """A final answer that is not repeated; a request that comes again is a new one."""
+        self._send(transaction.flow, response.to_bytes())
+        self._forget(transaction)
 
     # ---- client side
     def send_request(
@@ -285,13 +308,28 @@ class Transactions:
         self._step(transaction, name, now)
 
     def closed(self, flow: FlowId, now: float) -> None:
-        for transaction in [each for each in self.by_id.values() if each.flow == flow]:
+        for transaction in self.on(flow):
             self._step(transaction, "closed", now)
+
+    def on(self, flow: FlowId) -> list[Transaction]:
+        """In the order they were opened."""
+        return sorted(self._on_flow.get(flow, ()), key=lambda each: int(each.id[1:]))
+
+    def settle(self) -> None:
+        """The reports of this input have been read: what has its final answer now only lingers."""
+        for transaction in self._answered:
+            if self.by_id.pop(transaction.id, None) is not None:
+                transaction.release()
+                self._lingering[transaction] = None
+        self._answered.clear()
+        while len(self._lingering) > self._most_lingering:
+            self._forget(next(iter(self._lingering)))
 
     def _open(self, kind: str, key: Hashable, flow: FlowId, request: Request, reliable: bool) -> Transaction:
         self._count += 1
         transaction = Transaction(f"t{self._count}", kind, key, flow, request, reliable=reliable)
         self.by_id[transaction.id] = self._keys[key] = transaction
+        self._on_flow.setdefault(flow, set()).add(transaction)
         return transaction
 
     def _step(
@@ -300,6 +338,7 @@ class Transactions:
         row = TABLE.get((transaction.kind, transaction.state, event))
         if row is None:
             return
+        was_over = transaction.is_over
         actions, transaction.state = row
         for action in actions:
             if action == "send":
@@ -310,7 +349,8 @@ class Transactions:
                     self._send(transaction.flow, transaction.last)
             elif action == "ack":
                 assert response is not None
-                self._send(transaction.flow, ack_for(transaction.request, response).to_bytes())
+                transaction.last = ack_for(transaction.request, response).to_bytes()
+                self._send(transaction.flow, transaction.last)
             elif action == "up":
                 self.reports.append(Report("response", transaction, response, transaction.flow))
             elif action in ("timeout", "error"):
@@ -321,6 +361,8 @@ class Transactions:
                 self._start(transaction, action, now)
         if transaction.state == "terminated":
             self._forget(transaction)
+        elif transaction.is_over and not was_over:
+            self._answered.append(transaction)
 
     def _start(self, transaction: Transaction, name: str, now: float) -> None:
         seconds, on_reliable = _TIMERS[name]
@@ -341,9 +383,13 @@ class Transactions:
     def _forget(self, transaction: Transaction) -> None:
         self._timers.clear(transaction, *_TIMERS)
         self.by_id.pop(transaction.id, None)
+        self._lingering.pop(transaction, None)
         if self._keys.get(transaction.key) is transaction:
             del self._keys[transaction.key]
-        if transaction.is_server:
-            merge = self._merge_key(transaction.request)
-            if self._merged.get(merge) is transaction:
-                del self._merged[merge]
+        if transaction.merge is not None and self._merged.get(transaction.merge) is transaction:
+            del self._merged[transaction.merge]
+        on_flow = self._on_flow.get(transaction.flow)
+        if on_flow is not None:
+            on_flow.discard(transaction)
+            if not on_flow:
+                del self._on_flow[transaction.flow]

@@ -371,6 +371,7 @@ def test_digits_by_info_become_events_and_unknown_requests_are_refused() -> None
             )
             assert response.status == 200
             assert box.leg_of(b).digits == "5"
+            assert (await a.request("INFO", "", session=call.session)).status == 200  # asks whether the call is there
             assert (
                 await a.request("INFO", "", session=call.session, body=b"x", content_type="text/plain")
             ).status == 415

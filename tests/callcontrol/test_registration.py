@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from appliance.callcontrol.abilities import SWITCHROOM
 from appliance.callcontrol.security import Throttle
 from appliance.sip import digest
 from appliance.sip.message import Response
@@ -270,8 +271,8 @@ def test_other_requests_never_reach_anybody(method: str, status: int) -> None:
             for user in ("102", "999"):
                 response = await stranger.request(method, f"sip:{user}@192.0.2.1", headers=[("Event", "presence")])
                 assert response.status == status
-            if method == "OPTIONS":
-                assert "INVITE" in (response.get("Allow") or "")
+            if method in ("OPTIONS", "MESSAGE", "REFER"):
+                assert response.tokens("Allow") == [each.lower() for each in SWITCHROOM.methods]
             assert b.log == [event for event in b.log if type(event).__name__ == "Answered"]
 
     run(scene())

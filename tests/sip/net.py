@@ -6,11 +6,14 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 
+from appliance.sip.abilities import Abilities
 from appliance.sip.events import Event, Send
 from appliance.sip.stack import FlowFacts, Stack
 
 SDP = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 DELAY = 0.01
+METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "REGISTER", "INFO", "UPDATE", "REFER", "MESSAGE")
+ABLE = Abilities(methods=METHODS, registration=("outbound",), bodies=("application/sdp",))
 
 
 class Net:
@@ -32,6 +35,7 @@ class Net:
                 tokens=lambda name=name, tokens=tokens: f"{name}{next(tokens):06d}",
                 user_agent=f"test {name}",
                 facts=lambda flow, name=name: self.facts(name, flow),
+                can=ABLE,
             )
         self.a, self.b = self.stacks["a"], self.stacks["b"]
 

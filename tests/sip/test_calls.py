@@ -381,7 +381,7 @@ def test_request_outside() -> None:
     net = Net("UDP")
     net.do(
         "a",
-        lambda stack, now: stack.request("OPTIONS", now, flow=1, target="sip:192.0.2.2", from_="<sip:ping@192.0.2.1>"),
+        lambda stack, now: stack.request("REGISTER", now, flow=1, target="sip:192.0.2.2", from_="<sip:ping@192.0.2.1>"),
     )
     net.run()
     asked = only(net.take("b"), events.Requested)
@@ -398,7 +398,7 @@ def test_request_nobody_answers() -> None:
     net = Net("UDP")
     net.do(
         "a",
-        lambda stack, now: stack.request("OPTIONS", now, flow=1, target="sip:192.0.2.2", from_="<sip:ping@192.0.2.1>"),
+        lambda stack, now: stack.request("REGISTER", now, flow=1, target="sip:192.0.2.2", from_="<sip:ping@192.0.2.1>"),
     )
     net.run(60.0)
     assert only(net.take("a"), events.Answered).status == 408
