@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from appliance.admin import Admin
 
 NOT_RUNNING = 3
+REFUSALS_SHOWN = 10
 data_option = click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -139,10 +140,11 @@ def status(data: Path, as_json: bool) -> None:
     report = _ask(data, "supervisor.sock", cti.GetStatus())
     if not isinstance(report, cti.Status):
         _fail(f"The supervisor answered something else: {report}", 1)
+    refused = _refused(data)
     if as_json:
-        click.echo(json.dumps(msgspec.to_builtins(report), indent=2))
+        click.echo(json.dumps(msgspec.to_builtins(report) | {"refusals": msgspec.to_builtins(refused)}, indent=2))
     else:
-        for line in _status_lines(report):
+        for line in [*_status_lines(report), *_refusal_lines(refused)]:
             click.echo(line)
     sys.exit(0 if report.healthy else 1)
 
@@ -318,6 +320,24 @@ def _status_lines(report: cti.Status) -> Iterator[str]:
         yield ""
     for alarm in report.alarms:
         yield f"{alarm.severity.upper()}: {alarm.message} {alarm.repair}"
+
+
+def _refused(data: Path) -> list[cti.RefusalView]:
+    """Who was turned away last and has not come in since; empty when `calls` cannot tell."""
+    try:
+        reply = asyncio.run(cti.ask(str(_running(data) / "calls.sock"), cti.GetRefusals()))
+    except cti.Unavailable:
+        return []
+    return [one for one in reply.refusals if one.over is None] if isinstance(reply, cti.Refusals) else []
+
+
+def _refusal_lines(refused: list[cti.RefusalView]) -> Iterator[str]:
+    if refused:
+        yield ""
+        yield "Refused lately, newest first:"
+    for one in refused[:REFUSALS_SHOWN]:
+        times = f", {one.count} times" if one.count > 1 else ""
+        yield f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(one.time))} {one.address}{times}: {one.message} {one.repair}"
 
 
 def _process_row(p: cti.ProcessView) -> tuple[str, ...]:

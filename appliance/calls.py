@@ -37,6 +37,7 @@ from appliance.callcontrol.registrar import EXPIRES_MAX, Binding, Registrar
 from appliance.model import Extension, Line, Snapshot
 from appliance.records import CallRecords
 from appliance.services import SERVICES
+from appliance.sip.uri import join_host
 from appliance.store import StorageDamaged, Store
 from appliance.transport import Transport, token
 
@@ -241,6 +242,11 @@ class CallsProcess:
             case cti.GetSecurityEvents():
                 events = [cti.SecurityEventView(**asdict(event)) for event in self._controller.security]
                 return cti.SecurityEvents(events, list(self._exchange.alarms))
+            case cti.GetRefusals():
+                last = self._controller.refusals.last()[: cti.MOST_REFUSALS]
+                return cti.Refusals(
+                    [cti.RefusalView(**asdict(one) | {"address": join_host(*one.address)}) for one in last]
+                )
         return cti.Failed(f"calls does not know {type(request).__name__}.")
 
     def _registrations(self) -> Any:

@@ -66,6 +66,10 @@ class GetRecord(Message):
 class GetSecurityEvents(Message): ...
 
 
+class GetRefusals(Message):
+    """Who was turned away last: Refusals."""
+
+
 # ---- requests to the supervisor ------------------------------------------------------------------------------------
 class GetStatus(Message): ...
 
@@ -158,7 +162,7 @@ class Record(Message):
 
 class SecurityEventView(Message):
     time: float  # unix, of the last one
-    kind: str  # wrong password, throttled, not encrypted, spoofed identity, forged media, mixed media
+    kind: str  # forged media, mixed media
     source: str  # host
     account: str
     message: str
@@ -168,6 +172,22 @@ class SecurityEventView(Message):
 class SecurityEvents(Message):
     events: list[SecurityEventView]  # oldest first
     faults: list[str]  # internal faults that have cost a call, in words
+
+
+class RefusalView(Message):
+    time: float  # unix, of the last attempt
+    kind: str  # a row of callcontrol.refusals.KINDS
+    address: str  # host:port it came from
+    line: str  # line id, "" when it belongs to none
+    account: str  # SIP username tried, "" when none was said
+    message: str
+    repair: str
+    count: int
+    over: float | None = None  # unix time at which a phone has registered for the line since
+
+
+class Refusals(Message):
+    refusals: list[RefusalView]  # the last of each line, and those that belong to no line; newest first
 
 
 class ProcessView(Message):
@@ -216,6 +236,7 @@ class StatusChanged(Message): ...
 # ---- the wire --------------------------------------------------------------------------------------------------------
 LARGEST_MESSAGE = 1 << 20
 MOST_CLIENTS = 64
+MOST_REFUSALS = 1000  # well below the largest message
 EVENT_QUEUE = 256
 
 

@@ -24,6 +24,7 @@ from appliance.callcontrol.call import Call
 from appliance.callcontrol.exchange import Exchange
 from appliance.callcontrol.leg import PhoneLeg
 from appliance.callcontrol.quality import warning
+from appliance.callcontrol.refusals import Refusals
 from appliance.callcontrol.registrar import Binding, may_register
 from appliance.callcontrol.routing import Refuse, Ring, Serve, Target, route
 from appliance.callcontrol.security import SecurityEvent, SecurityLog
@@ -31,6 +32,7 @@ from appliance.model import Extension, Line, Snapshot
 from appliance.sip import events
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.message import Request
+from appliance.sip.uri import join_host
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +54,14 @@ class Controller:
         self._services = services
         self.snapshot = snapshot
         self.security = SecurityLog()
+        self.refusals = Refusals()
         self.stored: list[Binding] = []  # changes of the registrar that wait to be kept
         self.removed: list[Binding] = []
         self.selftest: set[str] = set()  # extension ids whose calls are the self-test's
         self._proved: dict[int, set[str]] = {}  # TLS flow -> line ids that have registered over it
         self._expiry: asyncio.TimerHandle | None = None
         for binding in exchange.registrar:
+            self.refusals.registered(binding.line, binding.host, exchange.unix())
             if not binding.away:
                 self._trust(binding)
         self._set_expiry()
@@ -236,18 +240,13 @@ class Controller:
             return
         if not isinstance(verdict, Authenticated):
             if verdict.failed:
-                self._wrong_password(verdict.failed, flow, "registration")
+                self._wrong_password(verdict.failed, flow, "register")
             self._respond(transaction, verdict.status, list(verdict.headers))
             return
         line = verdict.line
         extension = self.snapshot.extensions[line.extension]
         if not may_register(request, line, extension.number):
-            self._security(
-                "spoofed identity",
-                flow.remote[0],
-                line.sip_username,
-                f"{line.sip_username} tried to register as {request.to.uri.user[:64]}.",
-            )
+            self._refused("another line", flow, line=line.id, account=line.sip_username, wanted=request.to.uri.user)
             raise PeerError(403, "Forbidden")
         if extension.encrypt == "required" and flow.transport != media_core.Transport.TLS:
             self._not_encrypted(line, extension, flow)
@@ -257,6 +256,7 @@ class Controller:
         self._respond(transaction, 200, result.headers)
         for binding in result.stored:
             self._trust(binding)
+            self.refusals.registered(line.id, binding.host, self._exchange.unix())
         for old, _ in result.moved:
             for call in list(self._exchange.calls.values()):
                 call.moved(line.id, old, flow)
@@ -309,6 +309,7 @@ class Controller:
         """A new configuration. Calls in progress keep the one they began with."""
         gone = self._exchange.registrar.reconcile(self.snapshot, snapshot)
         self.snapshot = snapshot
+        self.refusals.keep(snapshot.lines)
         for lines in self._proved.values():
             lines -= {binding.line for binding in gone}
         if gone:
@@ -319,26 +320,31 @@ class Controller:
         if self.security.add(SecurityEvent(self._exchange.unix(), kind, source, account[:64], message)):
             log.warning("security: %s (%s from %s)", message, kind, source)
 
-    def _wrong_password(self, account: str, flow: media_core.FlowInfo, what: str) -> None:
-        self._security(
-            "wrong password", flow.remote[0], account, f"Wrong SIP username or password for {account!r} ({what})."
-        )
+    def _refused(
+        self, kind: str, flow: media_core.FlowInfo, *, line: str = "", account: str = "", **facts: object
+    ) -> None:
+        if self.refusals.add(kind, flow.remote, self._exchange.unix(), line=line, account=account, **facts):
+            log.warning("refused: %s (%s from %s)", kind, account or "no name", join_host(*flow.remote))
+
+    def _wrong_password(self, account: str, flow: media_core.FlowInfo, doing: str) -> None:
+        line = self.snapshot.line_by_sip_username.get(account)
+        kind = "unknown user" if line is None else "wrong password"
+        self._refused(kind, flow, line=line.id if line is not None else "", account=account, doing=doing)
 
     def _held_back(self, verdict: HeldBack, flow: media_core.FlowInfo) -> None:
-        self._security(
-            "throttled",
-            flow.remote[0],
-            verdict.account,
-            f"Too many wrong passwords for {verdict.account!r}: held back for {verdict.seconds} s.",
-        )
+        line = self.snapshot.line_by_sip_username.get(verdict.account)
+        found = line.id if line is not None else ""
+        self._refused("held back", flow, line=found, account=verdict.account, seconds=verdict.seconds)
 
     def _not_encrypted(self, line: Line, extension: Extension, flow: media_core.FlowInfo) -> None:
-        name = media_core.Transport(flow.transport).name
-        self._security(
-            "not encrypted",
-            flow.remote[0],
-            line.sip_username,
-            f"The phone of extension {extension.number} came over {name}, but the extension requires encryption: set the phone to TLS.",
+        transport = media_core.Transport(flow.transport).name
+        self._refused(
+            "must use TLS",
+            flow,
+            line=line.id,
+            account=line.sip_username,
+            number=extension.number,
+            transport=transport,
         )
 
     def _encryption_headers(self, extension: Extension) -> list[tuple[str, str]]:

@@ -67,7 +67,7 @@ class Throttle:
 @dataclass(frozen=True, slots=True)
 class SecurityEvent:
     time: float  # unix, of the last occurrence
-    kind: str  # wrong password, throttled, not encrypted, spoofed identity, forged media, mixed media
+    kind: str  # forged media, mixed media
     source: str  # host
     account: str
     message: str  # one sentence

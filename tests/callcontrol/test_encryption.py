@@ -40,8 +40,10 @@ def test_required_refuses_a_registration_without_tls_and_says_so() -> None:
             assert response.status == 403
             assert "requires encryption" in (response.get("Warning") or "")
             assert "requires encryption" in (response.get("Reason") or "")
-            (event,) = box.controller.security
-            assert (event.kind, event.account) == ("not encrypted", "101")
+            refusal = box.controller.refusals.last_of("l101")
+            assert refusal is not None
+            assert refusal.kind == "must use TLS"
+            assert "came over UDP" in refusal.message
             phone.password = "wrong"
             assert await phone.register() == 401, "the policy is told only to who has the password"
 

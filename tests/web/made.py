@@ -39,6 +39,7 @@ class FakeBox:
 
     calls: list[cti.CallView] = field(default_factory=list)
     phones: list[cti.RegistrationView] = field(default_factory=list)
+    refused: list[cti.RefusalView] = field(default_factory=list)
     status: cti.Status | None = None
     away: bool = False
     hung_up: list[str] = field(default_factory=list)
@@ -52,6 +53,8 @@ class FakeBox:
                 return cti.Calls(self.calls)
             case cti.GetRegistrations():
                 return cti.Registrations(self.phones)
+            case cti.GetRefusals():
+                return cti.Refusals(self.refused)
             case cti.GetStatus() if self.status:
                 return self.status
             case cti.HangUp(call=call):

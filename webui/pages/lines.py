@@ -16,7 +16,7 @@ from appliance.model import Extension, Line, Problem, Refused
 from webui.desk import desk
 from webui.forms import fields_of, problems_by_field, typed, values_of
 from webui.guard import person, route
-from webui.pages.status import registrations
+from webui.pages.status import refusals, registrations
 
 pages = Blueprint("lines", __name__)
 
@@ -35,12 +35,14 @@ def lines_part(
     phones: dict[str, list[Any]] = {}
     for one in answer.registrations if answer else ():
         phones.setdefault(one.line, []).append(one)
+    refused = {one.line: one for one in refusals() if one.line}
     wrong = list(problems)
     drawn = [
         (
             line,
             fields_of(Line, values if at == line.id and values else values_of(line), wrong if at == line.id else ()),
             phones.get(line.id, []),
+            refused.get(line.id),
         )
         for line in lines
     ]

@@ -7,11 +7,24 @@ import contextlib
 from flask import Blueprint, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance.cti import Calls, GetCalls, GetRegistrations, GetStatus, HangUp, Registrations, Status, Unavailable
+from appliance.cti import (
+    Calls,
+    GetCalls,
+    GetRefusals,
+    GetRegistrations,
+    GetStatus,
+    HangUp,
+    Refusals,
+    RefusalView,
+    Registrations,
+    Status,
+    Unavailable,
+)
 from webui.desk import desk
 from webui.guard import route
 
 pages = Blueprint("status", __name__)
+REFUSALS_SHOWN = 10
 
 
 def live_calls() -> Calls | None:
@@ -31,6 +44,21 @@ def registrations() -> Registrations | None:
     return reply if isinstance(reply, Registrations) else None
 
 
+def refusals() -> list[RefusalView]:
+    """Who was turned away last, newest first; none when nobody can tell."""
+    try:
+        reply = desk().box.ask("calls", GetRefusals())
+    except Unavailable:
+        return []
+    return reply.refusals if isinstance(reply, Refusals) else []
+
+
+def pending_refusals() -> list[RefusalView]:
+    """Those whose phone has not registered since, a line of ours before what belongs to none."""
+    pending = [one for one in refusals() if one.over is None]
+    return sorted(pending, key=lambda one: not one.line)[:REFUSALS_SHOWN]
+
+
 def system() -> Status | None:
     try:
         reply = desk().box.ask("supervisor", GetStatus())
@@ -47,6 +75,8 @@ def listing() -> ResponseReturnValue:
         registrations=registrations(),
         status=system(),
         extensions=desk().admin.snapshot.extensions,
+        refusals=pending_refusals(),
+        snapshot=desk().admin.snapshot,
     )
 
 
@@ -60,6 +90,11 @@ def registrations_part() -> ResponseReturnValue:
     return render_template(
         "status/registrations.html", registrations=registrations(), extensions=desk().admin.snapshot.extensions
     )
+
+
+@route(pages, "/live/refusals", role="read-only", live=True)
+def refusals_part() -> ResponseReturnValue:
+    return render_template("status/refusals.html", refusals=pending_refusals(), snapshot=desk().admin.snapshot)
 
 
 @route(pages, "/live/system", role="read-only", live=True)
