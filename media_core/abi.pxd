@@ -11,7 +11,7 @@ from media_core.ring cimport Ring
 from media_core.srtp cimport SRTP_CTX_SIZE, srtp_ctx
 
 cdef enum:
-    ABI_VERSION = 3
+    ABI_VERSION = 4
     ABI_PAGE = 4096
     ABI_WORKERS = 16            # most workers
     NO_LEG = 0xFFFFFFFF
@@ -97,7 +97,7 @@ cdef struct Key:
     uint8_t suite               # srtp suite, 0: plain
     uint8_t key_length
     uint8_t salt_length
-    uint8_t room
+    uint8_t mki_length          # octets of MKI in its packets (RFC 3711 section 3.1), 0: none
     uint8_t material[KEY_ROOM]  # master key followed by the salt
 
 cdef struct Config:             # what signalling says of a leg; written by the engine as a whole

@@ -60,6 +60,7 @@ DTMF = [(row, column) for digit in DIGITS for row, column in [
 CODEC_ROWS = {name.lower(): number for name, number in NUMBERS.items()}
 SIDES = {"both": SIDES_BOTH, "received": SIDES_RECEIVED, "apart": SIDES_APART}
 DIGIT_MS = 100
+MKI_LONGEST = 128  # octets (RFC 4568 section 6.1)
 DIGIT_GAP_MS = 60
 
 
@@ -100,7 +101,7 @@ cdef uint64_t clock_now() noexcept:
 
 
 cdef bint take_key(crypto, Key *key) except -1:
-    """Put an SDES key where the core finds it; is it another one than before? ValueError: unknown suite, wrong length."""
+    """Put an SDES key where the core finds it; is it another one than before? ValueError: unknown suite, wrong length of key or MKI."""
     cdef Key fresh
     memset(&fresh, 0, sizeof(Key))
     if crypto is not None:
@@ -110,7 +111,10 @@ cdef bint take_key(crypto, Key *key) except -1:
             raise ValueError(f"no SRTP suite {crypto.suite}")
         if (len(crypto.key), len(crypto.salt)) != lengths:
             raise ValueError(f"{crypto.suite} has a key of {lengths[0]} and a salt of {lengths[1]} octets")
+        if not 0 <= crypto.mki_length <= MKI_LONGEST:
+            raise ValueError(f"an MKI is up to {MKI_LONGEST} octets")
         fresh.suite = number
+        fresh.mki_length = crypto.mki_length
         fresh.key_length, fresh.salt_length = lengths
         material = crypto.key + crypto.salt
         memcpy(fresh.material, <const char *>material, len(material))

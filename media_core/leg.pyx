@@ -16,7 +16,7 @@ from media_core.atomic cimport ACQUIRE, RELAXED, RELEASE, fence, load32, store32
 from media_core.codec cimport codec_at
 from media_core.relay cimport Worker
 from media_core.ring cimport Record, Ring, ring_front, ring_pop
-from media_core.srtp cimport SRTP_IN, SRTP_OUT, srtp_adopt, srtp_ctx, srtp_direction, srtp_init, srtp_wipe
+from media_core.srtp cimport SRTP_IN, SRTP_OUT, srtp_adopt, srtp_ctx, srtp_direction, srtp_init, srtp_set_mki, srtp_wipe
 
 cdef extern from "<sys/socket.h>" nogil:
     enum: MSG_DONTWAIT
@@ -108,6 +108,7 @@ cdef uint8_t take_key(Worker *worker, uint32_t index, srtp_direction direction, 
     if key.suite == 0:
         return 0
     srtp_init(worker.crypto, context, key.suite, key.material, key.key_length, key.material + key.key_length, key.salt_length, direction)
+    srtp_set_mki(context, key.mki_length)
     return 1
 
 

@@ -5,7 +5,7 @@ Pure data, no behaviour. The engine and the flows build them; `media_core` expor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 LegId = int
@@ -51,8 +51,9 @@ class Crypto:
     """One direction's SDES key (RFC 4568 §6.1). suite is the SDP name, e.g. AES_CM_128_HMAC_SHA1_80."""
 
     suite: str
-    key: bytes
-    salt: bytes
+    key: bytes = field(repr=False)
+    salt: bytes = field(repr=False)
+    mki_length: int = 0  # octets of MKI in its packets, which are read over; what we send has none
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,4 +167,6 @@ def _codecs(agreed: Agreed) -> tuple[media_core.Codec, ...]:
 
 
 def _crypto(line: CryptoLine | None) -> media_core.Crypto | None:
-    return media_core.Crypto(line.suite, line.key, line.salt) if line is not None else None
+    if line is None:
+        return None
+    return media_core.Crypto(line.suite, line.key, line.salt, int(line.mki.partition(":")[2] or 0))

@@ -47,7 +47,7 @@ _NUMBER = re.compile(r"[0-9]{1,20}")
 _RTPMAP = re.compile(r"([0-9]{1,3}) +([A-Za-z0-9\-.!%*_+`'~]{1,64})/([0-9]{1,8})(?:/([0-9]{1,2}))?")
 _CRYPTO = re.compile(r"([0-9]{1,9})[ \t]+([A-Za-z0-9_]{1,64})[ \t]+inline:(\S+)(.*)")
 _LIFETIME = re.compile(r"(?:2\^[0-9]{1,2}|[0-9]{1,20})")
-_MKI = re.compile(r"[0-9]{1,20}:[0-9]{1,3}")
+_MKI = re.compile(r"[0-9]{1,20}:(?:[1-9][0-9]?|1[01][0-9]|12[0-8])")  # 1 to 128 octets (RFC 4568 section 6.1)
 _ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,254}")
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
+from appliance.callcontrol.terms import OWN, Terms
 from appliance.model import Encrypt
 from appliance.sip import events
+from appliance.sip.errors import PeerError
+from appliance.sip.offer_answer import LegMedia
 from tests.box import Box, office
 from tests.clock import run
 
@@ -30,6 +35,30 @@ def test_srtp_on_both_legs(encrypt: Encrypt) -> None:
             assert all(leg.media_secure and leg.signalling_secure for leg in box.records[0].legs)
 
     run(scene())
+
+
+@pytest.mark.parametrize(
+    ("parameters", "octets"), [("", 0), ("|2^31", 0), ("|2^31|1:1", 1), ("|1:4", 4), ("|1:129", None)]
+)
+def test_the_core_is_told_the_mki_of_the_agreed_key(parameters: str, octets: int | None) -> None:
+    """What cannot be read over (more than 128 octets) is refused: never an accepted call in silence."""
+    media = LegMedia("192.0.2.1", 20000, session_id=1, keys=bytes, encrypt="required", signalling_secure=True)
+    terms = Terms(media)
+    key = base64.b64encode(bytes(30)).decode()
+    offer = (
+        "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 4000 RTP/SAVP 8\r\n"
+        f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}{parameters}\r\n"
+    ).encode()
+    if octets is None:
+        with pytest.raises(PeerError, match="488"):
+            terms.take_offer(offer)
+        return
+    terms.take_offer(offer)
+    terms.answer(OWN, "sendrecv")
+    into, out = terms.remote("192.0.2.9").crypto_in, terms.remote("192.0.2.9").crypto_out
+    assert into is not None
+    assert out is not None
+    assert (into.mki_length, out.mki_length) == (octets, 0)
 
 
 def test_required_refuses_a_registration_without_tls_and_says_so() -> None:

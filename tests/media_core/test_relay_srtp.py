@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -33,14 +34,15 @@ def session(crypto: Crypto, inbound: bool) -> Session:
 class SecurePhone(Phone):
     """A phone with SRTP by libsrtp; suite "" is a plain one."""
 
-    def __init__(self, leg: Any, ssrc: int, suite: str) -> None:
+    def __init__(self, leg: Any, ssrc: int, suite: str, mki: bytes = b"") -> None:
         super().__init__(leg, ssrc)
         self.suite = suite
+        self.mki = mki  # in every packet it sends
         if suite:
             self.rekey()
 
     def rekey(self) -> None:
-        self.out, self.back = key(self.suite), key(self.suite)
+        self.out, self.back = replace(key(self.suite), mki_length=len(self.mki)), key(self.suite)
         self.protect, self.unprotect = session(self.out, False), session(self.back, True)
 
     def remote(self, **changes: Any) -> Remote:
@@ -49,7 +51,12 @@ class SecurePhone(Phone):
 
     def packet(self, payload: bytes = b"\xd5" * 160, **options: Any) -> bytes:
         packet = super().packet(payload, **options)
-        return bytes(self.protect.protect(packet)) if self.suite else packet
+        return self.marked(self.protect.protect(packet), len(packet)) if self.suite else packet
+
+    def marked(self, sealed: bytes, end: int) -> bytes:
+        """With the MKI: before the tag at `end` (RFC 3711 figures 1 and 2), of an AEAD behind everything (RFC 7714 figures 1 and 2)."""
+        at = len(sealed) if "GCM" in self.suite else end
+        return sealed[:at] + self.mki + sealed[at:]
 
     def receive(self, count: int, seconds: float = 10.0, *, rtcp: bool = False) -> list[bytes]:
         packets = super().receive(count, seconds, rtcp=rtcp)
@@ -59,13 +66,15 @@ class SecurePhone(Phone):
 
     def report(self, about: int, lost: int) -> None:
         packet = report(self.ssrc, 777, about, 1003, lost=lost)
-        self.rtcp.sendto(bytes(self.protect.protect_rtcp(packet)) if self.suite else packet, (HOST, self.leg.port + 1))
+        if self.suite:
+            packet = self.marked(self.protect.protect_rtcp(packet), len(packet) + 4)
+        self.rtcp.sendto(packet, (HOST, self.leg.port + 1))
 
 
-def dial(bench: Bench, first: str, second: str) -> tuple[SecurePhone, SecurePhone]:
+def dial(bench: Bench, first: str, second: str, mki: bytes = b"") -> tuple[SecurePhone, SecurePhone]:
     a = bench.engine.open()
     b = bench.engine.open(beside=a.id)
-    phones = SecurePhone(a, 0xA0A0A0A0, first), SecurePhone(b, 0xB0B0B0B0, second)
+    phones = SecurePhone(a, 0xA0A0A0A0, first, mki), SecurePhone(b, 0xB0B0B0B0, second)
     for phone in phones:
         bench.engine.describe(phone.leg.id, phone.remote())
     bench.engine.connect(a.id, b.id)
@@ -101,6 +110,23 @@ def test_every_mix(bench: Bench, first: str, second: str) -> None:
     assert a.receive(1, rtcp=True)[0] == report(at_a[0][3], 777, a.ssrc, 1003, lost=4)
     assert bench.engine.stats(a.leg.id).secure
     assert bench.engine.stats(b.leg.id).secure == bool(second)
+    hang_up(bench, a, b)
+
+
+@pytest.mark.parametrize("mki", [b"\x01", bytes(3) + b"\x01", bytes(128)], ids=len)
+@pytest.mark.parametrize("suite", SUITES)
+def test_packets_that_name_their_key(bench: Bench, suite: str, mki: bytes) -> None:
+    """`a=crypto:1 … inline:KEY|2^31|1:1`: each packet carries an MKI; it is read over, both ways are heard."""
+    a, b = dial(bench, suite, "", mki)
+    a.send(20, b"\x11" * 160)
+    b.send(20, b"\x22" * 160)
+    assert {fields(p)[4] for p in b.receive(20)} == {b"\x11" * 160}
+    at_a = [fields(p) for p in a.receive(20)]
+    assert {f[4] for f in at_a} == {b"\x22" * 160}
+    a.report(at_a[0][3], lost=3)
+    assert len(b.receive(1, rtcp=True)) == 1
+    received = bench.engine.stats(a.leg.id).received
+    assert (received.packets, received.rtcp_packets, received.dropped_auth) == (20, 1, 0)
     hang_up(bench, a, b)
 
 
@@ -159,6 +185,7 @@ def test_same_key_goes_on_another_key_begins_anew(bench: Bench) -> None:
     [
         (Crypto("AES_CM_128_HMAC_SHA1_99", b"k" * 16, b"s" * 14), "no SRTP suite"),
         (Crypto("AES_CM_128_HMAC_SHA1_80", b"k" * 15, b"s" * 14), "a key of 16"),
+        (Crypto("AES_CM_128_HMAC_SHA1_80", b"k" * 16, b"s" * 14, 129), "up to 128"),
     ],
 )
 def test_an_unusable_key_is_refused(bench: Bench, crypto: Crypto, message: str) -> None:
