@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "artefacts" / "benchmarks"
 DOCUMENT = ROOT / "docs" / "performance.md"
 PLOT = ROOT / "docs" / "performance.svg"
-COMMANDS = {"relay": [], "srtp": [], "survive": ["--process", "core"], "dsp": [], "tls": []}
+COMMANDS = {"relay": [], "srtp": [], "survive": ["--process", "core"], "dsp": [], "tls": [], "hold": ["--full"]}
 KINDS = {"rtp": "RTP to RTP", "srtp": "RTP to SRTP", "srtp_srtp": "SRTP to SRTP"}
 Result = dict[str, Any]
 
@@ -63,9 +63,7 @@ def relay(result: Result) -> str:
         for row in result["rows"]
     ]
     ratios = [
-        (key, result[key])
-        for key in sorted(result)
-        if key.startswith("ratio_") or key in ("overload_kept", "growth")
+        (key, result[key]) for key in sorted(result) if key.startswith("ratio_") or key in ("overload_kept", "growth")
     ]
     points = [
         (
@@ -131,11 +129,29 @@ def tls(result: Result) -> str:
     return table(["figure", "value"], [(key, value) for key, value in result.items() if isinstance(value, int | float)])
 
 
+def hold(result: Result) -> str:
+    figures = [(key, value) for key, value in result.items() if isinstance(value, int | float)]
+    own = ("name", "rate", "sources", "seconds")
+    attacks = [
+        (*(row[key] for key in own), ", ".join(f"{key} {value}" for key, value in row.items() if key not in own))
+        for row in result["attacks"]
+    ]
+    head = ["attack", "a second", "addresses", "seconds", "what it did"]
+    return f"{table(['figure', 'value'], figures)}\n\n{table(head, attacks)}"
+
+
 def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-TABLES: dict[str, Callable[[Result], str]] = {"relay": relay, "srtp": srtp, "survive": survive, "dsp": dsp, "tls": tls}
+TABLES: dict[str, Callable[[Result], str]] = {
+    "relay": relay,
+    "srtp": srtp,
+    "survive": survive,
+    "dsp": dsp,
+    "tls": tls,
+    "hold": hold,
+}
 
 
 def fill(document: str, results: dict[str, Result]) -> str:

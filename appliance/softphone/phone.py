@@ -14,7 +14,7 @@ import secrets
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from appliance.sip import digest, events
 from appliance.sip.errors import PeerError, WrongState
@@ -44,6 +44,7 @@ class Account:
     address: str = "127.0.0.1"  # where media is wanted
     listen: str = ""  # where it is received, when that is another address (behind a forwarding)
     route: Route = direct  # where media is sent
+    source: str = ""  # the address of this machine it signals from; "" leaves that to the kernel
 
 
 class Softphone:
@@ -93,7 +94,9 @@ class Softphone:
                 phone._receive(data)
 
         remote = (self.account.host, self.account.port)
-        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Datagrams, remote_addr=remote)
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            Datagrams, local_addr=self._from, remote_addr=remote
+        )
         self._facts = FlowFacts("UDP", transport.get_extra_info("sockname")[:2], remote)
         self._write, self._close = transport.sendto, transport.close
 
@@ -101,13 +104,18 @@ class Softphone:
         account = self.account
         context = ssl.create_default_context(cafile=account.ca_file or None) if account.transport == "TLS" else None
         reader, writer = await asyncio.open_connection(
-            account.host, account.port, ssl=context, server_hostname=account.host if context else None
-        )
+            account.host, account.port, ssl=context, server_hostname=account.host if context else None,
+            local_addr=self._from,
+        )  # fmt: skip
         cipher = writer.get_extra_info("cipher")
         self.cipher = f"{cipher[1]} {cipher[0]}" if cipher else ""
         self._facts = FlowFacts(account.transport, writer.get_extra_info("sockname")[:2], (account.host, account.port))
         self._write, self._close, self._writer = writer.write, writer.close, writer
         self._reader = asyncio.get_running_loop().create_task(self._read(reader))
+
+    @property
+    def _from(self) -> tuple[str, int] | None:
+        return (self.account.source, 0) if self.account.source else None
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         """Messages of a stream, cut by Content-Length."""
@@ -356,7 +364,7 @@ class Softphone:
             with contextlib.suppress(OSError):
                 await gone
 
-    async def __aenter__(self) -> Softphone:
+    async def __aenter__(self) -> Self:
         await self.connect()
         try:
             await self.register()
