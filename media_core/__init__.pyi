@@ -15,6 +15,7 @@ from media_core.records import FlowId as FlowId
 from media_core.records import FlowInfo as FlowInfo
 from media_core.records import FlowOpened as FlowOpened
 from media_core.records import FlowReceived as FlowReceived
+from media_core.records import FlowUnreachable as FlowUnreachable
 from media_core.records import Layout as Layout
 from media_core.records import Leg as Leg
 from media_core.records import LegId as LegId

@@ -10,7 +10,7 @@ flow that exists is answered with CRLF. Where a listener is bound to no address,
 address, and answers leave from it.
 """
 
-from libc.errno cimport EAGAIN, errno
+from libc.errno cimport EACCES, EAGAIN, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ENOPROTOOPT, errno
 from libc.stdint cimport uint8_t, uint16_t
 from libc.string cimport memcpy, memset, strerror
 from posix.unistd cimport close
@@ -19,61 +19,17 @@ from media_core.flow_state cimport (
     BATCH, LINE_KNOWN, LINE_NEW, LINE_NONE, NONE, SCRATCH, UDP, Endpoint, Line, Peer, emit, entry_closed, entry_fill,
     entry_opened, full, hash_place, same_place,
 )
-from media_core.flow_table cimport FLOW_FREE, FLOW_OPEN, FLOW_OPENING, FLOW_RECEIVED, FlowBody, FlowEntry, flow_at
-
-cdef extern from "sys/socket.h" nogil:
-    struct sockaddr:
-        pass
-    struct iovec:
-        void *iov_base
-        size_t iov_len
-    struct msghdr:
-        void *msg_name
-        uint32_t msg_namelen
-        iovec *msg_iov
-        size_t msg_iovlen
-        void *msg_control
-        size_t msg_controllen
-        int msg_flags
-    struct mmsghdr:
-        msghdr msg_hdr
-        unsigned int msg_len
-    struct cmsghdr:
-        size_t cmsg_len
-        int cmsg_level
-        int cmsg_type
-    struct timespec:
-        pass
-    cmsghdr *CMSG_FIRSTHDR(msghdr *message)
-    cmsghdr *CMSG_NXTHDR(msghdr *message, cmsghdr *control)
-    void *CMSG_DATA(cmsghdr *control)
-    size_t CMSG_LEN(size_t length)
-    size_t CMSG_SPACE(size_t length)
-    int recvmmsg(int fd, mmsghdr *messages, unsigned int count, int flags, timespec *timeout)
-    ssize_t sendmsg(int fd, const msghdr *message, int flags)
-    int setsockopt(int fd, int level, int name, const void *value, uint32_t length)
-    int socket(int family, int kind, int protocol)
-    int connect(int fd, const sockaddr *address, uint32_t length)
-    int getsockname(int fd, sockaddr *address, uint32_t *length)
-    const int AF_INET, AF_INET6, SOCK_DGRAM, SOCK_CLOEXEC, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC
-
-cdef extern from "netinet/in.h" nogil:
-    struct in_addr:
-        uint32_t s_addr
-    struct in_pktinfo:
-        int ipi_ifindex
-        in_addr ipi_spec_dst
-        in_addr ipi_addr
-    struct in6_addr:
-        uint8_t s6_addr[16]
-    struct in6_pktinfo:
-        in6_addr ipi6_addr
-        unsigned int ipi6_ifindex
-    const int IPPROTO_IP, IPPROTO_IPV6, IP_PKTINFO, IPV6_PKTINFO, IPV6_RECVPKTINFO
+from media_core.flow_table cimport FLOW_OPEN, FLOW_OPENING, FLOW_RECEIVED, FlowBody, FlowEntry, flow_at
+from media_core.sockets cimport (
+    AF_INET, CMSG_DATA, CMSG_FIRSTHDR, CMSG_LEN, CMSG_NXTHDR, CMSG_SPACE, IP_PKTINFO, IPPROTO_IP, IPPROTO_IPV6, IPV6_PKTINFO, IPV6_RECVPKTINFO,
+    MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC, SOCK_CLOEXEC, SOCK_DGRAM, cmsghdr, connect, getsockname, in6_pktinfo, in_pktinfo, iovec, mmsghdr,
+    msghdr, recvmmsg, sendmsg, setsockopt, sockaddr, socket,
+)
 
 cdef enum:
     CONTROL = 16        # words of ancillary data
     TURNS = 4           # batches of one listener in one turn
+    ATTEMPTS = 3        # to send a datagram
 
 cdef struct Batch:
     mmsghdr message[BATCH]
@@ -118,6 +74,11 @@ cdef uint32_t find(Loop *loop, uint32_t listener, const Endpoint *remote, uint32
             return index
         index = loop.peer[index].hash_next
     return NONE
+
+
+cdef uint32_t datagram_find(Loop *loop, uint32_t listener, const Endpoint *remote) noexcept nogil:
+    """The open flow to this address, or NONE."""
+    return find(loop, listener, remote, bucket_of(loop, listener, remote))
 
 
 cdef void link(Loop *loop, uint32_t index, uint8_t line) noexcept nogil:
@@ -274,12 +235,15 @@ cdef void receive(Loop *loop, Listener *listener, uint32_t number, msghdr *heade
 # ---- send and the rest ----------------------------------------------------------------------------------------------
 
 cdef bint transmit(Loop *loop, uint32_t index, const void *bytes, uint32_t count) noexcept nogil:
+    """What ICMP said of an earlier datagram to somebody else fails the next call on the listener once: it is made again."""
     cdef FlowEntry *entry = flow_at(loop.area, index)
     cdef Listener *listener = &loop.listener[entry.listener]
     cdef uint64_t control[CONTROL]
     cdef msghdr message
     cdef iovec vector
     cdef cmsghdr *info
+    cdef ssize_t sent
+    cdef int attempt
     memset(&message, 0, sizeof(message))
     vector.iov_base, vector.iov_len = <void *>bytes, count
     message.msg_name, message.msg_namelen = entry.body.remote.address, entry.body.remote.length
@@ -296,7 +260,12 @@ cdef bint transmit(Loop *loop, uint32_t index, const void *bytes, uint32_t count
             info.cmsg_level, info.cmsg_type, info.cmsg_len = IPPROTO_IPV6, IPV6_PKTINFO, CMSG_LEN(sizeof(in6_pktinfo))
             memcpy(&(<in6_pktinfo *>CMSG_DATA(info)).ipi6_addr, entry.body.local.address + 8, 16)
             message.msg_controllen = CMSG_SPACE(sizeof(in6_pktinfo))
-    return sendmsg(listener.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == count
+    loop.peer[index].sent = loop.now
+    for attempt in range(ATTEMPTS):
+        sent = sendmsg(listener.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if sent >= 0 or errno not in (ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ENOPROTOOPT, EACCES):
+            break
+    return sent == count
 
 
 cdef void datagram_send(Loop *loop, uint32_t index, const void *bytes, uint32_t count) noexcept nogil:

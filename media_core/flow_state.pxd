@@ -74,6 +74,7 @@ cdef struct Peer:               # a UDP flow, at the index of its entry
     uint32_t newer
     uint32_t heard
     uint8_t line
+    uint64_t sent               # ms: the last datagram to it, 0: none since ICMP told of it
 
 cdef struct Line:
     uint32_t oldest
@@ -84,6 +85,9 @@ cdef struct Listener:
     uint32_t transport
     uint8_t pending             # may have something to accept or to receive
     uint8_t wildcard            # bound to no address: the local address is told per datagram
+    uint8_t troubled            # ICMP errors may wait
+    uint8_t deaf                # to them, until the next tick: too many came
+    uint32_t errors             # since the last tick
     Endpoint local
 
 cdef struct Loop:

@@ -11,7 +11,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
-    FLOW_VERSION = 1
+    FLOW_VERSION = 2
     FLOW_LISTENERS = 32
     FLOW_TEXT = 64
     FLOW_NAME = 256
@@ -32,6 +32,7 @@ cdef enum:  # records on the event ring; id is the flow
     FLOW_OPENED = 1     # payload FlowBody
     FLOW_RECEIVED = 2   # payload: bytes
     FLOW_CLOSED = 3     # payload: reason, text
+    FLOW_UNREACHABLE = 4    # no payload
 
 cdef struct Endpoint:       # 32 bytes: a sockaddr_in or sockaddr_in6 as the kernel wants it
     uint8_t address[28]
@@ -75,6 +76,7 @@ cdef struct FlowCounters:   # written by the core, since the memory was made
     uint64_t timeouts       # streams closed by a limit of time
     uint64_t handshakes     # TLS handshakes done
     uint64_t handshakes_failed
+    uint64_t unreachable    # UDP flows ICMP said nobody takes datagrams at
 
 cdef struct FlowArea:
     uint64_t magic

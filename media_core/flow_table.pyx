@@ -15,7 +15,7 @@ import socket
 from media_core.atomic cimport ACQUIRE, RELAXED, RELEASE, SEQ_CST, fence, load32, load64, store32, store64
 from media_core.ring cimport RING_MAX, RING_WAKE, Record, Ring, ring_front, ring_payload, ring_pop, ring_push
 
-from media_core.records import FlowClosed, FlowInfo, FlowOpened, FlowReceived, OutOfService, StaleHandle, Transport
+from media_core.records import FlowClosed, FlowInfo, FlowOpened, FlowReceived, FlowUnreachable, OutOfService, StaleHandle, Transport
 
 cdef uint64_t MAGIC = 0x31574F4C46574853
 
@@ -250,6 +250,8 @@ cdef class FlowClient:
             self.dialling.pop(id, None)
             payload = (<char *>ring_payload(record))[:record.length]
             return FlowClosed(id, payload.decode("ascii", "replace"))
+        if record.type == FLOW_UNREACHABLE:
+            return FlowUnreachable(id)
         return None
 
     def counters(self):
@@ -263,7 +265,7 @@ cdef class FlowClient:
             "refused": c.refused, "messages_in": c.messages_in, "messages_out": c.messages_out,
             "dropped_full": c.dropped_full, "dropped_noise": c.dropped_noise, "dropped_table": c.dropped_table,
             "dropped_send": c.dropped_send, "evicted": c.evicted, "framing": c.framing, "timeouts": c.timeouts,
-            "handshakes": c.handshakes, "handshakes_failed": c.handshakes_failed,
+            "handshakes": c.handshakes, "handshakes_failed": c.handshakes_failed, "unreachable": c.unreachable,
             "starts": self.area.starts,
         }
 

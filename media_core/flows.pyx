@@ -32,6 +32,7 @@ from media_core.flow_table cimport (
     FLOW_DIAL, FLOW_FREE, FLOW_KEEP, FLOW_LISTENERS, FLOW_OPEN, FLOW_OPENING, FLOW_OWED, FLOW_SEND, FLOW_SHUT, DialBody, FlowArea,
     FlowEntry, endpoint_set, flow_at, flows_area_valid,
 )
+from media_core.flow_unreachable cimport unreachable_listen, unreachable_read
 from media_core.ring cimport RING_MAX, Record, Ring, ring_empty, ring_front, ring_payload, ring_pop, ring_valid
 from media_core.tls cimport TlsContext
 
@@ -84,6 +85,8 @@ cdef void sort_event(Loop *loop, epoll_event *event) noexcept nogil:
         loop.stopping = True
     elif tag >= TAG_LISTENER:
         loop.listener[tag - TAG_LISTENER].pending = 1
+        if event.events & EPOLLERR:
+            loop.listener[tag - TAG_LISTENER].troubled = 1
     elif flow_at(loop.area, tag).generation == event.data.u64 >> 32:
         conn = &loop.conn[tag]
         if event.events & (EPOLLOUT | EPOLLHUP | EPOLLERR):
@@ -160,6 +163,9 @@ cdef bint serve_listeners(Loop *loop) noexcept nogil:
     cdef bint more = False
     for n in range(loop.listeners):
         listener = &loop.listener[n]
+        if listener.troubled and listener.transport == UDP:
+            unreachable_read(loop, listener, n)
+            more = more or listener.troubled
         if listener.pending:
             if listener.transport == UDP:
                 datagram_receive(loop, listener, n)
@@ -185,6 +191,9 @@ cdef void tick(Loop *loop) noexcept nogil:
             datagram_close(loop, index, b"silent for too long")
     for n in range(loop.listeners):
         loop.listener[n].pending = 1
+        loop.listener[n].errors = 0
+        if loop.listener[n].deaf:
+            unreachable_listen(&loop.listener[n], True)
 
 
 cdef int flows_run(Loop *loop) noexcept nogil:
@@ -360,6 +369,7 @@ cdef class FlowLoop:
         endpoint_set(&listener.local, host.partition("%")[0], port)
         if transport == Transport.UDP:
             datagram_prepare(listener)
+            unreachable_listen(listener, True)
         self.watch(fd, TAG_LISTENER + number)
         memset(&self.loop.area.listener[number], 0, sizeof(self.loop.area.listener[number]))
         self.loop.area.listener[number].transport = transport

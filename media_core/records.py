@@ -156,6 +156,14 @@ class FlowClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowUnreachable:
+    """ICMP says that nobody takes what was last sent on this UDP flow (port, host or network unreachable). At most one per sending;
+    the flow stays open. It can be forged by whoever sees that we send there."""
+
+    flow: FlowId
+
+
+@dataclass(frozen=True, slots=True)
 class MediaStarted:
     leg: LegId
 
@@ -227,6 +235,7 @@ Event = (
     FlowOpened
     | FlowReceived
     | FlowClosed
+    | FlowUnreachable
     | MediaStarted
     | MediaSilent
     | MediaQuality

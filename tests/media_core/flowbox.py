@@ -20,10 +20,20 @@ from pathlib import Path
 
 from media_core.flow_table import FlowClient, area_init, area_size
 from media_core.flows import FlowLoop, Limits
-from media_core.records import FlowClosed, FlowId, FlowInfo, FlowOpened, FlowReceived, SipSocket, TlsFiles, Transport
+from media_core.records import (
+    FlowClosed,
+    FlowId,
+    FlowInfo,
+    FlowOpened,
+    FlowReceived,
+    FlowUnreachable,
+    SipSocket,
+    TlsFiles,
+    Transport,
+)
 from media_core.ring import RingView
 
-Event = FlowOpened | FlowReceived | FlowClosed
+Event = FlowOpened | FlowReceived | FlowClosed | FlowUnreachable
 PATIENCE = 30.0  # seconds until a test gives up
 RING = 4096  # bytes kept for a ring's own header
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from media_core.flows import Limits
-from media_core.records import OutOfService, StaleHandle, Transport
+from media_core.records import FlowUnreachable, OutOfService, StaleHandle, Transport
 from tests.media_core.flowbox import PATIENCE, Box, message, running
 
 
@@ -23,6 +23,12 @@ def udp_socket(box: Box, host: str = "127.0.0.1") -> socket.socket:
     s.connect(box.address(Transport.UDP))
     s.settimeout(PATIENCE)
     return s
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
 
 
 def at_end(s: socket.socket) -> bool:
@@ -159,6 +165,69 @@ def test_flood_is_dropped_when_every_entry_is_kept() -> None:
             box.until(lambda: box.count("dropped_table") == 1)
         phone.send(message(b"still here"))
         box.until(lambda: box.received()[-1] == message(b"still here"))
+
+
+# ---- ICMP
+
+
+def unreachable(box: Box) -> list[int]:
+    return [e.flow for e in box.seen if isinstance(e, FlowUnreachable)]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::"])
+@pytest.mark.parametrize("dialled", [False, True])
+def test_a_port_that_nobody_has_any_more_is_told(host: str, dialled: bool) -> None:
+    """An unplugged phone: the kernel answers for it with ICMP port unreachable (RFC 792), and the flow is named within the round."""
+    with running(Box(host=host, transports=(Transport.UDP,))) as box:
+        port = box.address(Transport.UDP)[1]
+        with socket.socket(socket.AF_INET6 if host == "::" else socket.AF_INET, socket.SOCK_DGRAM) as phone:
+            phone.connect(("::1" if host == "::" else "127.0.0.1", port))
+            if dialled:
+                flow = box.client.dial(Transport.UDP, *phone.getsockname()[:2])
+            else:
+                phone.send(message())
+                flow = box.one_open().id
+        for told in (1, 2):  # each sending that nobody takes is told, and the flow stays open
+            box.client.send(flow, message(b"are you there?"))
+            box.until(lambda told=told: len(unreachable(box)) == told)  # type: ignore[misc]
+        assert unreachable(box) == [flow, flow]
+        assert [f.id for f in box.client.flows()] == [flow]
+
+
+def test_what_icmp_says_of_one_phone_costs_no_other_a_datagram(box: Box) -> None:
+    """The kernel reports an error at the next call on the socket, whoever that one was for."""
+    with contextlib.ExitStack() as stack:
+        gone = [box.client.dial(Transport.UDP, "127.0.0.1", free_port()) for _ in range(20)]
+        phone = stack.enter_context(udp_socket(box))
+        phone.send(message())
+        box.until(lambda: len(box.received()) == 1)
+        here = next(f.id for f in box.opened() if f.remote == phone.getsockname())
+        for n, flow in enumerate(gone):
+            box.client.send(flow, message())
+            box.client.send(here, b"%d" % n)
+        assert [phone.recv(100) for _ in gone] == [b"%d" % n for n in range(20)]
+        box.until(lambda: set(unreachable(box)) == set(gone))
+        assert box.count("dropped_send") == 0
+
+
+def test_icmp_nobody_asked_for_is_not_told_and_floods_are_cut_off(box: Box) -> None:
+    """An error is taken for what was sent lately, once. Here every datagram provokes one, and so many that the kernel keeps them."""
+    flow = box.client.dial(Transport.UDP, "127.0.0.1", free_port())
+    sent = 0
+    while box.count("unreachable") == 0 or sent < 5000:
+        with contextlib.suppress(OutOfService):
+            box.client.send(flow, message())
+            sent += 1
+    with udp_socket(box) as phone:
+        phone.send(message())
+        box.until(lambda: len(box.received()) == 1)
+    box.until(lambda: box.count("messages_out") == sent)
+    assert 0 < box.count("unreachable") <= sent
+    assert box.count("dropped_send") == 0
+    before = box.count("unreachable")
+    while box.count("unreachable") == before:  # it listens again when the tick is over
+        with contextlib.suppress(OutOfService):
+            box.client.send(flow, message())
 
 
 # ---- TCP
