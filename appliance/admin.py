@@ -5,6 +5,7 @@ Every change is a journal row with its author. Nothing here knows the page or th
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 import time
@@ -14,7 +15,7 @@ from typing import Any, Literal
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from appliance import licensing
+from appliance import licensing, meanwhile, passwords
 from appliance.model import (
     Extension,
     Line,
@@ -25,6 +26,7 @@ from appliance.model import (
     Snapshot,
     User,
     check,
+    login_name,
     make,
     next_number,
 )
@@ -38,8 +40,6 @@ POLICY: Mapping[str, frozenset[Verb]] = {
     "full": frozenset({"see", "change"}),
 }
 
-SHORTEST_PASSWORD = 10
-LONGEST_PASSWORD = 256
 LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that look alike
 MOST_LINES = 10
 # Fields that have a use-case of their own: no form, however it was put together, changes them by the way.
@@ -49,6 +49,9 @@ PROTECTED: Mapping[str, frozenset[str]] = {
     "settings": frozenset({"completed"}),
 }
 TRIES = 5  # of a save, when others save at the same time
+
+
+Usernames = Literal["", "keep", "change"]  # what becomes of SIP usernames when the number changes; "": nobody has said
 
 
 class NotFound(Exception):
@@ -101,10 +104,8 @@ class Admin:
             record = make(kind, {**values, "id": _new_id()})
             if isinstance(record, User) and record.password_hash:
                 raise Refused(_not_here("password_hash"))
-            weak = _weak(password, record.username) if isinstance(record, User) and password else []
-            _demand([*check(kind, record, snapshot), *weak])
-            if isinstance(record, User) and password:
-                record = record.model_copy(update={"password_hash": self._hasher.hash(password)})
+            _demand([*check(kind, record, snapshot), *_password_problems(record, password, None)])
+            record = self._with_password(record, password)
             licensing.check_adding(record, snapshot, self._limits())
             changes = [Change(kind, record.id, record)]
             if isinstance(record, Extension):
@@ -131,29 +132,48 @@ class Admin:
             who,
         )
 
-    def update(self, kind: str, key: str, values: Mapping[str, Any], who: str) -> Record:
-        """Change the given fields. The first line's SIP username follows the number while it equals it."""
-        old = self.snapshot.of(kind).get(key)
-        _demand(
-            [
-                _not_here(name)
-                for name in sorted(PROTECTED.get(kind, frozenset()) & set(values))
-                if old is None or values[name] != getattr(old, name)
-            ]
-        )
-        return self._update(kind, key, values, who)
+    def update(
+        self,
+        kind: str,
+        key: str,
+        values: Mapping[str, Any],
+        who: str,
+        *,
+        mark: str = "",
+        password: str = "",
+        usernames: Usernames = "",
+    ) -> Record:
+        """Change the given fields, and the password of a user, all of it or nothing.
 
-    def _update(self, kind: str, key: str, values: Mapping[str, Any], who: str) -> Record:
+        mark: the state that the form showed; what somebody else has changed since is not put back, and refused where both
+        have changed the same. usernames: what becomes of SIP usernames that are made of an extension's number when that changes."""
+
         def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
             old = snapshot.settings if kind == "settings" else self._find(snapshot, kind, key)
-            record = make(kind, {**old.model_dump(), **values, "id": old.id})
-            _demand(check(kind, record, snapshot))
-            if isinstance(old, User) and isinstance(record, User):
-                _demand(_last_administrator(old, record, snapshot))
-            changes = [Change(kind, record.id, record)] if record != old else []
-            if isinstance(record, Extension) and isinstance(old, Extension) and record.number != old.number:
-                changes += _follow_number(old, record, snapshot)
-            return record, changes
+            _demand(
+                [
+                    _not_here(name)
+                    for name in sorted(PROTECTED.get(kind, frozenset()) & set(values))
+                    if values[name] != getattr(old, name)
+                ]
+            )
+            merged, problems = meanwhile.merge(self._store, snapshot, kind, old, values, mark)
+            try:
+                record = make(kind, {**old.model_dump(), **merged, "id": old.id})
+            except Refused as refused:
+                raise Refused(*problems, *refused.problems, values=merged) from None
+            problems += [*check(kind, record, snapshot), *_password_problems(record, password, old)]
+            changes: list[Change] = []
+            if isinstance(record, User) and isinstance(old, User):
+                problems += _last_administrator(old, record, snapshot)
+            if isinstance(record, Extension) and (named := renamed(snapshot, key, record.number)):
+                if not usernames:
+                    problems.append(Problem("usernames", "Choose what becomes of the SIP username."))
+                elif usernames == "change":
+                    changes += [Change("line", line.id, line) for line in named]
+            _demand(problems, merged)
+            record = self._with_password(record, password)
+            return record, [*([Change(kind, record.id, record)] if record != old else []), *changes]
 
         return self._save(plan, who)
 
@@ -236,19 +256,22 @@ class Admin:
         return password
 
     def set_password(self, user: str, password: str, who: str) -> None:
-        record = self._find(self.snapshot, "user", user)
-        assert isinstance(record, User)
-        _demand(_weak(password, record.username))
-        self._update("user", user, {"password_hash": self._hasher.hash(password)}, who)
+        if not password:
+            raise Refused(Problem("password", passwords.weakness("")))
+        self.update("user", user, {}, who, password=password)
+
+    def _with_password(self, record: Record, password: str) -> Record:
+        if not password:
+            return record
+        return record.model_copy(update={"password_hash": self._hasher.hash(password)})
 
     def authenticate(self, username: str, password: str) -> User | None:
         """The user whose login this is. Takes as long for unknown names as for known ones."""
-        user = next(
-            (each for each in self.snapshot.users.values() if each.username.lower() == username.strip().lower()), None
-        )
+        wanted = login_name(username)
+        user = next((each for each in self.snapshot.users.values() if login_name(each.username) == wanted), None)
         usable = user is not None and bool(user.password_hash)
         try:
-            self._hasher.verify(user.password_hash if usable and user else self._nobody, password[:LONGEST_PASSWORD])
+            self._hasher.verify(user.password_hash if usable and user else self._nobody, password[: passwords.LONGEST])
         except (VerificationError, InvalidHashError):
             return None
         return user if usable else None
@@ -256,10 +279,11 @@ class Admin:
     def complete_setup(
         self, *, username: str, full_name: str, password: str, first_extension: str, country: str
     ) -> User:
-        """The end of the first-run wizard: settings and the first administrator in one save. Refused once it has been done."""
+        """The end of the first-run wizard: settings and the first administrator in one save, whatever else is there already: people who
+        cannot log in, extensions, a used-up licence. Refused as long as an administrator can log in."""
 
         def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
-            if snapshot.settings.completed or snapshot.users:
+            if snapshot.has_administrator:
                 raise Refused(Problem("", "This box has been set up already."))
             settings = make(
                 "settings",
@@ -272,10 +296,12 @@ class Admin:
                 },
             )
             user = make("user", {"username": username, "full_name": full_name, "role": "full", "id": _new_id()})
-            _demand(
-                [*check("settings", settings, snapshot), *check("user", user, snapshot), *_weak(password, username)]
-            )
-            user = user.model_copy(update={"password_hash": self._hasher.hash(password)})
+            if not password:
+                raise Refused(Problem("password", passwords.weakness("")))
+            wrong = [*check("user", user, snapshot), *_password_problems(user, password, None)]
+            # without the records that are there: nobody could change the one that is in the way
+            _demand([*check("settings", settings, Snapshot()), *wrong])
+            user = self._with_password(user, password)
             return user, [Change("settings", "settings", settings), Change("user", user.id, user)]
 
         user = self._save(plan, username or "setup")
@@ -336,9 +362,9 @@ def _not_here(field: str) -> Problem:
     return Problem(field, f"{field} cannot be set here.")
 
 
-def _demand(problems: Sequence[Problem]) -> None:
+def _demand(problems: Sequence[Problem], values: Mapping[str, Any] | None = None) -> None:
     if problems:
-        raise Refused(*problems)
+        raise Refused(*problems, values=values)
 
 
 def _free_username(number: str, snapshot: Snapshot) -> str:
@@ -359,23 +385,30 @@ def _line_change(extension: Extension, snapshot: Snapshot) -> Change:
     return Change("line", line.id, line)
 
 
-def _follow_number(old: Extension, new: Extension, snapshot: Snapshot) -> list[Change]:
-    lines = [line for line in snapshot.lines_of[old.id] if line.sip_username == old.number]
-    return [
-        Change("line", line.id, line.model_copy(update={"sip_username": _free_username(new.number, snapshot)}))
-        for line in lines
-    ]
+def renamed(snapshot: Snapshot, extension: str, number: str) -> list[Line]:
+    """The lines whose SIP username is made of the extension's number, as they would be with another one; none when it stays."""
+    old, found = snapshot.extensions[extension], []
+    made_of = re.compile(re.escape(old.number) + r"(-\d+)?")
+    for line in snapshot.lines_of[extension] if number != old.number else ():
+        if made_of.fullmatch(line.sip_username):
+            wanted = number + line.sip_username.removeprefix(old.number)
+            taken = wanted in snapshot.line_by_sip_username
+            new = line.model_copy(update={"sip_username": _free_username(number, snapshot) if taken else wanted})
+            snapshot = snapshot.with_record("line", new)
+            found.append(new)
+    return found
 
 
-def _weak(password: str, username: str) -> list[Problem]:
-    if len(password) < SHORTEST_PASSWORD:
-        return [Problem("password", f"A password needs at least {SHORTEST_PASSWORD} characters.")]
-    if len(password) > LONGEST_PASSWORD:
-        return [Problem("password", f"A password has at most {LONGEST_PASSWORD} characters.")]
-    if username and username.lower() in password.lower() and len(password) < len(username) + SHORTEST_PASSWORD:
-        return [Problem("password", "The password must not be the user name with a few characters.")]
-    if len(set(password)) < 4:
-        return [Problem("password", "Use more than three different characters.")]
+def _password_problems(record: Record, password: str, old: Record | None) -> list[Problem]:
+    """What is wrong with a user's new password, or with having none."""
+    if not isinstance(record, User):
+        return []
+    if password:
+        weak = passwords.weakness(password, record.username, record.full_name)
+        return [Problem("password", weak)] if weak else []
+    gets_in = record.role != "none" and (not isinstance(old, User) or old.role == "none")
+    if gets_in and not record.password_hash:
+        return [Problem("password", "Someone who may log in to the admin page needs a password.")]
     return []
 
 

@@ -226,7 +226,7 @@ class CallsProcess:
             case cti.GetRegistrations():
                 return cti.Registrations(list(self._registrations()))
             case cti.GetCounters():
-                return cti.Counters(self._counters(), self._base.settings.completed)
+                return cti.Counters(self._counters(), self._base.has_administrator)
             case cti.HangUp(call=id):
                 return self._hang_up(id)
             case cti.Applied():

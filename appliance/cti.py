@@ -139,7 +139,7 @@ class Registrations(Message):
 
 class Counters(Message):
     counters: dict[str, int]  # registrations, calls, dialogs, transactions, legs, rtp_ports, flows, …
-    set_up: bool = False  # the first-run wizard has been gone through
+    set_up: bool = False  # there is an administrator who can log in
 
 
 class TestPhone(Message):

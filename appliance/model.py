@@ -128,11 +128,14 @@ class Problem:
 
 
 class Refused(Exception):
-    """The administrator's input cannot be taken; nothing was changed. Shown at the fields."""
+    """The administrator's input cannot be taken; nothing was changed. Shown at the fields.
 
-    def __init__(self, *problems: Problem) -> None:
+    values: what the form should show now, where that is more than what was typed."""
+
+    def __init__(self, *problems: Problem, values: Mapping[str, Any] | None = None) -> None:
         super().__init__("; ".join(problem.message for problem in problems))
         self.problems = problems
+        self.values = values
 
 
 def _empty() -> Mapping[str, Mapping[str, Record]]:
@@ -145,10 +148,16 @@ class Snapshot:
 
     revision: int = 0
     records: Mapping[str, Mapping[str, Record]] = dataclass_field(default_factory=_empty)  # kind -> id -> record
+    moment: float = 0.0  # unix time of the revision
 
     def of(self, kind: str) -> Mapping[str, Record]:
         """The records of a kind by id; empty when there are none."""
         return self.records.get(kind, MappingProxyType({}))
+
+    @property
+    def mark(self) -> str:
+        """Names this configuration for a form to carry. With its moment: after a restore another one may have the number."""
+        return f"{self.revision} {self.moment}"
 
     @cached_property
     def settings(self) -> Settings:
@@ -194,6 +203,11 @@ class Snapshot:
         return MappingProxyType(plan)
 
     @cached_property
+    def has_administrator(self) -> bool:
+        """Whether somebody can log in and change everything; as long as nobody can, the first-run wizard is open."""
+        return any(user.role == "full" and user.password_hash for user in self.users.values())
+
+    @cached_property
     def emergency_numbers(self) -> tuple[str, ...]:
         """What is dialled for help in this country."""
         return countries.emergency_numbers(self.settings.country)
@@ -207,11 +221,12 @@ class Snapshot:
         return Snapshot(
             self.revision,
             MappingProxyType({**self.records, kind: MappingProxyType({**self.of(kind), record.id: record})}),
+            self.moment,
         )
 
     def without(self, kind: str, id: str) -> Snapshot:
         rest = {key: record for key, record in self.of(kind).items() if key != id}
-        return Snapshot(self.revision, MappingProxyType({**self.records, kind: MappingProxyType(rest)}))
+        return Snapshot(self.revision, MappingProxyType({**self.records, kind: MappingProxyType(rest)}), self.moment)
 
 
 EMERGENCY = "emergency calls"
@@ -261,7 +276,7 @@ def _problem(kind: type[Record], detail: Any) -> Problem:
 
 NUMBER = re.compile(r"[0-9]{1,12}")
 SERVICE_NUMBER = re.compile(r"[*#0-9]{1,12}")
-SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # for what stands in SIP addresses
 SHORTEST_SIP_PASSWORD = 12
 SIP_PASSWORD = re.compile(r"[!-~]*")  # what every phone's keypad, page and provisioning file can carry
 
@@ -285,13 +300,26 @@ def _unprintable(letter: str) -> bool:
     )
 
 
+def login_name(username: str) -> str:
+    """A user name as it is compared: capital or small, however its accents were typed."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", username.strip()).casefold())
+
+
+def _is_user_name(text: str) -> bool:
+    """Letters and digits of any script, their marks, and dot, dash and underscore behind the first."""
+    kinds = [unicodedata.category(letter)[0] for letter in text]
+    return kinds[:1] in (["L"], ["N"]) and all(
+        kind in "LMN" or letter in "._-" for kind, letter in zip(kinds, text, strict=True)
+    )
+
+
 def _check_user(user: User, rest: Snapshot) -> Iterable[Problem]:
-    if not SAFE_NAME.fullmatch(user.username):
+    if not _is_user_name(user.username):
         yield Problem(
             "username",
             "A user name starts with a letter or digit and has only letters, digits, dot, dash and underscore.",
         )
-    elif any(other.username.lower() == user.username.lower() for other in rest.users.values()):
+    elif any(login_name(other.username) == login_name(user.username) for other in rest.users.values()):
         yield Problem("username", f"The user name {user.username} is taken.")
 
 

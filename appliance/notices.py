@@ -24,11 +24,13 @@ HERE = Path(__file__).parent
 LICENCE_FILE = re.compile(r"(?i)(^|/)(licen[cs]es?/|licen[cs]e|copying|notice|authors)[^/]*$")
 LONGEST = 1 << 20  # octets of a text
 OURS = "Switchroom"
+PASSWORDS = "Common passwords (@zxcvbn-ts/language-common)"
 KINDS = {
     "ours": "This product",
     "deb": "System package",
     "pypi": "Python package",
     "npm": "Part of the page",
+    "data": "Data",
     "text": "Standard text",
 }
 
@@ -44,7 +46,8 @@ class Part:
 def parts(assets: Path) -> list[Part]:
     """Everything, by kind and name. assets: the folder of the page's built assets."""
     bill = _bill()
-    found = [Part("ours", OURS, VERSION, "Apache-2.0"), *(bill if bill is not None else [*_python(), *_page(assets)])]
+    own = [Part("ours", OURS, VERSION, "Apache-2.0"), Part("data", PASSWORDS, "4.1.3", "MIT")]
+    found = [*own, *(bill if bill is not None else [*_python(), *_page(assets)])]
     order = list(KINDS)
     return sorted(
         {(part.kind, part.name): part for part in found}.values(),
@@ -59,7 +62,7 @@ def standard_texts() -> list[str]:
 
 def text_of(part: Part, assets: Path) -> str:
     """The texts of its licences; says so when there is none."""
-    texts = {"ours": _our_text, "deb": _debian_text, "pypi": _python_text}.get(part.kind)
+    texts = {"ours": _our_text, "deb": _debian_text, "pypi": _python_text, "data": _data_text}.get(part.kind)
     found = _page_text(part.name, assets) if texts is None else texts(part.name)
     return found or f"{part.name} comes without a text of its licence; it names {part.licences or 'none'}."
 
@@ -127,6 +130,10 @@ def _our_text(name: str) -> str:
         if text := _python_text("switchroom"):
             return text
     return _read(HERE.parent / "LICENSE")
+
+
+def _data_text(name: str) -> str:
+    return _read(HERE / "common_passwords.licence")
 
 
 def _debian_text(name: str) -> str:

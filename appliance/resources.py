@@ -80,7 +80,7 @@ class Resources:
     tls: certificates.Files | None = None
     certificate: certificates.Facts | None = None
     failed: dict[str, str] = field(default_factory=dict)
-    set_up: bool = False  # the first-run wizard has been gone through
+    set_up: bool = False  # there is an administrator; otherwise the first-run wizard asks for the code
     damage: str = (
         ""  # why the configuration cannot be read: nothing may run on it, and the page offers the restore of a backup
     )
@@ -362,7 +362,7 @@ def _configuration(resources: Resources) -> None:
 
     try:
         with contextlib.closing(Store(resources.options.data)) as store:
-            resources.set_up = store.load().settings.completed
+            resources.set_up = store.load().has_administrator
     except StorageDamaged as error:
         log.error("the configuration cannot be read: %s", error)
         resources.damage = str(error)

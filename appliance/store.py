@@ -280,6 +280,7 @@ class Store:
         """The newest snapshot."""
         with sentences(), self._db.atomic():
             revision = self.revision()
+            moment = self.moment(revision)
             rows = self._db.execute("select kind, id, body from record order by rowid").fetchall()
         records: dict[str, dict[str, Record]] = {kind: {} for kind in KINDS}
         for kind, key, body in rows:
@@ -290,7 +291,7 @@ class Store:
                     raise StorageDamaged(
                         f"The {kind} {key} in config.db is damaged ({type(error).__name__}). Restore a backup."
                     ) from None
-        return Snapshot(revision, MappingProxyType({kind: MappingProxyType(found) for kind, found in records.items()}))
+        return Snapshot(revision, MappingProxyType({kind: MappingProxyType(found) for kind, found in records.items()}), moment)
 
     def save(
         self, changes: Sequence[Change], who: str, at: float, based_on: int, audit: Iterable[tuple[str, str, str]] = ()
@@ -328,6 +329,26 @@ class Store:
                 "select max(at) from journal where id >= coalesce((select max(id) from journal where key = ?), 0)", [since]
             ).fetchone()
         return float(row[0] or 0.0)
+
+    def moment(self, revision: int) -> float:
+        """When the configuration got this revision; 0.0 for the empty one, -1.0 for one it never had. With it a revision is told from
+        another one of the same number, which there may be after a restore."""
+        with sentences():
+            row = self._db.execute(
+                "select at from journal where revision = ? order by id desc limit 1", [revision]
+            ).fetchone()
+        return float(row[0]) if row else (-1.0 if revision else 0.0)
+
+    def changes_of(self, kind: str, key: str, since: int) -> list[JournalRow]:
+        """What a record has been through after a revision, oldest first, without events."""
+        found = []
+        before = None
+        while rows := self.journal(before=before):
+            found += [row for row in rows if row.revision > since and (row.kind, row.key) == (kind, key)]
+            before = rows[-1].id
+            if rows[-1].revision <= since:
+                break
+        return [row for row in reversed(found) if "event" not in (row.after or {})]
 
     def _apply(self, change: Change, who: str, at: float, revision: int) -> None:
         found = self._db.execute(

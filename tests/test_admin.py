@@ -120,11 +120,29 @@ def test_every_change_is_a_journal_row_and_no_secret_is_in_it(admin: Admin, tmp_
     assert renewed.encode() not in everything
 
 
-def test_the_first_lines_username_follows_the_number(admin: Admin) -> None:
+def test_renumbering_says_what_becomes_of_the_sip_usernames(admin: Admin) -> None:
     extension = admin.create("extension", {"number": "100"}, "root")
     admin.add_line(extension.id, {"label": "mobile"}, "root")
-    admin.update("extension", extension.id, {"number": "200"}, "root")
-    assert [line.sip_username for line in admin.snapshot.lines_of[extension.id]] == ["200", "100-2"]
+    admin.add_line(extension.id, {"sip_username": "van"}, "root")
+    names = lambda: [line.sip_username for line in admin.snapshot.lines_of[extension.id]]  # noqa: E731
+    with pytest.raises(Refused) as refused:
+        admin.update("extension", extension.id, {"number": "200", "name": "Anna"}, "root")
+    assert [problem.field for problem in refused.value.problems] == ["usernames"]
+    assert names() == ["100", "100-2", "van"]
+    admin.update("extension", extension.id, {"number": "200"}, "root", usernames="keep")
+    assert names() == ["100", "100-2", "van"]
+    admin.update("extension", extension.id, {"number": "300"}, "root")  # no username is made of 200: nothing to choose
+    admin.update("extension", extension.id, {"number": "100"}, "root")
+    admin.create("extension", {"number": "400"}, "root")
+    admin.update("extension", extension.id, {"number": "40"}, "root", usernames="change")
+    assert names() == ["40", "40-2", "van"]
+
+
+def test_a_username_that_is_taken_gets_the_next_one(admin: Admin) -> None:
+    first, second = (admin.create("extension", {"number": number}, "root") for number in ("100", "101"))
+    admin.update("extension", first.id, {"number": "200"}, "root", usernames="keep")
+    admin.update("extension", second.id, {"number": "100"}, "root", usernames="change")
+    assert [line.sip_username for line in admin.snapshot.lines_of[second.id]] == ["100-2"]
 
 
 def test_deleting_tells_what_breaks_and_takes_the_lines_along(admin: Admin) -> None:
@@ -224,12 +242,16 @@ def test_the_last_administrator_who_can_log_in_stays(admin: Admin) -> None:
     anna = admin.complete_setup(
         username="anna", full_name="Anna", password="correct horse", first_extension="100", country="DE"
     )
-    bert = admin.create("user", {"username": "bert", "role": "full"}, "anna")
+    with pytest.raises(Refused, match="needs a password"):
+        admin.create("user", {"username": "bert", "role": "full"}, "anna")
+    bert = admin.create("user", {"username": "bert"}, "anna")
+    with pytest.raises(Refused, match="needs a password"):
+        admin.update("user", bert.id, {"role": "full"}, "anna")
     for refused in (
         lambda: admin.delete("user", anna.id, "bert"),
         lambda: admin.update("user", anna.id, {"role": "read-only"}, "bert"),
     ):
         with pytest.raises(Refused, match="only administrator"):
             refused()
-    admin.set_password(bert.id, "battery staple", "anna")
+    admin.update("user", bert.id, {"role": "full"}, "anna", password="battery staple")
     admin.delete("user", anna.id, "bert")

@@ -70,14 +70,22 @@ def test_a_sip_password_is_not_the_number_under_another_username() -> None:
     assert "number" in problems(line, long)["sip_password"]
 
 
-@pytest.mark.parametrize("name", ["", "an na", "änna", 'a"b', "a@b", "-a", "a\x00", "x;y"])
+@pytest.mark.parametrize("name", ["", "an na", 'a"b', "a@b", "-a", "a\x00", "x;y", "\u0301a", "a\u200db", "😀"])
 def test_names_that_would_break_a_header_are_refused(name: str) -> None:
     assert "username" in problems(User.model_construct(id="n", username=name, full_name="", role="none"))
     assert "sip_username" in problems(changed(PHONE, sip_username=name))
 
 
+@pytest.mark.parametrize("name", ["jürgen", "ægir", "Łukasz", "王小明", "علي", "देवी", "ngô-đình", "o.brien_2", "7up"])
+def test_people_log_in_with_the_letters_of_their_name(name: str) -> None:
+    assert problems(User(id="n", username=name)) == {}
+    assert "sip_username" in problems(changed(PHONE, sip_username=name)) or name.isascii()
+
+
 def test_names_are_taken_once() -> None:
     assert "taken" in problems(User(id="n", username="ANNA"))["username"]
+    composed = OFFICE.with_record("user", User(id="x", username="J\u00fcrgen"))
+    assert "taken" in problems(User(id="n", username="ju\u0308rgen"), composed)["username"]
     second = Line(id="n", extension="e", sip_username="100", sip_password="hT7wq2-MnB4y")
     assert "in use by extension 100" in problems(second)["sip_username"]
 

@@ -88,7 +88,9 @@ def furnish(app: Flask, made: Desk) -> None:
     guard.install(app)
     wording.install(app)
     assets = Assets(STATIC)
-    app.jinja_env.globals.update(asset=assets.address, icon=assets.icon, may_change=guard.may_change)
+    app.jinja_env.globals.update(
+        asset=assets.address, icon=assets.icon, may_change=guard.may_change, drawn_from=lambda: g.mark
+    )
     app.context_processor(_for_every_page)
     _serve_static(app)
     app.register_error_handler(HTTPException, _explain)

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, cast
 from flask import Blueprint, Flask, Response, abort, current_app, g, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance.model import Snapshot, User
+from appliance.model import User
 from webui.desk import desk
 from webui.sessions import Session
 
@@ -60,16 +60,10 @@ def may_change() -> bool:
     return getattr(g, "person", None) is not None and person().role == "full"
 
 
-def is_set_up(snapshot: Snapshot) -> bool:
-    """The wizard has ended, or an administrator was made on the command line before it."""
-    return snapshot.settings.completed or any(
-        user.role == "full" and user.password_hash for user in snapshot.users.values()
-    )
-
-
 def enforce() -> ResponseReturnValue | None:
     """Before each request: is this page for this visitor?"""
     g.person = None
+    g.mark = ""
     if request.endpoint is None:
         return None  # no such page: 404
     view = current_app.view_functions[request.endpoint]
@@ -81,12 +75,14 @@ def enforce() -> ResponseReturnValue | None:
         abort(403)
     here = cast(Session, session)
     here.live = bool(getattr(view, "live", False))
-    if not is_set_up(desk().admin.snapshot):
+    snapshot = desk().admin.snapshot
+    g.mark = snapshot.mark  # before the view looks: what it shows is as new as this, or newer
+    if not snapshot.has_administrator:
         return None if role == "setup" else _send_to(url_for("setup.begin"))
     if role == "setup":
         return _send_to(url_for("login.form"))
     if here.user:
-        user = desk().admin.snapshot.users.get(here.user)
+        user = snapshot.users.get(here.user)
         if user is None or user.role == "none":
             here.ended = True
             return _send_to(url_for("login.form"))

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Flask, render_template, request
 from flask.typing import ResponseReturnValue
 
-from webui import guard
 from webui.app import furnish
 from webui.desk import Desk, desk
 from webui.guard import route
@@ -38,7 +37,7 @@ def first() -> ResponseReturnValue:
     return render_template(
         "portal.html",
         admin=f"https://{f'[{server}]' if ':' in server else server}:{boot.admin_port}/",
-        is_set_up=guard.is_set_up(snapshot),
+        is_set_up=snapshot.has_administrator,
         server=server,
         boot=boot,
         certificate=desk().certificate(),

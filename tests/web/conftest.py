@@ -42,8 +42,7 @@ def desk(new_desk: Desk) -> Desk:
         username="anna", full_name="Anna Berger", password=PASSWORD, first_extension="100", country="DE"
     )
     for username, name, role in (("ben", "Ben Carter", "read-only"), ("carl", "Carl Dahl", "none")):
-        user = admin.create("user", {"username": username, "full_name": name, "role": role}, "anna")
-        admin.set_password(user.id, PASSWORD, "anna")
+        admin.create("user", {"username": username, "full_name": name, "role": role}, "anna", password=PASSWORD)
     return new_desk
 
 

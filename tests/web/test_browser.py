@@ -73,7 +73,7 @@ def set_up(desk: Desk) -> None:
     anna = admin.complete_setup(
         username="anna", full_name="Anna Berger", password=PASSWORD, first_extension="100", country="DE"
     )
-    ben = admin.create("user", {"username": "ben", "full_name": "Ben Carter", "role": "read-only"}, "anna")
+    ben = admin.create("user", {"username": "ben", "full_name": "Ben Carter", "role": "read-only"}, "anna", password=PASSWORD)
     office = (("100", "Anna Berger", anna.id, "required"), ("101", "Ben Carter", ben.id, "preferred"), ("102", "Reception", "", "preferred"),
               ("103", "Workshop", "", "off"))  # fmt: skip
     for number, name, user, encrypt in office:

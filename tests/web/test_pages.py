@@ -248,7 +248,7 @@ def test_history_is_searched_and_turned_page_by_page(anna: Visitor, desk: Desk) 
 
 def test_changes_say_who_changed_what(anna: Visitor, desk: Desk, extension: Extension) -> None:
     form = {"number": "120", "name": "Reception", "encrypt": "required", "ring_seconds": "60", "user": ""}
-    anna.post(f"/extensions/{extension.id}", form)
+    anna.post(f"/extensions/{extension.id}", {**form, "usernames": "change"})
     page = text_of(anna.get("/changes"))
     assert "Number: 100 → 120" in page
     assert "Encrypt communication (TLS and SRTP): preferred → required" in page

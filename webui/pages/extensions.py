@@ -8,16 +8,17 @@ from typing import Any
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from appliance.admin import Usernames, renamed
 from appliance.cti import RegistrationView
 from appliance.model import Extension, Refused, Snapshot
 from webui.desk import desk
-from webui.forms import Option, fields_of, problems_by_field, typed, values_of
+from webui.forms import Field, Option, fields_of, problems_by_field, typed, values_of
 from webui.guard import person, route
-from webui.pages.lines import lines_part
+from webui.pages.lines import goes_off, lines_part
 from webui.pages.status import registrations
 
 pages = Blueprint("extensions", __name__)
-TABS = {"number": "general", "name": "general", "user": "general", "ring_seconds": "advanced", "encrypt": "advanced"}
+TABS = {"number": "general", "usernames": "general", "name": "general", "user": "general", "ring_seconds": "advanced", "encrypt": "advanced"}
 
 
 @route(pages, "/extensions", role="read-only")
@@ -84,12 +85,15 @@ def edit(key: str) -> ResponseReturnValue:
 @route(pages, "/extensions/<key>", role="full", methods=("POST",))
 def save(key: str) -> ResponseReturnValue:
     extension, values = _extension(key), typed(request.form, Extension)
-    tab = request.form.get("tab", "general")
+    tab, choice = request.form.get("tab", "general"), request.form.get("usernames", "")
+    usernames: Usernames = choice if choice in ("keep", "change") else ""  # type: ignore[assignment]
     try:
-        desk().admin.update("extension", key, values, person().username)
+        desk().admin.update(
+            "extension", key, values, person().username, mark=request.form.get("mark", ""), usernames=usernames
+        )
     except Refused as refused:
         tab = next((TABS[problem.field] for problem in refused.problems if problem.field in TABS), tab)
-        return _edit_form(extension, values, refused, tab=tab), 422
+        return _edit_form(extension, refused.values or values, refused, tab=tab, usernames=usernames), 422
     flash("Saved. Calls in progress keep what they started with.")
     return redirect(url_for("extensions.edit", key=key, tab=tab), 303)
 
@@ -140,14 +144,38 @@ def _add_form(values: Mapping[str, Any], refused: Refused | None = None) -> str:
     return render_template("extensions/add.html", fields=fields, wrong=problems_by_field(problems))
 
 
-def _edit_form(extension: Extension, values: Mapping[str, Any], refused: Refused | None = None, *, tab: str) -> str:
+def _renumbering(extension: Extension, values: Mapping[str, Any], problem: str, chosen: str) -> Field | None:
+    """The question what becomes of the SIP usernames, where they are made of a number that changes."""
+    number, snapshot = str(values.get("number", "")), desk().admin.snapshot
+    new = renamed(snapshot, extension.id, number) if number and extension.id in snapshot.extensions else []
+    if not new:
+        return None
+    old = [snapshot.lines[line.id] for line in new]
+    was, would = (", ".join(line.sip_username for line in lines) for lines in (old, new))
+    options = (
+        Option("keep", f"Keep {was}", "Every phone stays registered; only the number that others dial changes."),
+        Option("change", f"Change to {would}", goes_off(old)),
+    )
+    label = "SIP username" if len(new) == 1 else "SIP usernames"
+    return Field("usernames", label, value=chosen, kind="choice", options=options, problem=problem)
+
+
+def _edit_form(
+    extension: Extension,
+    values: Mapping[str, Any],
+    refused: Refused | None = None,
+    *,
+    tab: str,
+    usernames: Usernames = "",
+) -> str:
     problems = refused.problems if refused else ()
-    phones = _phones()
+    phones, wrong = _phones(), problems_by_field(problems)
     return render_template(
         "extensions/edit.html",
         extension=extension,
+        renumbering=_renumbering(extension, values, wrong.get("usernames", ""), usernames),
         fields=fields_of(Extension, values, problems, options={"user": _owners()}),
-        wrong=problems_by_field(problems),
+        wrong=wrong,
         tab=tab if tab in ("general", "lines", "advanced") else "general",
         lines_html=lines_part(extension),
         phones=None if phones is None else phones.get(extension.number, []),

@@ -54,6 +54,18 @@ def lines_part(
     )
 
 
+def goes_off(lines: Iterable[Line]) -> str:
+    """Which phones a new SIP username of these lines puts out of service, in a sentence."""
+    answer, keys = registrations(), {line.id for line in lines}
+    if answer is None:
+        return "A phone that uses it goes off until it has the new one. Which one that is cannot be told just now."
+    phones = [f"{one.user_agent or 'A phone'} at {one.address}" for one in answer.registrations if one.line in keys]
+    if not phones:
+        return "No phone is registered with it now; one that is switched on later needs the new one."
+    verb = "goes off until it has" if len(phones) == 1 else "go off until they have"
+    return f"{' and '.join(phones)} {verb} the new one."
+
+
 def _line(key: str) -> tuple[Line, Extension]:
     snapshot = desk().admin.snapshot
     line = snapshot.lines.get(key) or abort(404)
@@ -80,10 +92,14 @@ def save(key: str) -> ResponseReturnValue:
     line, extension = _line(key)
     values = typed(request.form, Line, "sip_username", "label")
     try:
-        desk().admin.update("line", key, values, person().username)
+        desk().admin.update("line", key, values, person().username, mark=request.form.get("mark", ""))
     except Refused as refused:
-        return lines_part(extension, problems=refused.problems, at=key, values={**values_of(line), **values})
-    return lines_part(extension, said="The line is saved.")
+        shown = {**values_of(line), **(refused.values or values)}
+        return lines_part(extension, problems=refused.problems, at=key, values=shown)
+    said = "The line is saved."
+    if values.get("sip_username", line.sip_username) != line.sip_username:
+        said += f" {goes_off([line])}"
+    return lines_part(extension, said=said)
 
 
 @route(pages, "/lines/<key>/reveal", role="full", methods=("POST",))

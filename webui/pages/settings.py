@@ -37,9 +37,9 @@ def save() -> ResponseReturnValue:
     values = typed(request.form, Settings)
     before = desk().admin.snapshot.settings
     try:
-        desk().admin.update("settings", "settings", values, person().username)
+        desk().admin.update("settings", "settings", values, person().username, mark=request.form.get("mark", ""))
     except Refused as refused:
-        return _page(values, refused), 422
+        return _page(refused.values or values, refused), 422
     realm = desk().admin.snapshot.settings.realm
     flash(
         "Saved." if realm == before.realm else f"Saved. Phones log in again with the realm {realm}, most by themselves."

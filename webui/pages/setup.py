@@ -15,7 +15,7 @@ from typing import Any, cast
 from flask import Blueprint, abort, current_app, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance.admin import SHORTEST_PASSWORD
+from appliance import passwords, setup_code
 from appliance.model import Problem, Refused, User, check
 from webui.desk import PendingSetup, desk
 from webui.forms import fields_of, problems_by_field
@@ -47,7 +47,7 @@ def _draw(step: str, values: dict[str, str], problems: dict[str, str], status: i
         countries=desk().countries,
         widths=WIDTHS,
         fields=fields_of(User, values),
-        shortest=SHORTEST_PASSWORD,
+        advice=f"At least {passwords.SHORTEST} characters. {passwords.ADVICE}",
         code_file=desk().setup_code_file,
     )
     return page, status
@@ -67,6 +67,7 @@ def only_restore() -> ResponseReturnValue | None:
 
 @route(pages, "/setup", role="setup")
 def begin() -> ResponseReturnValue:
+    setup_code.keep(desk().setup_code_file)  # it may have been used up by an administrator whom a restored backup does not have
     if not session.get("setup"):
         return _draw("code", {}, {})
     if desk().damage:
@@ -75,7 +76,8 @@ def begin() -> ResponseReturnValue:
     if pending is None or request.args.get("step") == "administrator":
         values = {"username": pending.username, "full_name": pending.full_name} if pending else {}
         return _draw("administrator", values, {})
-    return _draw("numbering", {"first_extension": "100", "country": ""}, {})
+    settings = desk().admin.snapshot.settings
+    return _draw("numbering", {"first_extension": settings.first_extension, "country": settings.country}, {})
 
 
 @route(pages, "/setup/code", role="setup", methods=("POST",))
@@ -151,16 +153,9 @@ def _check_administrator(values: dict[str, str], password: str, again: str) -> N
     try:
         problems += check("user", User(id="first", role="full", **values), desk().admin.snapshot)
     except ValueError:
-        problems.append(Problem("username", "Letters, digits, dot, dash and underscore only, at most 64 of them."))
-    if len(password) < SHORTEST_PASSWORD:
-        problems.append(
-            Problem(
-                "password",
-                f"At least {SHORTEST_PASSWORD} characters. A few words in a row are easy to remember and hard to guess.",
-            )
-        )
-    elif password.casefold() in (values["username"].casefold(), values["full_name"].casefold()):
-        problems.append(Problem("password", "Do not use your name as the password."))
+        problems.append(Problem("username", "A user name has at most 64 characters, a full name at most 80."))
+    if weak := passwords.weakness(password, values["username"], values["full_name"]):
+        problems.append(Problem("password", weak))
     if password != again:
         problems.append(Problem("again", "The two passwords are not the same."))
     if problems:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, session, url_for
@@ -39,8 +40,6 @@ def create() -> ResponseReturnValue:
     values = typed(request.form, User)
     password = request.form.get("password", "")
     try:
-        if values.get("role", "none") != "none" and not password:
-            raise Refused(Problem("password", "Someone who may log in to this page needs a password."))
         user = desk().admin.create("user", values, person().username, password=password)
     except Refused as refused:
         return _form(None, values, refused), 422
@@ -57,14 +56,12 @@ def edit(key: str) -> ResponseReturnValue:
 @route(pages, "/users/<key>", role="full", methods=("POST",))
 def save(key: str) -> ResponseReturnValue:
     user, values, password = _user(key), typed(request.form, User), request.form.get("password", "")
+    mark = request.form.get("mark", "")
     try:
-        if password:  # first: a password that is refused must not leave half of the form saved
-            desk().admin.set_password(key, password, person().username)
-            desk().sessions.end_all_of(key, but=cast(Session, session).cookie)
-        saved = desk().admin.update("user", key, values, person().username)
+        saved = desk().admin.update("user", key, values, person().username, mark=mark, password=password)
     except Refused as refused:
-        return _form(user, values, refused), 422
-    if isinstance(saved, User) and saved.role != user.role:
+        return _form(user, refused.values or values, refused), 422
+    if password or (isinstance(saved, User) and saved.role != user.role):
         desk().sessions.end_all_of(key, but=cast(Session, session).cookie)
     flash("Saved.")
     return redirect(url_for("users.edit", key=key), 303)
@@ -107,7 +104,7 @@ def _user(key: str) -> User:
     return desk().admin.snapshot.users.get(key) or abort(404)
 
 
-def _form(user: Record | None, values: dict[str, Any], refused: Refused | None = None) -> str:
+def _form(user: Record | None, values: Mapping[str, Any], refused: Refused | None = None) -> str:
     problems = refused.problems if refused else ()
     owned = [one for one in desk().admin.snapshot.extensions.values() if user and one.user == user.id]
     return render_template(
