@@ -17,6 +17,7 @@ import select
 import socket
 import ssl
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,9 +25,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 from urllib.parse import urlencode
 
-from appliance.sip import digest
-from appliance.sip.errors import PeerError
-from appliance.sip.message import Response, parse
+from benchmarks.sip import authorisation, request
 
 Figures = dict[str, float]
 
@@ -73,23 +72,8 @@ def paced(rate: float, seconds: float) -> Iterator[int]:
         sent += 1
 
 
-def request(
-    method: str, host: str, port: int, target: Target, *, uri: str = "", extra: str = "", body: str = ""
-) -> bytes:
-    user = target.sip_username
-    lines = [
-        f"{method} {uri or f'sip:{target.host}'} SIP/2.0",
-        f"Via: SIP/2.0/UDP {host}:{port};rport;branch=z9hG4bK{secrets.token_hex(8)}",
-        "Max-Forwards: 70",
-        f"From: <sip:{user}@{target.host}>;tag={secrets.token_hex(6)}",
-        f"To: <sip:{user}@{target.host}>",
-        f"Call-ID: {secrets.token_hex(10)}",
-        f"CSeq: 1 {method}",
-        f"Contact: <sip:{user}@{host}:{port}>",
-        *([extra] if extra else []),
-        f"Content-Length: {len(body)}",
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
+def message(method: str, host: str, port: int, target: Target, *, uri: str = "", extra: str = "") -> bytes:
+    return request(method, (host, port), target.host, target.sip_username, uri=uri, extra=extra)
 
 
 def udp(host: str) -> socket.socket:
@@ -118,7 +102,7 @@ def flood(target: Target, attack: Attack) -> Figures:
         host, port = sock.getsockname()
         answers += len(drain(sock))
         with contextlib.suppress(OSError):
-            sock.sendto(request("OPTIONS", host, port, target), (target.host, target.sip_port))
+            sock.sendto(message("OPTIONS", host, port, target), (target.host, target.sip_port))
             sent += 1
     return {"sent": sent, "answers": answers}
 
@@ -132,7 +116,7 @@ def ports(target: Target, attack: Attack) -> Figures:
         drain(sock)
         with contextlib.suppress(OSError):
             host, port = sock.getsockname()
-            sock.sendto(request("REGISTER", host, port, target), (target.host, target.sip_port))
+            sock.sendto(message("REGISTER", host, port, target), (target.host, target.sip_port))
             sent += 1
     return {"sent": sent, "ports": len(socks)}
 
@@ -160,7 +144,7 @@ def connections(target: Target, attack: Attack) -> Figures:
                 )
                 if secure:
                     sock = context.wrap_socket(sock)
-                sock.sendall(request("OPTIONS", host, sock.getsockname()[1], target).replace(b"/UDP", b"/TCP"))
+                sock.sendall(message("OPTIONS", host, sock.getsockname()[1], target).replace(b"/UDP", b"/TCP"))
                 sock.setblocking(False)
                 held[sock.fileno()] = sock
         poll = select.poll()
@@ -188,14 +172,11 @@ def guessing(target: Target, attack: Attack) -> Figures:
         sock = socks[n % len(socks)]
         host, port = sock.getsockname()
         drain(sock)
-        sock.sendto(request("REGISTER", host, port, target), (target.host, target.sip_port))
+        sock.sendto(message("REGISTER", host, port, target), (target.host, target.sip_port))
         for data in _wait(sock, 0.2):
-            extra = _wrong_answer(data, target)
+            extra = authorisation(data, "REGISTER", f"sip:{target.host}", target.sip_username, secrets.token_hex(4))
             if extra:
-                sock.sendto(
-                    request("REGISTER", host, port, target, extra=extra).replace(b"CSeq: 1 ", b"CSeq: 2 "),
-                    (target.host, target.sip_port),
-                )
+                sock.sendto(message("REGISTER", host, port, target, extra=extra), (target.host, target.sip_port))
                 sent += 1
         for data in _wait(sock, 0.2):
             answered += 1
@@ -209,21 +190,6 @@ def _wait(sock: socket.socket, seconds: float) -> list[bytes]:
     return drain(sock)
 
 
-def _wrong_answer(data: bytes, target: Target) -> str:
-    """The Authorization line with a password that is wrong; "" when this is no challenge."""
-    with contextlib.suppress(PeerError):
-        found = parse(data)
-        if isinstance(found, Response) and found.status == 401:
-            challenge = digest.strongest(found.get_all("WWW-Authenticate"))
-            if challenge is not None:
-                answer = digest.answer(
-                    challenge, method="REGISTER", uri=f"sip:{target.host}", username=target.sip_username,
-                    password=secrets.token_hex(4), cnonce=secrets.token_hex(8),
-                )  # fmt: skip
-                return f"Authorization: {answer}"
-    return ""
-
-
 def reflection(target: Target, attack: Attack) -> Figures:
     """INVITEs whose answers nobody acknowledges: how much the box sends to whom it does not know."""
     socks = [udp(host) for host in sources(attack.sources, 24)]
@@ -231,7 +197,7 @@ def reflection(target: Target, attack: Attack) -> Figures:
     for n in paced(attack.rate, attack.seconds):
         sock = socks[n % len(socks)]
         host, port = sock.getsockname()
-        data = request("INVITE", host, port, target, uri=f"sip:{target.number}@{target.host}")
+        data = message("INVITE", host, port, target, uri=f"sip:{target.number}@{target.host}")
         sock.sendto(data, (target.host, target.sip_port))
         sent, octets_out = sent + 1, octets_out + len(data)
         for each in socks:
@@ -298,18 +264,23 @@ class Browser:
         self._target, self._host = target, host
         self._cookies: dict[str, str] = {}
 
+    def _connection(self, seconds: float) -> http.client.HTTPSConnection:
+        target = self._target
+        context = ssl._create_unverified_context()
+        return http.client.HTTPSConnection(
+            target.host, target.admin_port, timeout=seconds, source_address=(self._host, 0), context=context
+        )
+
+    def _headers(self) -> dict[str, str]:
+        cookies = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
+        return {"Cookie": cookies, "Referer": f"https://{self._target.host}:{self._target.admin_port}/login"}
+
     def ask(self, method: str, path: str, form: dict[str, str] | None = None, seconds: float = 10.0) -> tuple[int, str]:
-        connection = http.client.HTTPSConnection(
-            self._target.host, self._target.admin_port, timeout=seconds, source_address=(self._host, 0),
-            context=ssl._create_unverified_context(),
-        )  # fmt: skip
+        connection = self._connection(seconds)
         try:
-            origin = f"https://{self._target.host}:{self._target.admin_port}"
-            headers = {"Cookie": "; ".join(f"{k}={v}" for k, v in self._cookies.items()), "Referer": f"{origin}/login"}
             body = urlencode(form) if form is not None else None
-            if body is not None:
-                headers["Content-Type"] = "application/x-www-form-urlencoded"
-            connection.request(method, path, body, headers)
+            kind = {"Content-Type": "application/x-www-form-urlencoded"} if body is not None else {}
+            connection.request(method, path, body, self._headers() | kind)
             response = connection.getresponse()
             for line in response.headers.get_all("Set-Cookie") or ():
                 name, _, value = line.partition(";")[0].partition("=")
@@ -317,6 +288,17 @@ class Browser:
             return response.status, response.read().decode("utf-8", "replace")
         finally:
             connection.close()
+
+    def watch(self, over: threading.Event) -> None:
+        """Keep the page's event stream open, as a page does, until `over`."""
+        with contextlib.closing(self._connection(5.0)) as connection:
+            connection.request("GET", "/events", headers=self._headers())
+            connection.getresponse()
+            connection.sock.settimeout(0.5)
+            while not over.is_set():
+                with contextlib.suppress(TimeoutError):
+                    if not connection.sock.recv(65536):
+                        return
 
     def log_in(self, username: str, password: str) -> int:
         _, page = self.ask("GET", "/login")

@@ -21,7 +21,15 @@ ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "artefacts" / "benchmarks"
 DOCUMENT = ROOT / "docs" / "performance.md"
 PLOT = ROOT / "docs" / "performance.svg"
-COMMANDS = {"relay": [], "srtp": [], "survive": ["--process", "core"], "dsp": [], "tls": [], "hold": ["--full"]}
+COMMANDS = {
+    "relay": [],
+    "srtp": [],
+    "survive": ["--process", "core"],
+    "dsp": [],
+    "tls": [],
+    "hold": ["--full"],
+    "calls": [],
+}
 KINDS = {"rtp": "RTP to RTP", "srtp": "RTP to SRTP", "srtp_srtp": "SRTP to SRTP"}
 Result = dict[str, Any]
 
@@ -138,6 +146,19 @@ def hold(result: Result) -> str:
     ]
     head = ["attack", "a second", "addresses", "seconds", "what it did"]
     return f"{table(['figure', 'value'], figures)}\n\n{table(head, attacks)}"
+
+
+def calls(result: Result) -> str:
+    peer = result["kamailio_rtpengine"]
+    keys = ("calls", "refused", "calls_per_second", "cpu_ms_per_call", "records")
+    rows = [(key, result[key], peer.get(key, "")) for key in keys]
+    rows += [(f"set-up {part}, ms", *(each["set_up_ms"][part] for each in (result, peer))) for part in ("p50", "p99")]
+    rows += [(f"CPU of {name}, ms per call", value, "") for name, value in result["cpu_ms_of"].items()]
+    rows += [(f"CPU of {name}, ms per call", "", value) for name, value in peer["cpu_ms_of"].items()]
+    figures = table(
+        [f"{result['rate']:g} calls a second, {result['seconds']:g} s", "switchroom", "Kamailio + rtpengine"], rows
+    )
+    return f"{figures}\n\nratio_vs_kamailio_rtpengine: {result['ratio_vs_kamailio_rtpengine']}"
 
 
 def percent(share: float) -> str:
