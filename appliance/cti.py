@@ -34,6 +34,10 @@ class GetRegistrations(Message): ...
 class GetCounters(Message): ...
 
 
+class Ping(Message):
+    """Is the process awake? Ok."""
+
+
 class HangUp(Message):
     call: str
 

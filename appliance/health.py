@@ -1,7 +1,6 @@
 """How the supervisor sees a process from outside: its memory and files in /proc, and whether it answers.
 
-`calls` is asked for its counters on its control socket, `web` for a page over HTTPS: an answer of any status proves that the process
-works through its event loop. Nothing here decides; the supervisor does.
+`calls` and `web` are asked on their control sockets: an answer proves that the process works through its event loop. Nothing here decides; the supervisor does.
 """
 
 from __future__ import annotations
@@ -49,11 +48,6 @@ def partitions(folder: Path = BOOT_FACTS) -> dict[str, str]:
         with contextlib.suppress(OSError):
             found[name] = (folder / name).read_text().strip()
     return found
-
-
-async def web_answers(host: str, port: int) -> bool:
-    """Whether the admin page answers at all; while databases are brought up to date it says only that (503)."""
-    return await web_status(host, port) != 0
 
 
 async def web_status(host: str, port: int) -> int:

@@ -341,12 +341,19 @@ class Supervisor:
         asked: dict[str, Callable[[], Awaitable[bool]]] = {
             "core": self._core_alive,
             "calls": self._ask_counters,
-            "web": lambda: health.web_answers(self._resources.host, self._options.admin_port),
+            "web": self._web_alive,
         }
         return await asked[name]()
 
     async def _core_alive(self) -> bool:
         return heartbeat.begun(self.processes["core"].pid, self._beat())  # whether it still beats: _watch_core
+
+    async def _web_alive(self) -> bool:
+        """Asked on its control socket: its ports may be full of strangers, and killing it would help them."""
+        try:
+            return isinstance(await cti.ask(str(self._options.run / "web.sock"), cti.Ping(), health.PING_TIMEOUT), cti.Ok)
+        except cti.Unavailable:
+            return False
 
     def _beat(self) -> heartbeat.Beat:
         return self._core_view.heartbeat() if self._core_view is not None else (0, None)

@@ -110,7 +110,7 @@ LAYERS = {
     "webui": row(
         "appliance.admin appliance.passwords appliance.model appliance.cti appliance.boot appliance.store appliance.licensing appliance.countries "
         "appliance.records appliance.certificates appliance.migration appliance.aside appliance.snapshots appliance.support appliance.notices appliance.backup appliance.sealed appliance.entitlement appliance.setup_code appliance.update_client appliance.version",
-        "flask flask_wtf werkzeug jinja2 markupsafe hypercorn a2wsgi uvloop annotated_types cryptography segno msgspec",
+        "flask flask_wtf werkzeug jinja2 markupsafe itsdangerous hypercorn h2 a2wsgi uvloop annotated_types cryptography segno msgspec",
         "pages over the use-cases, the control socket and the call records; no telephone inside",
     ),
     "benchmarks": row("media_core appliance", "pylibsrtp pytest_benchmark", "measures everything"),

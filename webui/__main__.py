@@ -26,6 +26,7 @@ from appliance.records import CallRecords
 from appliance.store import StorageDamaged, Store
 from webui import server
 from webui.app import create_app
+from webui.asgi import Application
 from webui.desk import Desk, Service
 from webui.events import Hub
 from webui.portal import create_portal
@@ -99,7 +100,7 @@ async def run(boot: Boot) -> None:
     box = ControlSockets(Path(boot.run))
     hub = Hub(box.events)
 
-    def open_pages() -> tuple[server.Application, server.Application]:
+    def open_pages() -> tuple[Application, Application]:
         desk = make_desk(boot, box)
         return server.combine(create_app(desk), desk, hub), server.portal(create_portal(desk))
 
@@ -112,8 +113,16 @@ async def run(boot: Boot) -> None:
         )
 
     log.info("the admin page listens on port %d, the page for everybody on port %d", boot.admin_port, boot.user_port)
+    health = cti.Server(str(Path(boot.run) / "web.sock"), _alive)
+    await health.start()
     await server.run([(pages, on("admin")), (pages.portal, on("user"))], stop, hub.stop)
+    await health.close()
     pages.raise_fault()
+
+
+async def _alive(message: cti.Message, _: cti.Connection) -> cti.Message:
+    """For the supervisor, on a way that strangers cannot fill: the process works through its events."""
+    return cti.Ok() if isinstance(message, cti.Ping) else cti.Failed("The pages answer nothing else.")
 
 
 def main() -> None:

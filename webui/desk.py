@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,7 @@ class Desk:
     certificate: Callable[[], certificates.Facts | None]
     countries: Mapping[str, str]  # ISO code -> name
     box_id: str  # what a licence is issued for
+    elapsed: Callable[[], float] = time.monotonic  # seconds that no change of the clock touches
     throttle: Throttle = field(default_factory=Throttle)
     desktop: Desktop = field(default_factory=Desktop)
     damage: str = ""  # why the configuration cannot be read: `admin` stands on an empty one, and only a restore is offered

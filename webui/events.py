@@ -2,8 +2,8 @@
 
 A small ASGI function beside Flask, because a stream held open inside Flask would keep one of its threads. An event carries only the name of
 what changed (`calls`, `registrations`, `status`), never contents: what may be seen is decided where it is fetched. One subscription per process feeds all
-pages; changes that arrive while a page is slow melt into one. Bounds: `STREAMS` in all, `PER_SESSION` for one session, each at most `LONGEST` seconds (the browser
-comes back by itself), ended within `BEAT` seconds of its session.
+pages; changes that arrive while a page is slow melt into one. Bounds: `STREAMS` in all, `PER_USER` and `PER_SESSION`, and the oldest makes room; each at most
+`LONGEST` seconds (the browser comes back by itself), ended within `BEAT` seconds of its session.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from http.cookies import CookieError, SimpleCookie
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from appliance.cti import CallEnded, CallsChanged, Message, RegistrationsChanged, StatusChanged, Unavailable
+from webui.asgi import Receive, Scope, Send, answer, cookies
 from webui.desk import Desk, Service
 from webui.guard import HEADERS
 from webui.sessions import COOKIE, key_of
 
 log = logging.getLogger(__name__)
 
-STREAMS, PER_SESSION = 64, 8
+STREAMS, PER_USER, PER_SESSION = 64, 24, 8
 BEAT = 15.0
 LONGEST = 600.0
 SETTLE = 0.3  # seconds until a connection stands
+BACK_OFF = b"retry: 30000\n\n"  # milliseconds: a page that made room must not take the place of the next one at once
 RETRY = 2.0  # seconds until a process that went away is asked again
 
 NAMES: Mapping[type[Message], str] = {
@@ -35,18 +35,17 @@ NAMES: Mapping[type[Message], str] = {
     StatusChanged: "status",
 }
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Subscribe = Callable[[Service], AsyncIterator[Message]]
 
 
 class Listener:
     """One open page: what has changed since it was last told."""
 
-    def __init__(self) -> None:
+    def __init__(self, session: str, user: str) -> None:
+        self.session, self.user = session, user
         self.changed: set[str] = set()
         self.wake = asyncio.Event()
+        self.ended = False  # it has made room for another one
 
     def tell(self, name: str) -> None:
         self.changed.add(name)
@@ -58,7 +57,7 @@ class Hub:
 
     def __init__(self, subscribe: Subscribe) -> None:
         self._subscribe = subscribe
-        self._listeners: dict[Listener, str] = {}
+        self._listeners: dict[Listener, None] = {}  # the oldest first
         self._tasks: list[asyncio.Task[None]] = []
         self.closing = False
 
@@ -97,54 +96,47 @@ class Hub:
         for listener in self._listeners:
             listener.tell(name)
 
-    def join(self, session: str) -> Listener | None:
-        """None when there are too many streams already."""
-        if len(self._listeners) >= STREAMS or Counter(self._listeners.values())[session] >= PER_SESSION:
-            return None
-        listener = Listener()
-        self._listeners[listener] = session
+    def join(self, session: str, user: str) -> Listener:
+        """A new stream. Where there is no room for it the oldest one goes: of its session, of its user, or of the user who has the most."""
+        rooms: tuple[tuple[int, Callable[[Listener], bool]], ...] = (
+            (PER_SESSION, lambda one: one.session == session),
+            (PER_USER, lambda one: one.user == user),
+            (STREAMS, lambda one: True),
+        )
+        for bound, counts in rooms:
+            there = [one for one in self._listeners if counts(one)]
+            if len(there) >= bound:
+                most = Counter(one.user for one in there).most_common(1)[0][0]
+                self._end(next(one for one in there if one.user == most))
+        listener = Listener(session, user)
+        self._listeners[listener] = None
         return listener
+
+    def _end(self, listener: Listener) -> None:
+        listener.ended = True
+        listener.wake.set()
+        self.leave(listener)
 
     def leave(self, listener: Listener) -> None:
         self._listeners.pop(listener, None)
 
 
-def _cookie(scope: Scope) -> str:
-    jar: SimpleCookie = SimpleCookie()
-    try:
-        for name, value in scope["headers"]:
-            if name == b"cookie":  # HTTP/2 and 3 may send several
-                jar.load(value.decode("latin1"))
-    except CookieError:
-        return ""
-    return jar[COOKIE].value if COOKIE in jar else ""
-
-
-def _allowed(desk: Desk, cookie: str) -> bool:
+def _user(desk: Desk, cookie: str) -> str:
+    """The id of who may listen; "" for everybody else."""
     stored = desk.sessions.find(cookie, desk.now()) if cookie else None
     user = desk.admin.snapshot.users.get(stored.user) if stored and stored.user else None
-    return user is not None and user.role != "none"
-
-
-async def _refuse(send: Send, status: int) -> None:
-    headers = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"content-length", b"0")]})
-    await send({"type": "http.response.body", "body": b""})
+    return user.id if user is not None and user.role != "none" else ""
 
 
 async def serve_events(desk: Desk, hub: Hub, scope: Scope, receive: Receive, send: Send) -> None:
     """One stream, from request to its end."""
-    if scope["method"] != "GET":
-        await _refuse(send, 405)
+    cookie = cookies(scope).get(COOKIE, "")
+    user = _user(desk, cookie)
+    status = 405 if scope["method"] != "GET" else 403 if not user else 503 if hub.closing else 200
+    if status != 200:
+        await answer(scope, send, status, HEADERS)
         return
-    cookie = _cookie(scope)
-    if not _allowed(desk, cookie):
-        await _refuse(send, 403)
-        return
-    listener = hub.join(key_of(cookie))
-    if listener is None or hub.closing:
-        await _refuse(send, 503)
-        return
+    listener = hub.join(key_of(cookie), user)
     gone = asyncio.create_task(_disconnected(receive, listener))
     try:
         headers = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
@@ -152,14 +144,12 @@ async def serve_events(desk: Desk, hub: Hub, scope: Scope, receive: Receive, sen
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"retry: 2000\n\n", "more_body": True})
         until = asyncio.get_running_loop().time() + LONGEST
-        while not hub.closing and asyncio.get_running_loop().time() < until and _allowed(desk, cookie):
+        while not (hub.closing or listener.ended) and asyncio.get_running_loop().time() < until and _user(desk, cookie):
             told = await _next(listener)
             if gone.done():
                 return
             await send({"type": "http.response.body", "body": told, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-    except (OSError, AssertionError):
-        pass  # the browser went away; over QUIC, writing to a stream that was reset is an assertion
+        await send({"type": "http.response.body", "body": BACK_OFF if listener.ended else b"", "more_body": False})
     finally:
         gone.cancel()
         hub.leave(listener)

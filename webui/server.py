@@ -1,6 +1,7 @@
-"""HTTPS with hypercorn, for each port: HTTP/1.1 and 2 on its inherited TCP socket, HTTP/3 on its inherited UDP socket, announced by alt-svc.
+"""HTTPS for each port: HTTP/1.1 and 2 on its inherited TCP socket, HTTP/3 on its inherited UDP socket, announced by alt-svc.
 
-One worker: the state of QUIC connections is per process. Flask runs behind a2wsgi, because hypercorn's own WSGI bridge answers 500 to 204, 304 and HEAD.
+The protocols are hypercorn's; `connections.py` bounds who may speak them, `lanes.py` what reaches Flask. Flask runs behind a2wsgi, because hypercorn's own
+WSGI bridge answers 500 to 204, 304 and HEAD. One worker: the state of QUIC connections is per process.
 `/events` goes past Flask. `run` returns within `GRACE` seconds of its stop event, whatever browsers do.
 """
 
@@ -10,26 +11,26 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
 from wsgiref.types import WSGIApplication
 
-from a2wsgi import WSGIMiddleware
-from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
+from webui import devices
+from webui.asgi import Application, Receive, Scope, Send, cookies
+from webui.connections import serve
 from webui.desk import Desk
-from webui.events import Hub, Receive, Scope, Send, serve_events
+from webui.events import Hub, serve_events
+from webui.lanes import Lanes, admitted, patient
+from webui.limits import Gate
+from webui.sessions import COOKIE
 
 log = logging.getLogger(__name__)
 GRACE = 0.7
-THREADS = 8
-PORTAL_THREADS = 2
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def combine(pages: WSGIApplication, desk: Desk, hub: Hub) -> Application:
     """The ASGI application: events beside the pages."""
-    flask = cast(Application, WSGIMiddleware(cast(Any, pages), workers=THREADS))
+    flask = Lanes(pages, lambda scope: is_known(desk, scope))
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -38,16 +39,25 @@ def combine(pages: WSGIApplication, desk: Desk, hub: Hub) -> Application:
             await receive()
             await send({"type": "websocket.close", "code": 1000})
         elif scope["path"] == "/events":
-            await serve_events(desk, hub, scope, receive, send)
+            await serve_events(desk, hub, scope, receive, patient(send, admitted(scope)[1]))
         else:
             await flask(scope, receive, send)
 
     return application
 
 
+def is_known(desk: Desk, scope: Scope) -> bool:
+    """Does this request come from somebody who has logged in, here or in this browser before, or has entered the setup code?"""
+    brought = cookies(scope)
+    stored = desk.sessions.find(brought[COOKIE], desk.now()) if COOKIE in brought else None
+    if stored and (stored.user in desk.admin.snapshot.users or "setup" in stored.contents):
+        return True
+    return devices.user_of(desk, brought.get(devices.COOKIE, "")) is not None
+
+
 def portal(pages: WSGIApplication) -> Application:
-    """The ASGI application of the user port: it has no events and no life of its own."""
-    return cast(Application, WSGIMiddleware(cast(Any, pages), workers=PORTAL_THREADS))
+    """The ASGI application of the user port: nobody logs in there, and it has no events and no life of its own."""
+    return Lanes(pages, lambda scope: False)
 
 
 async def _live(hub: Hub, receive: Receive, send: Send) -> None:
@@ -75,6 +85,7 @@ def configure(*, tcp: int, udp: int | None, certificate: Path, key: Path) -> Con
     config.graceful_timeout = 0.3
     config.shutdown_timeout = 0.5
     config.h2_max_concurrent_streams = 100
+    config.h2_max_header_list_size = 1 << 15
     config.websocket_max_message_size = 1 << 16
     return config
 
@@ -91,10 +102,8 @@ async def run(
         if closing is not None:
             await closing()
 
-    served = {
-        asyncio.create_task(serve(cast(Any, application), config, shutdown_trigger=wait_for_stop))
-        for application, config in sites
-    }
+    gate = Gate()
+    served = {asyncio.create_task(serve(application, config, gate, wait_for_stop)) for application, config in sites}
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({*served, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()

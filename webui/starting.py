@@ -16,9 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from appliance import migration
-from webui.events import Receive, Scope, Send
+from webui.asgi import Application, Receive, Scope, Send
 from webui.guard import HEADERS
-from webui.server import Application
 
 LOOK_AGAIN = 2  # seconds
 STYLE = (

@@ -98,6 +98,7 @@ def make_desk(folder: Path, now: Callable[[], float], box: FakeBox) -> Desk:
         sessions=Sessions(run / "web-sessions.db"),
         boot=Boot(data=str(folder), run=str(run)),
         now=now,
+        elapsed=now,
         certificate=lambda: certificates.facts(folder),
         countries={code: country.name for code, country in COUNTRIES.items()},
     )
@@ -106,12 +107,15 @@ def make_desk(folder: Path, now: Callable[[], float], box: FakeBox) -> Desk:
 class Visitor:
     """A browser without a screen: keeps cookies, takes the form token from the page it looks at."""
 
-    def __init__(self, client: FlaskClient) -> None:
+    def __init__(self, client: FlaskClient, address: str = "127.0.0.1") -> None:
         self._client = client
+        self._from = {"REMOTE_ADDR": address}
         self.token = ""
 
     def get(self, path: str, **headers: str) -> TestResponse:
-        return self._remember(self._client.get(path, base_url="https://localhost", headers=headers, buffered=True))
+        return self._remember(
+            self._client.get(path, base_url="https://localhost", headers=headers, environ_base=self._from, buffered=True)
+        )
 
     def post(self, path: str, form: dict[str, str] | None = None, **headers: str) -> TestResponse:
         """Follows no redirect."""
@@ -121,6 +125,7 @@ class Visitor:
                 data={"csrf_token": self.token, **(form or {})},
                 base_url="https://localhost",
                 headers={"Referer": "https://localhost/", **headers},
+                environ_base=self._from,
                 buffered=True,
             )
         )

@@ -16,6 +16,7 @@ from wsgiref.types import WSGIApplication
 import h2.connection
 import h2.events
 import h11
+import uvloop
 from aioquic.asyncio.client import connect
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.h3.connection import H3_ALPN, H3Connection
@@ -74,16 +75,13 @@ def served(pages: WSGIApplication, desk: Desk) -> Iterator[Served]:
     port = tcp.getsockname()[1]
     files = certificates.ensure(Path(desk.boot.data))
     hub = Hub(no_events)
-    loop = asyncio.new_event_loop()
+    loop = uvloop.new_event_loop()
     stop = asyncio.Event()
-    # hypercorn closes the sockets it is given
+    # the server closes the sockets it is given
     config = server.configure(tcp=tcp.detach(), udp=udp.detach(), certificate=files.chain, key=files.key)
 
     async def serve() -> None:
         await server.run([(server.combine(pages, desk, hub), config)], stop, hub.stop)
-        for transport in list(loop._transports.values()):  # type: ignore[attr-defined]
-            transport.close()  # hypercorn leaves its UDP transport to the end of the process
-        await asyncio.sleep(0)
 
     def run() -> None:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
@@ -106,9 +104,10 @@ class Answer:
     body: bytes = b""
 
 
-async def fetch(version: str, site: Served, method: str, path: str, body: bytes = b"") -> Answer:
+async def fetch(version: str, site: Served, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
     """One request over the given version ("1.1", "2" or "3"), the certificate checked against the box's authority."""
-    return await {"1.1": _fetch_1, "2": _fetch_2, "3": _fetch_3}[version](site, method, path, body)
+    request = {"content-length": str(len(body)), **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return await {"1.1": _fetch_1, "2": _fetch_2, "3": _fetch_3}[version](site, method, path, body, request)
 
 
 def _context(site: Served, protocol: str) -> ssl.SSLContext:
@@ -117,10 +116,10 @@ def _context(site: Served, protocol: str) -> ssl.SSLContext:
     return context
 
 
-async def _fetch_1(site: Served, method: str, path: str, body: bytes) -> Answer:
+async def _fetch_1(site: Served, method: str, path: str, body: bytes, request: dict[str, str]) -> Answer:
     reader, writer = await asyncio.open_connection("localhost", site.port, ssl=_context(site, "http/1.1"))
     client, answer = h11.Connection(h11.CLIENT), Answer()
-    headers = [("host", f"localhost:{site.port}"), ("content-length", str(len(body)))]
+    headers = [("host", f"localhost:{site.port}"), *request.items()]
     writer.write(client.send(h11.Request(method=method, target=path, headers=headers)) or b"")
     for start in range(0, len(body), CHUNK):
         writer.write(client.send(h11.Data(data=body[start : start + CHUNK])) or b"")
@@ -142,11 +141,11 @@ async def _fetch_1(site: Served, method: str, path: str, body: bytes) -> Answer:
     return answer
 
 
-async def _fetch_2(site: Served, method: str, path: str, body: bytes) -> Answer:
+async def _fetch_2(site: Served, method: str, path: str, body: bytes, request: dict[str, str]) -> Answer:
     reader, writer = await asyncio.open_connection("localhost", site.port, ssl=_context(site, "h2"))
     client, answer, sent = h2.connection.H2Connection(), Answer(), 0
     client.initiate_connection()
-    client.send_headers(1, _pseudo(site, method, path, body), end_stream=not body)
+    client.send_headers(1, _pseudo(site, method, path, request), end_stream=not body)
     ended = False
     while not ended:
         while (
@@ -173,13 +172,13 @@ async def _fetch_2(site: Served, method: str, path: str, body: bytes) -> Answer:
     return answer
 
 
-def _pseudo(site: Served, method: str, path: str, body: bytes) -> list[tuple[str, str]]:
+def _pseudo(site: Served, method: str, path: str, request: dict[str, str]) -> list[tuple[str, str]]:
     return [
         (":method", method),
         (":scheme", "https"),
         (":authority", f"localhost:{site.port}"),
         (":path", path),
-        ("content-length", str(len(body))),
+        *request.items(),
     ]
 
 
@@ -208,14 +207,14 @@ class _Http3(QuicConnectionProtocol):
                 self.ended.set()
 
 
-async def _fetch_3(site: Served, method: str, path: str, body: bytes) -> Answer:
+async def _fetch_3(site: Served, method: str, path: str, body: bytes, request: dict[str, str]) -> Answer:
     configuration = QuicConfiguration(alpn_protocols=H3_ALPN, is_client=True, cafile=str(site.authority))
     async with connect("127.0.0.1", site.port, configuration=configuration, create_protocol=_Http3) as client:
         assert isinstance(client, _Http3)
         if method == "HEAD":  # the length told is the one GET would have; aioquic's client does not know that
             client.http._check_content_length = lambda stream: None  # type: ignore[method-assign]
         stream = client._quic.get_next_available_stream_id()
-        headers = [(name.encode(), value.encode()) for name, value in _pseudo(site, method, path, body)]
+        headers = [(name.encode(), value.encode()) for name, value in _pseudo(site, method, path, request)]
         client.http.send_headers(stream, headers, end_stream=not body)
         for start in range(0, len(body), CHUNK):
             client.http.send_data(stream, body[start : start + CHUNK], start + CHUNK >= len(body))

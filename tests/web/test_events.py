@@ -11,7 +11,7 @@ import pytest
 from appliance import cti
 from tests.web.made import Clock
 from webui.desk import Desk, Service
-from webui.events import PER_SESSION, Hub, serve_events
+from webui.events import BACK_OFF, PER_SESSION, PER_USER, STREAMS, Hub, serve_events
 from webui.sessions import COOKIE, IDLE, Stored
 
 
@@ -88,16 +88,32 @@ async def test_the_stream_ends_with_its_session(desk: Desk, cookie: str, clock: 
     assert await stream.next() == b""
 
 
-async def test_one_session_has_a_bounded_number_of_streams(desk: Desk, cookie: str) -> None:
+async def test_the_oldest_stream_of_a_session_makes_room(desk: Desk, cookie: str) -> None:
     hub = Hub(silent)
-    streams = [Stream(desk, hub, cookie) for _ in range(PER_SESSION)]
+    streams = [Stream(desk, hub, cookie) for _ in range(PER_SESSION + 1)]
     for stream in streams:
         await stream.next()
-    refused = Stream(desk, hub, cookie)
-    await refused.task
-    assert refused.status == 503
+    await asyncio.wait_for(streams[0].task, 5)
+    assert BACK_OFF in [await streams[0].next() for _ in range(2)]  # it comes back, but not at once
+    hub.publish("calls")
+    for stream in streams[1:]:
+        assert b"calls" in await stream.next()
     await hub.stop()
     await asyncio.wait_for(asyncio.gather(*(stream.task for stream in streams)), 5)
+
+
+def test_the_oldest_of_the_user_who_has_the_most_makes_room_for_others() -> None:
+    hub = Hub(silent)
+    greedy = [hub.join(f"session {number // PER_SESSION}", "ben") for number in range(PER_USER)]
+    others = [hub.join(f"session of {number}", f"user {number}") for number in range(STREAMS - PER_USER)]
+    assert not any(one.ended for one in (*greedy, *others))
+    hub.join("one more", "anna")
+    assert [one.ended for one in greedy] == [True] + [False] * (PER_USER - 1)
+    hub.join("another session", "ben")
+    hub.join("another session", "ben")
+    assert sum(one.ended for one in greedy) == 3
+    assert not any(one.ended for one in others)
+    assert len(hub._listeners) <= STREAMS
 
 
 async def test_the_hub_comes_back_when_a_process_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,8 +128,7 @@ async def test_the_hub_comes_back_when_a_process_does(monkeypatch: pytest.Monkey
         await asyncio.Event().wait()
 
     hub = Hub(flaky)
-    listener = hub.join("one")
-    assert listener is not None
+    listener = hub.join("one", "ben")
     hub.start()
     while "registrations" not in listener.changed:
         listener.wake.clear()
@@ -125,8 +140,7 @@ async def test_the_hub_comes_back_when_a_process_does(monkeypatch: pytest.Monkey
 async def test_what_was_away_is_looked_at_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("webui.events.SETTLE", 0.0)
     hub = Hub(silent)  # connects and says nothing
-    listener = hub.join("one")
-    assert listener is not None
+    listener = hub.join("one", "ben")
     hub.start()
     while not {"calls", "registrations", "status"} <= listener.changed:
         listener.wake.clear()

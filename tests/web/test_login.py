@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from flask import Flask
 
 from appliance.model import Extension
 from tests.web.made import PASSWORD, Clock, Visitor
+from webui import devices
+from webui.app import create_app
 from webui.desk import Desk
+from webui.limits import source_name
 from webui.pages.login import is_local
 from webui.sessions import ABSOLUTE, IDLE
-from webui.throttle import BOUND, FREE, Throttle, source_name
+from webui.throttle import BOUND, FREE, Count, Throttle
 
 
 def test_a_login_opens_the_page(visitor: Visitor) -> None:
@@ -58,13 +63,62 @@ def test_logout_ends_the_session_on_the_server(app: Flask, desk: Desk) -> None:
     assert visitor.get("/").status_code == 303
 
 
-def test_guesses_are_slowed_down_and_the_right_password_has_to_wait_too(visitor: Visitor, clock: Clock) -> None:
-    for _ in range(FREE):
+def test_guesses_are_slowed_down_and_a_right_guess_among_them_has_to_wait_too(visitor: Visitor, clock: Clock) -> None:
+    for _ in range(FREE["account"]):
         assert visitor.log_in("anna", "guess").status_code == 401
     refused = visitor.log_in("anna")
     assert refused.status_code == 429
     assert int(refused.headers["Retry-After"]) >= 1
+    assert "Too many wrong passwords for anna have come from this address." in refused.get_data(as_text=True)
     clock.now += 3
+    assert visitor.log_in("anna").status_code == 303
+
+
+def test_nobody_is_locked_out_by_the_guesses_of_others(app: Flask, visitor: Visitor, anna: Visitor) -> None:
+    """A stranger guesses all the time; the owner gets in from elsewhere, and from a browser that knows her even at the same address."""
+    for _ in range(60):
+        visitor.log_in("anna", "guess")
+    assert visitor.log_in("anna").status_code == 429
+    elsewhere = Visitor(app.test_client(), "198.51.100.7")
+    assert elsewhere.log_in("anna").status_code == 303
+    anna.post("/logout")
+    assert anna.log_in("anna").status_code == 303
+    assert visitor.log_in("ben").status_code == 303  # a neighbour behind the same address
+    anna.post("/logout")
+    assert anna.log_in("anna", "wrong").status_code == 401  # the word says what happened
+
+
+def test_a_password_tried_on_everybody_is_slowed_too(visitor: Visitor) -> None:
+    statuses = [visitor.log_in(f"user{number}", "guess").status_code for number in range(FREE["source"] + 1)]
+    assert statuses == [401] * FREE["source"] + [429]
+
+
+def test_a_browser_known_for_one_user_is_not_known_for_another(anna: Visitor) -> None:
+    anna.post("/logout")
+    assert [anna.log_in("ben", "guess").status_code for _ in range(FREE["account"] + 1)][-1] == 429
+    assert anna.log_in("anna").status_code == 303
+
+
+def test_a_forged_device_is_none(app: Flask, desk: Desk) -> None:
+    client = app.test_client()
+    client.set_cookie(devices.COOKIE, "eyJhIjoxfQ.x.y", domain="localhost", secure=True)
+    visitor = Visitor(client)
+    statuses = [visitor.log_in("anna", "guess").status_code for _ in range(FREE["account"] + 1)]
+    assert statuses[-1] == 429
+    assert devices.user_of(desk, "x" * 5000) is None
+
+
+def test_the_wait_does_not_follow_the_clock(app: Flask, desk: Desk, clock: Clock) -> None:
+    """A clock that is set ten years back while somebody has to wait."""
+    steady = Clock()
+    made = create_app(dataclasses.replace(desk, elapsed=steady))
+    visitor = Visitor(made.test_client())
+    for _ in range(FREE["account"]):
+        visitor.log_in("anna", "guess")
+    clock.now -= 10 * 365 * 86400
+    refused = visitor.log_in("anna")
+    assert int(refused.headers["Retry-After"]) <= 2
+    steady.now += 2
     assert visitor.log_in("anna").status_code == 303
 
 
@@ -125,20 +179,28 @@ def test_only_addresses_of_this_page_are_followed(address: str, local: bool) -> 
 
 
 def test_the_throttle_doubles_its_wait_up_to_the_longest() -> None:
-    throttle, waits = Throttle(first=2.0, longest=10.0), []
-    for _ in range(FREE + 4):
-        throttle.failed(0.0, "one")
-        waits.append(throttle.wait(0.0, "one"))
-    assert waits == [0.0] * (FREE - 1) + [2.0, 4.0, 8.0, 10.0, 10.0]
-    assert throttle.wait(0.0, "other") == 0.0
-    throttle.succeeded("one")
-    assert throttle.wait(0.0, "one") == 0.0
+    throttle, waits, one = Throttle(first=2.0, longest=10.0), [], Count("account", "one")
+    for _ in range(FREE["account"] + 4):
+        throttle.failed(0.0, one)
+        waits.append(throttle.wait(0.0, one))
+    assert waits == [0.0] * (FREE["account"] - 1) + [2.0, 4.0, 8.0, 10.0, 10.0]
+    assert throttle.wait(0.0, Count("account", "other")) == 0.0
+    throttle.succeeded(one)
+    assert throttle.wait(0.0, one) == 0.0
+
+
+def test_a_password_of_his_own_does_not_clear_a_source_that_guesses() -> None:
+    throttle, source = Throttle(), Count("source", "one")
+    for _ in range(FREE["source"] + 1):
+        throttle.failed(0.0, source)
+    throttle.succeeded(source)
+    assert throttle.wait(0.0, source) > 0
 
 
 def test_the_throttle_remembers_a_bounded_number_of_names() -> None:
     throttle = Throttle()
     for number in range(BOUND + 10):
-        throttle.failed(0.0, f"source {number}")
+        throttle.failed(0.0, Count("source", str(number)))
     assert len(throttle._failures) == BOUND
 
 

@@ -16,9 +16,11 @@ import pytest
 from flask import Flask, Response, request
 
 from appliance.boot import Boot
-from tests.web.made import Clock, FakeBox, make_desk
+from tests.web.made import START, Clock, FakeBox, make_desk
 from tests.web.served import Served, fetch, served, sockets
 from webui.app import create_app
+from webui.lanes import STRANGERS_BODY
+from webui.sessions import COOKIE, Stored
 
 VERSIONS = ("1.1", "2", "3")
 LARGE = 20 * 1024 * 1024  # more than hypercorn's own bridge takes
@@ -41,6 +43,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         chosen = probes if environ["PATH_INFO"].startswith("/probe/") else pages
         return chosen(environ, start_response)
 
+    desk.sessions.save("entered", Stored("", START, START, {"setup": "code"}))
     with served(application, desk) as made:
         yield made
     desk.sessions.close()
@@ -75,9 +78,14 @@ async def test_a_large_upload(site: Served, version: str) -> None:
     body = os.urandom(1 << 16) * (
         LARGE >> 16 if version != "3" else 2 << 20 >> 16
     )  # QUIC is slow in Python: 2 MiB there
-    answer = await fetch(version, site, "POST", "/probe/upload", body)
+    answer = await fetch(version, site, "POST", "/probe/upload", body, cookie=f"{COOKIE}=entered")
     assert answer.status == 200
     assert answer.body.decode() == hashlib.sha256(body).hexdigest()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_stranger_sends_no_file(site: Served, version: str) -> None:
+    assert (await fetch(version, site, "POST", "/probe/upload", bytes(STRANGERS_BODY + 1))).status == 413
 
 
 @pytest.mark.parametrize("version", VERSIONS)

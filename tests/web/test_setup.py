@@ -38,7 +38,7 @@ def test_the_whole_way(new_desk: Desk, first: Visitor) -> None:
 
 
 def test_a_wrong_code_is_refused_and_slowed_down(new_desk: Desk, first: Visitor, clock: Clock) -> None:
-    for _ in range(FREE):
+    for _ in range(FREE["account"]):
         assert first.post("/setup/code", {"code": "AAAA"}).status_code == 422
     assert first.post("/setup/code", {"code": CODE}).status_code == 429
     clock.now += 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 from flask import Blueprint, flash, redirect, render_template, request, session, url_for
@@ -12,7 +13,7 @@ from webui.desk import desk
 from webui.forms import problems_by_field
 from webui.guard import person, route
 from webui.sessions import Session
-from webui.throttle import source_name
+from webui.throttle import counts
 
 pages = Blueprint("account", __name__)
 
@@ -39,10 +40,10 @@ def change() -> ResponseReturnValue:
 
 def check_password(typed: str) -> None:
     """Whether this is really the person who has logged in: Refused (`current`) when it is not their password."""
-    here, now = desk(), desk().now()
-    names = source_name(request.remote_addr), f"account {person().username.casefold()}"
-    if here.throttle.wait(now, *names):
-        raise Refused(Problem("current", "Too many attempts. Wait a moment, then try again."))
+    here, now = desk(), desk().elapsed()
+    names = counts(request.remote_addr, person().username, cast(Session, session).cookie)
+    if wait := here.throttle.wait(now, *names):
+        raise Refused(Problem("current", f"Too many wrong passwords. The next one is looked at in {math.ceil(wait)} seconds."))
     here.throttle.failed(now, *names)
     if here.admin.authenticate(person().username, typed) is None:
         raise Refused(Problem("current", "This is not your password."))

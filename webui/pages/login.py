@@ -1,4 +1,4 @@
-"""Log in and out. Guesses are slowed down by source and by account; the answer never tells which of the two words was wrong."""
+"""Log in and out. Guessing is slowed down (`throttle.py`), who knows the password is not; the answer never tells which of the two words was wrong."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import logging
 import math
 from typing import cast
 
-from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
+from flask import Blueprint, Response, current_app, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
+from webui import devices
 from webui.desk import desk
 from webui.guard import route
 from webui.sessions import ServerSideSessions, Session
-from webui.throttle import source_name
+from webui.throttle import counts
 
 pages = Blueprint("login", __name__)
 log = logging.getLogger(__name__)
@@ -22,7 +23,11 @@ log = logging.getLogger(__name__)
 def form() -> ResponseReturnValue:
     if cast(Session, session).user:
         return redirect(url_for("status.listing"), 303)
-    return render_template("login.html", username="", problem="", to=request.args.get("to", ""))
+    return _draw("", "", request.args.get("to", ""))
+
+
+def _draw(username: str, problem: str, to: str, status: int = 200, headers: dict[str, str] | None = None) -> ResponseReturnValue:
+    return render_template("login.html", username=username, problem=problem, to=to), status, headers or {}
 
 
 @route(pages, "/login", role="visitor", methods=("POST",))
@@ -30,28 +35,34 @@ def submit() -> ResponseReturnValue:
     username = request.form.get("username", "").strip()[:200]
     password = request.form.get("password", "")[:1024]
     to = request.form.get("to", "")
-    here, now = desk(), desk().now()
-    names = source_name(request.remote_addr), f"account {username.casefold()}"
+    here, now = desk(), desk().elapsed()
+    device = devices.user_of(here, request.cookies.get(devices.COOKIE, ""))
+    owner = here.admin.snapshot.users.get(device.user) if device else None
+    own = device and owner and owner.username.casefold() == username.casefold()
+    names = counts(request.remote_addr, username, device.number if device and own else "")
     if wait := here.throttle.wait(now, *names):
-        seconds = math.ceil(wait)
-        problem = f"Too many attempts. Try again in {seconds} second{'s' if seconds > 1 else ''}."
-        return (
-            render_template("login.html", username=username, problem=problem, to=to),
-            429,
-            {"Retry-After": str(seconds)},
-        )
+        return _draw(username, _held_back(math.ceil(wait), username), to, 429, {"Retry-After": str(math.ceil(wait))})
     here.throttle.failed(now, *names)  # counted before the slow check, so that parallel guesses do not slip through
     user = here.admin.authenticate(username, password)
     if user is None:
         log.warning("login refused for %r from %s", username, request.remote_addr)
-        return render_template("login.html", username=username, problem="User name or password is wrong.", to=to), 401
+        return _draw(username, "User name or password is wrong.", to, 401)
     here.throttle.succeeded(*names)
     if user.role == "none":
-        problem = "This user may not open the admin page. An administrator can change that under Users."
-        return render_template("login.html", username=username, problem=problem, to=to), 403
+        return _draw(username, "This user may not open the admin page. An administrator can change that under Users.", to, 403)
     log.info("%s logged in from %s", user.username, request.remote_addr)
     cast(ServerSideSessions, current_app.session_interface).begin(cast(Session, session), user.id)
-    return redirect(to if is_local(to) else url_for("status.listing"), 303)
+    response = cast(Response, redirect(to if is_local(to) else url_for("status.listing"), 303))
+    if not own:
+        devices.remember(here, response, user.id)
+    return response
+
+
+def _held_back(seconds: int, username: str) -> str:
+    return (
+        f"Too many wrong passwords for {username or 'this user'} have come from this address. The next one is looked at in {seconds} "
+        f"second{'s' if seconds > 1 else ''}. Other addresses, and browsers that {username or 'this user'} has logged in with before, do not wait."
+    )
 
 
 @route(pages, "/logout", role="visitor", methods=("POST",))

@@ -22,7 +22,7 @@ from webui.forms import fields_of, problems_by_field
 from webui.guard import person, route
 from webui.pages.backup import take
 from webui.sessions import ServerSideSessions, Session
-from webui.throttle import source_name
+from webui.throttle import counts
 
 pages = Blueprint("setup", __name__)
 log = logging.getLogger(__name__)
@@ -82,10 +82,11 @@ def begin() -> ResponseReturnValue:
 
 @route(pages, "/setup/code", role="setup", methods=("POST",))
 def enter_code() -> ResponseReturnValue:
-    here, now = desk(), desk().now()
-    names = source_name(request.remote_addr), "setup code"
+    here, now = desk(), desk().elapsed()
+    names = counts(request.remote_addr, "setup code")
     if wait := here.throttle.wait(now, *names):
-        return _draw("code", {}, {"code": f"Too many attempts. Try again in {math.ceil(wait)} seconds."}, 429)
+        problem = f"Too many wrong codes have come from this address. The next one is looked at in {math.ceil(wait)} seconds."
+        return _draw("code", {}, {"code": problem}, 429)
     here.throttle.failed(now, *names)
     typed = _normal(request.form.get("code", "")[:100])
     try:
