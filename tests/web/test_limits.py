@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.strangers import CONTINUATION, HEADERS, PING, PREFACE, RESET, SETTINGS, frame
+from tests.web.strangers import CONTINUATION, HEADERS, PING, PREFACE, RESET, SETTINGS, frame
 from webui.limits import CONNECTIONS, CRUMB, DATA, KINDS, OF_PROVED, OF_SOURCE, PER_SOURCE, SOURCES, Frames, Gate, Visit
 
 SOURCE = "192.0.2.1"

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.strangers HOST PORT SECONDS [SOURCE] [ATTACK …]`: strangers who try to take the pages down, and how long a visitor waits meanwhile.
+"""`python -m tests.web.strangers HOST PORT SECONDS [SOURCE] [ATTACK …]`: strangers who try to take the pages down, and how long a visitor waits meanwhile.
 
 Raw octets over TLS, for a well-behaved library would not send them. Each attack opens its connections again when they are closed. A row tells what
 it is; figures: `sent` (requests or frames), `closed` (connections that the server ended), `worst_s` and `refused` of a visitor who asks for the
@@ -196,7 +196,7 @@ async def measure(name: str, host: str, port: int, source: str, seconds: float) 
 
 async def main(host: str, port: str, seconds: str, source: str = "127.0.0.2", *names: str) -> None:
     for name in names or ATTACKS:
-        print(json.dumps(await measure(name, host, int(port), source, float(seconds))), flush=True)
+        sys.stdout.write(json.dumps(await measure(name, host, int(port), source, float(seconds))) + "\n")
 
 
 if __name__ == "__main__":
