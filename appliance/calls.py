@@ -81,12 +81,14 @@ class Archive:
 
 def to_row(binding: Binding, now: float, unix: float) -> dict[str, Any]:
     """Stored with unix times: the monotonic clock starts anew with the machine."""
-    return asdict(binding) | {"since": unix - (now - binding.since), "expires": unix + (binding.expires - now)}
+    times = {name: unix + (getattr(binding, name) - now) for name in ("since", "refreshed", "expires")}
+    return asdict(binding) | times
 
 
 def from_row(row: dict[str, Any], now: float, unix: float) -> Binding:
     left = min(max(0.0, row["expires"] - unix), EXPIRES_MAX)  # a wall clock that was wrong ends nothing early or never
-    return Binding(**(row | {"since": now - max(0.0, unix - row["since"]), "expires": now + left}))
+    past = {name: now - max(0.0, unix - row.get(name, row["since"])) for name in ("since", "refreshed")}
+    return Binding(**(row | past | {"expires": now + left}))
 
 
 def reattach(rows: list[dict[str, Any]], flows: list[media_core.FlowInfo], now: float, unix: float) -> list[Binding]:

@@ -180,8 +180,10 @@ class Box:
         return self.engine.open_flow(media_core.Transport[transport], (HOST, PORTS[transport]), remote)
 
     # ---- for tests
-    async def phone(self, user: str, *, transport: str = "UDP", register: bool = True, **how: Any) -> Phone:
-        phone = Phone(self, user, f"198.51.100.{next(self._numbers)}", transport, **how)
+    async def phone(
+        self, user: str, *, transport: str = "UDP", register: bool = True, host: str = "", **how: Any
+    ) -> Phone:
+        phone = Phone(self, user, host or f"198.51.100.{next(self._numbers)}", transport, **how)
         if register:
             assert await phone.register() == 200
         return phone

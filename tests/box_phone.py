@@ -116,6 +116,10 @@ class Phone:
             if not call.ended:
                 self.stack.rebind(call.session, self.flow.id, self.now)
 
+    def count_from(self, number: int) -> None:
+        """The CSeq of its registrations: it has started again."""
+        self._cseq = itertools.count(number)
+
     # ---- requests
     async def request(
         self,

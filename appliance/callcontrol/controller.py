@@ -19,13 +19,13 @@ from collections.abc import Mapping
 import media_core
 from appliance import cti
 from appliance.callcontrol.api import Cause, Clear, Party, Script, Service
-from appliance.callcontrol.authentication import Authenticated, Authenticator, HeldBack
+from appliance.callcontrol.authentication import Authenticated, Authenticator, Denied
 from appliance.callcontrol.call import Call
 from appliance.callcontrol.exchange import Exchange
 from appliance.callcontrol.leg import PhoneLeg
 from appliance.callcontrol.quality import warning
 from appliance.callcontrol.refusals import Refusals
-from appliance.callcontrol.registrar import Binding, may_register
+from appliance.callcontrol.registrar import Binding, TooMany, may_register
 from appliance.callcontrol.routing import Refuse, Ring, Serve, Target, route
 from appliance.callcontrol.security import SecurityEvent, SecurityLog
 from appliance.model import Extension, Line, Snapshot
@@ -156,17 +156,28 @@ class Controller:
             line = self.snapshot.lines.get(line_id)
             if line is not None and request.from_.uri.user == line.sip_username:
                 return line
-        verdict = self._authenticator.verify(request, flow.remote[0], self.snapshot, self._exchange.now())
+        verdict = self._verify(request, flow)
         if isinstance(verdict, Authenticated):
             return verdict.line
-        if isinstance(verdict, HeldBack):
-            self._held_back(verdict, flow)
-            self._reject(session, 503, headers=[("Retry-After", str(verdict.seconds))])
-            return None
-        if verdict.failed:
-            self._wrong_password(verdict.failed, flow, "call")
         self._reject(session, verdict.status, headers=list(verdict.headers))
         return None
+
+    def _verify(self, request: Request, flow: media_core.FlowInfo) -> Authenticated | Denied:
+        """Who sends it, by digest; what is wrong is noted."""
+        registrar, lines = self._exchange.registrar, self.snapshot.line_by_sip_username
+
+        def known(account: str) -> bool:
+            line = lines.get(account)
+            return line is not None and registrar.knows(line.id, request, flow)
+
+        verdict = self._authenticator.verify(request, flow.remote, self.snapshot, self._exchange.now(), known)
+        if isinstance(verdict, Denied) and verdict.why:
+            line = lines.get(verdict.account)
+            why = "unknown user" if line is None and verdict.why == "wrong password" else verdict.why
+            doing = "register" if request.method == "REGISTER" else "call"
+            found = line.id if line is not None else ""
+            self._refused(why, flow.remote, line=found, account=verdict.account, doing=doing, seconds=verdict.seconds)
+        return verdict
 
     def _admit(self, session: str, request: Request, flow: media_core.FlowInfo, line: Line) -> None:
         exchange, snapshot = self._exchange, self.snapshot
@@ -233,26 +244,28 @@ class Controller:
 
     def _register(self, transaction: str, request: Request, flow: media_core.FlowInfo) -> None:
         now = self._exchange.now()
-        verdict = self._authenticator.verify(request, flow.remote[0], self.snapshot, now)
-        if isinstance(verdict, HeldBack):
-            self._held_back(verdict, flow)
-            self._respond(transaction, 503, [("Retry-After", str(verdict.seconds))])
-            return
+        verdict = self._verify(request, flow)
         if not isinstance(verdict, Authenticated):
-            if verdict.failed:
-                self._wrong_password(verdict.failed, flow, "register")
             self._respond(transaction, verdict.status, list(verdict.headers))
             return
         line = verdict.line
         extension = self.snapshot.extensions[line.extension]
         if not may_register(request, line, extension.number):
-            self._refused("another line", flow, line=line.id, account=line.sip_username, wanted=request.to.uri.user)
+            self._refused(
+                "another line", flow.remote, line=line.id, account=line.sip_username, wanted=request.to.uri.user
+            )
             raise PeerError(403, "Forbidden")
         if extension.encrypt == "required" and flow.transport != media_core.Transport.TLS:
             self._not_encrypted(line, extension, flow)
             self._respond(transaction, 403, self._encryption_headers(extension), "Encryption Required")
             return
-        result = self._exchange.registrar.register(request, line, flow, now)
+        try:
+            result = self._exchange.registrar.register(
+                request, line, flow, now, asked=verdict.asked, busy=self._in_call
+            )
+        except TooMany:
+            self._refused("too many phones", flow.remote, line=line.id, account=line.sip_username)
+            raise
         self._respond(transaction, 200, result.headers)
         for binding in result.stored:
             self._trust(binding)
@@ -263,6 +276,10 @@ class Controller:
         self._distrust(result.removed)
         if result.stored or result.removed:
             self._keep(result.stored, result.removed)
+
+    def _in_call(self, binding: Binding) -> bool:
+        legs = (leg for call in self._exchange.calls.values() for leg in call.legs)
+        return any((leg.line, leg.flow.id) == (binding.line, binding.flow) for leg in legs)
 
     def _trust(self, binding: Binding) -> None:
         self._exchange.transport.trust(binding.flow, True)
@@ -321,26 +338,16 @@ class Controller:
             log.warning("security: %s (%s from %s)", message, kind, source)
 
     def _refused(
-        self, kind: str, flow: media_core.FlowInfo, *, line: str = "", account: str = "", **facts: object
+        self, kind: str, address: tuple[str, int], *, line: str = "", account: str = "", **facts: object
     ) -> None:
-        if self.refusals.add(kind, flow.remote, self._exchange.unix(), line=line, account=account, **facts):
-            log.warning("refused: %s (%s from %s)", kind, account or "no name", join_host(*flow.remote))
-
-    def _wrong_password(self, account: str, flow: media_core.FlowInfo, doing: str) -> None:
-        line = self.snapshot.line_by_sip_username.get(account)
-        kind = "unknown user" if line is None else "wrong password"
-        self._refused(kind, flow, line=line.id if line is not None else "", account=account, doing=doing)
-
-    def _held_back(self, verdict: HeldBack, flow: media_core.FlowInfo) -> None:
-        line = self.snapshot.line_by_sip_username.get(verdict.account)
-        found = line.id if line is not None else ""
-        self._refused("held back", flow, line=found, account=verdict.account, seconds=verdict.seconds)
+        if self.refusals.add(kind, address, self._exchange.unix(), line=line, account=account, **facts):
+            log.warning("refused: %s (%s from %s)", kind, account or "no name", join_host(*address))
 
     def _not_encrypted(self, line: Line, extension: Extension, flow: media_core.FlowInfo) -> None:
         transport = media_core.Transport(flow.transport).name
         self._refused(
             "must use TLS",
-            flow,
+            flow.remote,
             line=line.id,
             account=line.sip_username,
             number=extension.number,

@@ -47,12 +47,16 @@ KINDS: Mapping[str, Kind] = {
         "The phone tried to {doing} as {account!r} again and again, but never answers the question for its password.",
         "Enter the line's SIP password in the phone, and check that digest authentication (MD5 or SHA-256) is not switched off there.",
     ),
+    "another request": Kind(
+        "The phone tried to {doing} as {account!r} with the right SIP password, but answered for another address than it asked.",
+        "Enter one and the same server, and no proxy besides, in the phone.",
+    ),
     "another line": Kind(
         "The phone has the password of {account!r}, but tried to register as {wanted!r}.",
         "Enter the line's SIP username as user name and as login name in the phone.",
     ),
     "too many phones": Kind(
-        "The line {account!r} has as many phones as a line can have, all of them in a call.",
+        "The line {account!r} cannot take more phones: as many as it can have are in calls, or this one names too many contacts.",
         "Give this phone a line of its own.",
     ),
     # what a TLS handshake fails for; {detail} is what the cipher library says

@@ -6,12 +6,14 @@ connection is gone is `away` until the phone comes back: by +sip.instance and re
 Call-ID of its registration, whichever it keeps. A UDP binding is never away: its address can be dialled.
 
 `now` is monotonic seconds; the store keeps unix times and `calls` converts, so a jump of the wall clock ends no registration.
-Bounds: CONTACTS per line, expiry between EXPIRES_MIN and EXPIRES_MAX.
+Bounds: CONTACTS per line, expiry between EXPIRES_MIN and EXPIRES_MAX. A phone too many is not refused: the binding that is away,
+else the one refreshed longest ago makes room, for it is what a phone left behind whose router gave it another port. One in a call
+stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from appliance.model import Line, Snapshot
@@ -43,6 +45,7 @@ class Binding:
     since: float
     expires: float
     away: bool = False
+    refreshed: float = 0.0
 
     @property
     def secure(self) -> bool:
@@ -68,6 +71,11 @@ class Registered:
     moved: list[tuple[int, int]]  # old flow -> new flow of the same phone
 
 
+class TooMany(PeerError):
+    def __init__(self, why: str) -> None:
+        super().__init__(403, "Too Many Contacts", (("Reason", f'SIP;cause=403;text="{why}"'),))
+
+
 class Registrar:
     def __init__(self, bindings: Iterable[Binding] = ()) -> None:
         self._bindings: dict[str, list[Binding]] = {}
@@ -87,20 +95,42 @@ class Registrar:
     def on_flow(self, flow: int) -> list[Binding]:
         return [binding for binding in self if binding.flow == flow and not binding.away]
 
-    def register(self, request: Request, line: Line, flow: FlowInfo, now: float) -> Registered:
-        """An authenticated REGISTER of this line. PeerError carries the refusal; nothing is changed then."""
+    def knows(self, line: str, request: Request, flow: FlowInfo) -> bool:
+        """Whether the phone that sends this has registered for the line before: from this very address, or as this instance."""
+        try:
+            instances = {contact.params.get("+sip.instance", "") for contact in request.contacts} - {""}
+        except PeerError:
+            instances = set()
+        source = (Transport(flow.transport).name, *flow.remote)
+        return any(
+            (binding.transport, binding.host, binding.port) == source or binding.instance in instances
+            for binding in self._bindings.get(line, ())
+        )
+
+    def register(
+        self,
+        request: Request,
+        line: Line,
+        flow: FlowInfo,
+        now: float,
+        *,
+        asked: float,
+        busy: Callable[[Binding], bool] = lambda binding: False,
+    ) -> Registered:
+        """An authenticated REGISTER of this line. PeerError carries the refusal; nothing is changed then. `asked`: when the
+        question was asked that its password answered. `busy` tells whether a phone is in a call."""
         old = self._bindings.get(line.id, [])
         if request.contact_star:
             if request.expires != 0:
                 raise PeerError(400, "Contact * needs Expires 0")
-            self._in_order(request, old)
+            self._in_order(request, old, asked)
             self._bindings.pop(line.id, None)
             return Registered([], [], old, [])
         wanted = self._wanted(request, line, flow, now)
         kept, stored, removed, moved = list(old), [], [], []
         for binding in wanted:
             same = [other for other in kept if _same_phone(other, binding)]
-            self._in_order(request, (other for other in same if other in old))
+            self._in_order(request, (other for other in same if other in old), asked)
             kept = [other for other in kept if other not in same]
             ends = binding.expires <= now
             removed += [other for other in same if ends or other.key != binding.key]
@@ -110,8 +140,9 @@ class Registrar:
             since = min((other.since for other in same if other.flow == binding.flow), default=now)
             kept.append(replace(binding, since=since))
             stored.append(kept[-1])
-        if len(kept) > CONTACTS:
-            raise PeerError(403, "Too Many Contacts")
+        surplus = self._surplus(kept, stored, busy)
+        kept = [binding for binding in kept if binding not in surplus]
+        removed += surplus
         self._put(line.id, kept)
         return Registered(self._answer(kept, request, now), stored, removed, moved)
 
@@ -159,9 +190,20 @@ class Registrar:
         return gone
 
     # ---- pieces
+    @staticmethod
+    def _surplus(kept: list[Binding], new: list[Binding], busy: Callable[[Binding], bool]) -> list[Binding]:
+        """Who makes room. PeerError when nobody can."""
+        count = len(kept) - CONTACTS
+        if count <= 0:
+            return []
+        old = [binding for binding in kept if binding not in new and not busy(binding)]
+        if len(old) < count:
+            raise TooMany("All contacts are in calls")
+        return sorted(old, key=lambda binding: (not binding.away, binding.refreshed))[:count]
+
     def _wanted(self, request: Request, line: Line, flow: FlowInfo, now: float) -> list[Binding]:
         if len(request.contacts) > CONTACTS:
-            raise PeerError(403, "Too Many Contacts")
+            raise TooMany(f"At most {CONTACTS} contacts are kept for one line")
         return [self._binding(contact, request, line, flow, now) for contact in request.contacts]
 
     def _binding(self, contact: NameAddr, request: Request, line: Line, flow: FlowInfo, now: float) -> Binding:
@@ -187,13 +229,15 @@ class Registrar:
             cseq=request.cseq[0],
             since=now,
             expires=now + min(expires, EXPIRES_MAX),
+            refreshed=now,
         )
 
     @staticmethod
-    def _in_order(request: Request, bindings: Iterable[Binding]) -> None:
-        """RFC 3261 §10.3 step 7: a late older request of the same registration changes nothing."""
+    def _in_order(request: Request, bindings: Iterable[Binding], asked: float) -> None:
+        """RFC 3261 §10.3 step 7: a late older request of the same registration changes nothing. But a phone that has started
+        again may count from 1: who answers a question that was asked after the last change cannot be late."""
         for binding in bindings:
-            if binding.call_id == request.call_id and request.cseq[0] <= binding.cseq:
+            if binding.call_id == request.call_id and request.cseq[0] <= binding.cseq and asked <= binding.refreshed:
                 raise PeerError(500, "Older than the binding")
 
     @staticmethod

@@ -1,9 +1,12 @@
-"""Who tries what: back-off for wrong passwords and a short memory of security events. Pure: time is an argument.
+"""Who guesses at passwords, and a short memory of packets that are not genuine. Pure: time is an argument.
 
-Back-off counts per source host and per account. It delays, it never locks: at most DELAY_MAX seconds, and a source that has given
-this account's right password lately is held back neither by strangers guessing at the account (a lock by account alone would let
-anybody silence a phone) nor by another phone behind the same address that has a wrong one. It loses that by guessing itself. Unknown accounts are counted like known ones, so the answers do not tell which exist. All tables are
-bounded; the oldest entry goes first.
+Guessing is slowed, nobody is locked out. Wrong answers count for source host and account together, and only those to a nonce that
+was given to that source, so that nobody can guess in another's name. After FREE of them each port of the host that guesses is held
+for this account: nothing is looked at for some seconds, and then only the answer to a question asked after that. A port that has
+given no wrong answer is never held, whatever its neighbours do: behind one address there may be a whole office. SIP passwords are
+made by us and too long to be guessed at any rate; what is held off here is the load and the noise of trying.
+
+All tables are bounded; the oldest entry goes first, and what is forgotten is forgiven: a flood can free a guesser, never hold an owner.
 """
 
 from __future__ import annotations
@@ -11,8 +14,9 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
-FREE = 8  # wrong passwords before the first delay: a phone with a mistyped password tries a few times
+FREE = 8  # wrong answers before the first delay: a phone with a mistyped password tries a few times
 DELAY_FIRST = 2.0
 DELAY_MAX = 60.0
 FORGET = 900.0
@@ -20,48 +24,41 @@ ENTRIES = 10_000
 EVENTS = 500
 COALESCE = 300.0  # seconds in which the same event of the same source is one entry with a count
 
-
-@dataclass(slots=True)
-class _Failures:
-    count: int = 0
-    until: float = 0.0
-    last: float = 0.0
+Address = tuple[str, int]  # host and port
 
 
 class Throttle:
     def __init__(self) -> None:
-        self._failures: OrderedDict[tuple[str, str], _Failures] = OrderedDict()
-        self._good: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._wrong: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()  # host, account -> count, last
+        self._held: OrderedDict[tuple[Address, str], float] = OrderedDict()  # -> when it is looked at again
 
-    def delay(self, source: str, account: str, now: float) -> float:
-        """Seconds until credentials of this account from this source are looked at again; 0.0: now."""
-        if now - self._good.get((source, account), -FORGET) < FORGET:
+    def held_until(self, address: Address, account: str) -> float:
+        """Questions asked before this moment are not for this account any more. It may be long past; 0.0: never held."""
+        return self._held.get((address, account), 0.0)
+
+    def wrong(self, addresses: set[Address], account: str, now: float) -> float:
+        """A wrong answer, from one address (or asked for at another one of the same host): seconds they are held now."""
+        (host,) = {host for host, _ in addresses}
+        count, last = self._wrong.pop((host, account), (0, now))
+        count = count + 1 if now - last <= FORGET else 1
+        self._wrong[host, account] = (count, now)
+        self._bound(self._wrong)
+        if count <= FREE:
             return 0.0
-        return max(self._wait(("source", source), now), self._wait(("account", account), now))
+        delay = min(DELAY_MAX, DELAY_FIRST * 2.0 ** min(10, count - FREE - 1))
+        for address in addresses:
+            self._held.pop((address, account), None)
+            self._held[address, account] = now + delay
+        self._bound(self._held)
+        return delay
 
-    def failed(self, source: str, account: str, now: float) -> None:
-        for key in (("source", source), ("account", account)):
-            failures = self._failures.pop(key, None) or _Failures()
-            if now - failures.last > FORGET:
-                failures.count = 0
-            failures.count += 1
-            failures.last = now
-            if failures.count > FREE:
-                self._good.pop((source, account), None)
-                failures.until = now + min(DELAY_MAX, DELAY_FIRST * 2.0 ** min(10, failures.count - FREE - 1))
-            self._failures[key] = failures
-            if len(self._failures) > ENTRIES:
-                self._failures.popitem(last=False)
+    def right(self, address: Address, account: str) -> None:
+        self._held.pop((address, account), None)
 
-    def succeeded(self, source: str, account: str, now: float) -> None:
-        self._good.pop((source, account), None)
-        self._good[(source, account)] = now
-        if len(self._good) > ENTRIES:
-            self._good.popitem(last=False)
-
-    def _wait(self, key: tuple[str, str], now: float) -> float:
-        failures = self._failures.get(key)
-        return max(0.0, failures.until - now) if failures is not None else 0.0
+    @staticmethod
+    def _bound(table: OrderedDict[Any, Any]) -> None:
+        while len(table) > ENTRIES:
+            table.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True)
