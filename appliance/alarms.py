@@ -6,13 +6,14 @@ that an alarm keeps its beginning while it lasts. Adding an alarm is adding a ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from appliance import cti
 
 DAY = 86400.0
+FAULTS = 5  # shown by themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Facts:
     rtp_limited_by: str = ""
     events_lost: int = 0
     hostile_media: Mapping[str, str] = field(default_factory=dict)  # kind, source and account -> sentence, of the last ten minutes
+    faults: Sequence[str] = ()  # what has cost a call in the last ten minutes, in words, oldest first
     partitions: Mapping[str, str] = field(default_factory=dict)  # of the box: what its start found, broken or repaired
     reserve: bool = True  # the room kept back on the disk is still there
     media_free: int | None = None  # bytes on the media partition
@@ -139,6 +141,12 @@ def _hostile(facts: Facts, now: float) -> Findings:
     return facts.hostile_media.items()
 
 
+def _faults(facts: Facts, now: float) -> Findings:
+    yield from ((message, message) for message in facts.faults[-FAULTS:])
+    if (more := len(facts.faults) - FAULTS) > 0:
+        yield "more", f"{more} more faults in the last ten minutes are in the log."
+
+
 CHECKS: tuple[Check, ...] = (
     Check(
         "process-down",
@@ -192,6 +200,12 @@ CHECKS: tuple[Check, ...] = (
         "warning",
         _hostile,
         "The call goes on, what is not genuine is not heard. Look at the device with this address; if it is the phone itself, restart it.",
+    ),
+    Check(
+        "fault",
+        "warning",
+        _faults,
+        "Only what is named here was affected. If it comes back, please report it with a support bundle; if a phone is named, update it.",
     ),
     Check("events-lost", "warning", _events, "The process calls was too slow. Look at the load of the box."),
 )

@@ -167,7 +167,10 @@ class CallsProcess:
         while True:
             await self._exchange.changed.wait()
             self._exchange.changed.clear()
-            await self._keep_once()
+            try:
+                await self._keep_once()
+            except Exception as error:  # what could not be written stays in the slots; the next change tries again
+                self._exchange.fault(error, "kept call records from being written")
 
     async def _keep_once(self) -> None:
         controller, exchange = self._controller, self._exchange
@@ -191,7 +194,7 @@ class CallsProcess:
                 await self._archive.run(write)
             except Exception as error:  # a full disk must not end calls; the slots keep the records
                 log.exception("call records could not be written")
-                exchange.alarms.append(f"Call records could not be written: {type(error).__name__}.")
+                exchange.faults.add(f"Call records could not be written ({type(error).__name__}).", exchange.unix())
                 asyncio.get_running_loop().call_later(5, self._again, stored, removed, finished)
                 return
         for slot, record in finished:
@@ -222,6 +225,13 @@ class CallsProcess:
                     self._server.publish(message)
 
     async def _handle(self, request: cti.Message, connection: cti.Connection) -> cti.Message:
+        try:
+            return await self._answer(request, connection)
+        except Exception as error:  # one request, one boundary
+            self._exchange.fault(error, f"left the request {type(request).__name__} of a page or command without its answer")
+            return cti.Failed(f"Internal error ({type(error).__name__}); see the log.")
+
+    async def _answer(self, request: cti.Message, connection: cti.Connection) -> cti.Message:
         match request:
             case cti.GetCalls():
                 return cti.Calls([call.view() for call in self._exchange.calls.values()])
@@ -243,7 +253,7 @@ class CallsProcess:
                 return await self._record(id)
             case cti.GetSecurityEvents():
                 events = [cti.SecurityEventView(**asdict(event)) for event in self._controller.security]
-                return cti.SecurityEvents(events, list(self._exchange.alarms))
+                return cti.SecurityEvents(events, [cti.FaultView(**asdict(fault)) for fault in self._exchange.faults])
             case cti.GetRefusals():
                 last = self._controller.refusals.last()[: cti.MOST_REFUSALS]
                 return cti.Refusals(
@@ -280,7 +290,7 @@ class CallsProcess:
             "registrations_away": sum(binding.away for binding in self._exchange.registrar),
             "calls": len(self._exchange.calls),
             "slots": len(self._journal),
-            "faults": len(self._exchange.alarms),
+            "faults": self._exchange.faults.total,
             "records_begun_anew": self._archive.begun_anew,
             "messages_dropped": self._exchange.transport.dropped,
         }

@@ -173,9 +173,15 @@ class SecurityEventView(Message):
     count: int
 
 
+class FaultView(Message):
+    time: float  # unix, of the last one
+    message: str  # what it has cost and why
+    count: int
+
+
 class SecurityEvents(Message):
     events: list[SecurityEventView]  # oldest first
-    faults: list[str]  # internal faults that have cost a call, in words
+    faults: list[FaultView]  # that have cost a call, oldest first
 
 
 class RefusalView(Message):

@@ -76,6 +76,7 @@ class Supervisor:
         self._opening = Watch(self._options.data, 0.0)
         self._counters: dict[str, int] = {}
         self._hostile_media: dict[str, str] = {}
+        self._faults: list[str] = []
         self._core_view = resources.core_view()
         self.processes: dict[str, Process] = {}
 
@@ -306,7 +307,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(PING_EVERY)
             try:
-                await asyncio.gather(*(self._ping(name) for name in self.processes), self._ask_hostile_media())
+                await asyncio.gather(*(self._ping(name) for name in self.processes), self._ask_what_was_noticed())
                 await self._follow_address()
                 self._update_alarms()
             except Exception:  # a fault of the watcher must not end the watching
@@ -380,11 +381,12 @@ class Supervisor:
         self._counters, self._resources.set_up = dict(reply.counters), reply.set_up
         return True
 
-    async def _ask_hostile_media(self) -> None:
-        """What `calls` has noticed of packets that are not genuine; as it was when it does not answer."""
+    async def _ask_what_was_noticed(self) -> None:
+        """What `calls` has noticed of packets that are not genuine, and of faults; as it was when it does not answer."""
         with contextlib.suppress(cti.Unavailable):
             reply = await cti.ask(str(self._options.run / "calls.sock"), cti.GetSecurityEvents(), health.PING_TIMEOUT)
-            events = reply.events if isinstance(reply, cti.SecurityEvents) else []
+            events, faults = (reply.events, reply.faults) if isinstance(reply, cti.SecurityEvents) else ([], [])
+            self._faults = [fault.message for fault in faults if time.time() - fault.time < RECENT]
             self._hostile_media = {
                 f"{event.kind} {event.source} {event.account}": event.message
                 for event in events
@@ -413,6 +415,7 @@ class Supervisor:
             rtp_limited_by=resources.rtp.limited_by,
             events_lost=self._counters.get("events_lost", 0),
             hostile_media=self._hostile_media,
+            faults=self._faults,
             partitions=health.partitions(),
             reserve=reserve.keep(self._options.data),
             media_free=health.disk_free(health.MEDIA),

@@ -22,6 +22,7 @@ from typing import Protocol, TypeVar
 import media_core
 from appliance.sip import events
 from appliance.sip.abilities import PHONE, Abilities
+from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.stack import FlowFacts, Stack
 
 log = logging.getLogger(__name__)
@@ -78,9 +79,16 @@ class Transport:
     # ---- what call control uses
     def run(self, command: Callable[[Stack, float], T]) -> T:
         """Give the stack one command: `run(lambda stack, now: stack.hang_up(session, now))`."""
-        result = command(self.stack, self._loop.time())
-        self._drain()
-        return result
+        now = self._loop.time()
+        try:
+            return command(self.stack, now)
+        except (WrongState, PeerError):
+            raise
+        except Exception as error:
+            self.stack.failed(error, now)
+            raise
+        finally:
+            self._drain()
 
     async def next(self) -> Event:
         """The next thing that happened, oldest first."""
@@ -137,25 +145,42 @@ class Transport:
         self._reading = True
 
     def _readable(self) -> None:
-        for event in self._engine.poll(TURN):
-            match event:
-                case media_core.FlowReceived(flow, data):
-                    if self._admit(flow):
-                        self.stack.receive(flow, data, self._loop.time())
-                        self._drain()
-                case media_core.FlowOpened(info):
-                    self._flows[info.id] = info
-                case media_core.FlowClosed(flow):
-                    self.stack.closed(flow, self._loop.time())
-                    self._drain()
-                    self._tell(event)
-                    self._flows.pop(flow, None)
-                    self._trusted.discard(flow)
-                case _:
-                    self._tell(event)
+        try:
+            for event in self._engine.poll(TURN):
+                try:
+                    self._take(event)
+                except Exception as error:
+                    self._fault(error, f"lost one {type(event).__name__}")
+        except Exception as error:
+            self._fault(error, "held up what comes from the media core")
+        self._drain()
         if len(self._events) >= WAITING and self._reading:
             self._loop.remove_reader(self._engine.fileno())
             self._reading = False
+
+    def _take(self, event: media_core.Event) -> None:
+        match event:
+            case media_core.FlowReceived(flow, data):
+                if self._admit(flow):
+                    self.stack.receive(flow, data, self._loop.time())
+                    self._drain()
+            case media_core.FlowOpened(info):
+                self._flows[info.id] = info
+            case media_core.FlowClosed(flow):
+                try:
+                    self.stack.closed(flow, self._loop.time())
+                    self._drain()
+                finally:
+                    self._tell(event)
+                    self._flows.pop(flow, None)
+                    self._trusted.discard(flow)
+            case _:
+                self._tell(event)
+
+    def _fault(self, error: Exception, what: str) -> None:
+        """A bug of ours: whoever counts them hears of it, and the rest of the batch is read."""
+        log.error("the driver %s", what, exc_info=error)
+        self._tell(events.Fault("", "", f"{type(error).__name__}: {what}", ours=True))
 
     def _admit(self, flow: int) -> bool:
         """Token bucket per host, refilled at RATE up to BURST."""
@@ -186,10 +211,13 @@ class Transport:
 
     def _drain(self) -> None:
         while (output := self.stack.next_output()) is not None:
-            if isinstance(output, events.Send):
-                self._send(output)
-            else:
-                self._tell(output)
+            try:
+                if isinstance(output, events.Send):
+                    self._send(output)
+                else:
+                    self._tell(output)
+            except Exception as error:
+                self._fault(error, "lost one message or event")
         self._set_timer(self.stack.deadline())
 
     def _tell(self, event: Event) -> None:
@@ -212,14 +240,17 @@ class Transport:
             self.dropped += 1
             return
         self._unsent.append(output)
-        if self._resend is None:
+        if self._resend is None or self._resend.when() < self._loop.time():
             self._resend = self._loop.call_later(RETRY, self._send_again)
 
     def _send_again(self) -> None:
         self._resend = None
         waiting, self._unsent = self._unsent, deque()
         for output in waiting:
-            self._send(output)
+            try:
+                self._send(output)
+            except Exception as error:
+                self._fault(error, "lost one message that waited")
 
     def _stale(self, flow: int) -> None:
         """The core has closed it; its FlowClosed is on the way. The stack must not wait for an answer on it."""
@@ -232,7 +263,7 @@ class Transport:
 
     def _set_timer(self, deadline: float | None) -> None:
         if self._timer is not None:
-            if self._timer.when() == deadline:
+            if self._timer.when() == deadline and deadline > self._loop.time():
                 return
             self._timer.cancel()
             self._timer = None
@@ -241,5 +272,8 @@ class Transport:
 
     def _wake(self) -> None:
         self._timer = None
-        self.stack.wake(self._loop.time())
+        try:
+            self.stack.wake(self._loop.time())
+        except Exception as error:
+            self._fault(error, "held up the timers")
         self._drain()

@@ -218,4 +218,4 @@ class Box:
             counters = stack.counters()
             left = {key: counters[key] for key in ("sessions", "dialogs", "transactions") if counters[key]}
             assert not left, f"{name}: {left}"
-        assert not self.exchange.alarms, list(self.exchange.alarms)
+        assert not list(self.exchange.faults), list(self.exchange.faults)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from appliance.sip import digest, events, sdp
@@ -62,6 +62,7 @@ class Phone:
         self.log: list[Any] = []  # every event
         self.contact = ""
         self.on = True
+        self.rewrite: Callable[[bytes], bytes] = lambda data: data  # what it sends, for phones that send what no stack of ours would
 
     # ---- wire
     def _facts(self, flow: int) -> FlowFacts | None:
@@ -84,7 +85,7 @@ class Phone:
         while (output := self.stack.next_output()) is not None:
             if isinstance(output, events.Send):
                 if self.on:
-                    self.box.from_phone(self.flow, output.data)
+                    self.box.from_phone(self.flow, self.rewrite(output.data))
             else:
                 self._handle(output)
         if self._timer is not None:

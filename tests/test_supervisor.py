@@ -57,8 +57,15 @@ WRONG = {
     "rtp-ports-few": Facts(rtp_pairs=10, rtp_wanted=20, rtp_limited_by="the weather"),
     "rtp-ports-none": Facts(rtp_pairs=0, rtp_wanted=20, rtp_limited_by="the weather"),
     "hostile-media": Facts(hostile_media={"forged media 192.0.2.66 101": "Packets fail authentication."}),
+    "fault": Facts(faults=["An internal fault (ValueError) ended the call from 101 to 102."]),
     "events-lost": Facts(events_lost=1),
 }
+
+
+def test_many_faults_are_few_alarms() -> None:
+    alarms = Alarms()
+    begun, _ = alarms.update(Facts(faults=[f"Fault {number}." for number in range(100)]), 1000.0)
+    assert [alarm.message for alarm in begun] == [*(f"Fault {number}." for number in range(95, 100)), "95 more faults in the last ten minutes are in the log."]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -35,6 +35,9 @@ from appliance.sip.errors import WrongState
 from appliance.sip.message import Request
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Call:
@@ -78,14 +81,24 @@ class Call:
         self._task: asyncio.Task[None] | None = None
         self._detached = False
         self._audit = Audit(exchange)
-        self._slot = exchange.journal.claim() if slot is None else slot
+        self._slot = slot
 
     # ---- life
     def start(self, script: Script) -> None:
+        if self._slot is None:
+            self._slot = self._exchange.journal.claim()
+        self._task = asyncio.get_running_loop().create_task(self._run(script), name=f"call {self.id}")
+        self._task.add_done_callback(self._done)
         self._exchange.calls[self.id] = self
         for leg in self.legs:
             self._exchange.sessions[leg.session] = (self, leg)
-        self._task = asyncio.get_running_loop().create_task(self._run(script), name=f"call {self.id}")
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        """The end itself has met a fault: it is gone through once more."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._detached and self.id in self._exchange.calls:
+            self._report(error)
+            self._finish()
 
     def detach(self) -> list[asyncio.Task[None]]:
         """The process ends, the call does not: stop working on it and leave its slot as it is."""
@@ -105,13 +118,12 @@ class Call:
 
     def fault(self, error: BaseException) -> None:
         """A bug of ours: it ends this call and is shown, nothing else."""
-        log.error("call %s: fault", self.id, exc_info=error)
-        self._exchange.alarms.append(f"An internal fault ended the call {self.id}: {type(error).__name__}.")
+        self._report(error)
         self.end("system", Cause.TEMPORARY_FAILURE)
 
     async def _run(self, script: Script) -> None:
-        self.save()
         try:
+            self.save()
             await script(Verbs(self, self._exchange))
         except Clear as clear:
             self._set("system", clear.cause, clear.status, clear.warning)
@@ -119,12 +131,14 @@ class Call:
             if not self._detached and not self._left.is_set():  # cancelled by nobody we know
                 self._set("system", Cause.TEMPORARY_FAILURE)
         except Exception as error:
-            log.exception("call %s: fault in the script %s", self.id, self.script_name)
-            self._exchange.alarms.append(f"An internal fault ended the call {self.id}: {type(error).__name__}.")
             self._set("system", Cause.TEMPORARY_FAILURE)
+            self._report(error)
         finally:
             if not self._detached:
                 self._finish()
+
+    def _report(self, error: BaseException) -> None:
+        self._exchange.fault(error, f"ended the call from {self.caller.party} to {self.dialled}")
 
     def _set(self, side: cdr.Side, cause: Cause, status: int = 0, warning: str = "") -> None:
         if not self._left.is_set():
@@ -132,33 +146,45 @@ class Call:
             self._left.set()
 
     def _finish(self) -> None:
+        """Each step is taken, whatever becomes of the others."""
         self.ended = True
         for task in self._work:
             task.cancel()
         if self.fork is not None:
-            self.fork.drop(answered=False)
+            self._surely(lambda fork: fork.drop(answered=False), self.fork)
             self.refusals = self.fork.refused
-        self._clear_caller()
+        self._surely(self._clear_caller, self.caller)
         for leg in self.legs[1:]:
-            self._clear_leg(leg)
+            self._surely(self._clear_leg, leg)
         for leg in self.legs:
             self._exchange.sessions.pop(leg.session, None)
-        record = self._record((*(leg.close(self._exchange.media) for leg in self.legs), *self.refusals))
-        if self._slot is not None:
-            self._exchange.journal.write(self._slot, CallSlot.of_record(record))
+        closed = [self._surely(lambda leg: leg.close(self._exchange.media), leg) for leg in self.legs]
+        record = self._surely(self._record, (*(leg for leg in closed if leg is not None), *self.refusals))
+        if self._slot is not None and record is not None:
+            self._surely(lambda slot: self._exchange.journal.write(slot, CallSlot.of_record(record)), self._slot)
+        if record is not None:
+            self._exchange.finished.append((self._slot, record))
+            log.info("call %s: %s", self.id, record.sentence)
+        elif self._slot is not None:
+            self._exchange.journal.free(self._slot)
         self._exchange.calls.pop(self.id, None)
-        self._exchange.finished.append((self._slot, record))
         self._exchange.changed.set()
         self._tell(cti.CallsChanged())
-        log.info("call %s: %s", self.id, record.sentence)
 
-    def _clear_caller(self) -> None:
-        leg = self.caller
+    def _surely(self, step: Callable[[T], R], argument: T) -> R | None:
+        """A step of the clearing; a fault is tried once more, for a call must not stay."""
+        for _ in range(2):
+            try:
+                return step(argument)
+            except Exception as error:
+                self._report(error)
+        return None
+
+    def _clear_caller(self, leg: PhoneLeg) -> None:
         if leg.over:
             return
-        leg.over = True
         if leg.answered:
-            self._hang_up(leg)
+            self._clear_leg(leg)
             return
         headers = [("Reason", f'Q.850;cause={int(self._cause)};text="{WORDS[self._cause]}"')]
         if self._warning:
@@ -167,11 +193,12 @@ class Call:
         if status == 503:
             headers.append(("Retry-After", "10"))
         self._sip_quietly(lambda stack, now: stack.reject(leg.session, status, now, headers=headers))
+        leg.over = True
 
     def _clear_leg(self, leg: PhoneLeg) -> None:
         if not leg.over:
-            leg.over = True
             self._hang_up(leg)
+            leg.over = True
 
     def _hang_up(self, leg: PhoneLeg) -> None:
         headers = [("Reason", f'Q.850;cause={int(self._cause)};text="{WORDS[self._cause]}"')]
@@ -265,7 +292,7 @@ class Call:
             self.end(leg.side, Cause.NORMAL)
         else:
             log.warning("call %s: %s is gone: %s", self.id, leg.party, reason)
-            self.end("system", Cause.TIMER)
+            self.end("system", Cause.TEMPORARY_FAILURE if by == "fault" else Cause.TIMER)
 
     def other(self, leg: PhoneLeg) -> PhoneLeg | None:
         """The phone this one talks to, None for none (or only with itself)."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import media_core
 from appliance import cti
@@ -22,6 +22,7 @@ from appliance.callcontrol.api import Cause, Clear, Party, Script, Service
 from appliance.callcontrol.authentication import Authenticated, Authenticator, Denied
 from appliance.callcontrol.call import Call
 from appliance.callcontrol.exchange import Exchange
+from appliance.callcontrol.faults import of_stack
 from appliance.callcontrol.leg import PhoneLeg
 from appliance.callcontrol.quality import warning
 from appliance.callcontrol.refusals import Refusals
@@ -69,12 +70,45 @@ class Controller:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            event = await self._exchange.transport.next()
+            try:
+                event = await self._exchange.transport.next()
+            except Exception as error:  # whatever it is, it must not become a loop without a pause
+                self._exchange.fault(error, "held up what comes from the network")
+                await asyncio.sleep(0.1)
+                continue
             try:
                 self.handle(event)
-            except Exception:  # a bug: it must not stop the exchange; calls guard their own
-                log.exception("fault while handling %s", type(event).__name__)
-                self._exchange.alarms.append(f"An internal fault while handling {type(event).__name__}.")
+            except Exception as error:
+                self._fault(event, error)
+
+    def _fault(self, event: events.Event | media_core.Event, error: Exception) -> None:
+        """A bug met while `event` was handled: it costs the call that it belongs to, or what it asked for gets 500."""
+        session, leg = getattr(event, "session", ""), getattr(event, "leg", None)
+        call = self._exchange.sessions[session][0] if session in self._exchange.sessions else self._call_of(leg)
+        if call is not None:
+            call.fault(error)
+        else:
+            self._exchange.fault(error, f"met while handling {type(event).__name__}")
+        match event:
+            case events.Requested(transaction=transaction) | events.InDialog(transaction=transaction):
+                self._respond(transaction, 500, [])
+            case events.Invited() | events.Offered():
+                self._reject(session, 500)
+            case events.Accepted() if call is None:
+                self._quietly(lambda stack, now: stack.hang_up(session, now))
+
+    def _call_of(self, leg_id: int | None) -> Call | None:
+        """Whose media leg this is."""
+        found = self._leg_of(leg_id)
+        return found[0] if found is not None else None
+
+    def _leg_of(self, leg_id: int | None) -> tuple[Call, PhoneLeg] | None:
+        for call in self._exchange.calls.values():
+            branches = call.fork.branches if call.fork is not None else []
+            for leg in (*call.legs, *branches):
+                if leg.port.id == leg_id:
+                    return call, leg
+        return None
 
     def handle(self, event: events.Event | media_core.Event) -> None:
         match event:
@@ -83,8 +117,10 @@ class Controller:
             case events.Invited():
                 self._invited(event)
             case events.Answered(transaction=transaction, status=status):
-                for call in list(self._exchange.calls.values()):
-                    call.probed(transaction, status)
+                self._for_each_call(lambda call: call.probed(transaction, status))
+            case events.Fault(source=source, cause=cause, ours=ours):
+                if self._exchange.faults.add(words := of_stack(cause, source, ours=ours), self._exchange.unix()):
+                    log.warning("%s", words)
             case media_core.FlowClosed(flow=flow):
                 self._closed(flow)
             case (
@@ -117,22 +153,25 @@ class Controller:
                 self._quietly(lambda stack, now: stack.respond(transaction, 481, now))
             return
         call, leg = found
-        try:
-            call.handle(leg, event)
-            call.save()
-        except Exception as error:
-            call.fault(error)
+        call.handle(leg, event)
+        call.save()
 
     def _media(self, event: media_core.Event) -> None:
-        leg_id = getattr(event, "leg", None)
-        for call in self._exchange.calls.values():
-            branches = call.fork.branches if call.fork is not None else []
-            for leg in (*call.legs, *branches):
-                if leg.port.id == leg_id:
-                    call.media(leg, event)
-                    if found := warning(event, leg.party, leg.terms.secure, leg.media_host(self._exchange.media)):
-                        self._security(found[0], found[1], leg.party.number, found[2])
-                    return
+        found = self._leg_of(getattr(event, "leg", None))
+        if found is None:
+            return
+        call, leg = found
+        call.media(leg, event)
+        if noticed := warning(event, leg.party, leg.terms.secure, leg.media_host(self._exchange.media)):
+            self._security(noticed[0], noticed[1], leg.party.number, noticed[2])
+
+    def _for_each_call(self, work: Callable[[Call], None]) -> None:
+        """What concerns one of them, nobody knows which: a fault of one is not the others'."""
+        for call in list(self._exchange.calls.values()):
+            try:
+                work(call)
+            except Exception as error:
+                call.fault(error)
 
     def _invited(self, event: events.Invited) -> None:
         session, request = event.session, event.request
@@ -198,7 +237,6 @@ class Controller:
             leg.user_agent = request.user_agent[:200]
             dialled = request.uri.user
             target = route(dialled, extension, snapshot, {name: row.setting for name, row in self._services.items()})
-            call = self._new_call(leg, dialled, target, extension)
             try:
                 if request.body:
                     leg.terms.take_offer(request.body)
@@ -206,10 +244,11 @@ class Controller:
                 if error.status != 488:
                     raise
                 target = Refuse(Cause.INCOMPATIBLE, 488, error.reason)
+            call = self._new_call(leg, dialled, target, extension)
+            call.start(self._script(target))
         except BaseException:
             exchange.media.close(port.id)
             raise
-        call.start(self._script(target))
         exchange.news.put_nowait(cti.CallsChanged())
 
     def _new_call(self, leg: PhoneLeg, dialled: str, target: Target, extension: Extension) -> Call:
@@ -271,8 +310,7 @@ class Controller:
             self._trust(binding)
             self.refusals.registered(line.id, binding.host, self._exchange.unix())
         for old, _ in result.moved:
-            for call in list(self._exchange.calls.values()):
-                call.moved(line.id, old, flow)
+            self._for_each_call(lambda call, old=old: call.moved(line.id, old, flow))  # type: ignore[misc]
         self._distrust(result.removed)
         if result.stored or result.removed:
             self._keep(result.stored, result.removed)
@@ -302,9 +340,14 @@ class Controller:
             self._expiry = asyncio.get_running_loop().call_at(deadline + 0.1, self._expire)
 
     def _expire(self) -> None:
-        gone = self._exchange.registrar.expire(self._exchange.now())
-        self._distrust(gone)
-        self._keep([], gone)
+        gone: list[Binding] = []
+        try:
+            gone = self._exchange.registrar.expire(self._exchange.now())
+            self._distrust(gone)
+        except Exception as error:
+            self._exchange.fault(error, "held up the expiry of registrations")
+        finally:
+            self._keep([], gone)  # sets the next expiry
 
     def _distrust(self, gone: list[Binding]) -> None:
         for binding in gone:

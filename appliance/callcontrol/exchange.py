@@ -7,6 +7,7 @@ from the other. Both are bounded by the number of calls.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import media_core
 from appliance import cti
 from appliance.callcontrol.api import Tone
 from appliance.callcontrol.cdr import CallRecord
+from appliance.callcontrol.faults import Faults, of_bug
 from appliance.callcontrol.journal import Journal
 from appliance.callcontrol.registrar import Binding, Registrar
 from appliance.sip.stack import Stack
@@ -24,6 +26,8 @@ from appliance.transport import Transport
 if TYPE_CHECKING:
     from appliance.callcontrol.call import Call
     from appliance.callcontrol.leg import PhoneLeg
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -58,7 +62,12 @@ class Exchange:
     finished: deque[tuple[int | None, CallRecord]] = field(default_factory=deque)  # journal slot, record
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # something waits to be written to disk
     news: asyncio.Queue[cti.Message] = field(default_factory=asyncio.Queue)
-    alarms: deque[str] = field(default_factory=lambda: deque(maxlen=100))  # bugs that cost a call, in words
+    faults: Faults = field(default_factory=Faults)
+
+    def fault(self, error: BaseException, what: str) -> None:
+        """A bug of ours, caught where it could cost no more than `what` says."""
+        log.error("a fault %s", what, exc_info=error)
+        self.faults.add(of_bug(error, what), self.unix())
 
     def sip(self, command: Callable[[Stack, float], T]) -> T:
         return self.transport.run(command)

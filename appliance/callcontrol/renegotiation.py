@@ -41,6 +41,7 @@ class Renegotiation:
     def offered(self, leg: PhoneLeg, request: Request) -> None:
         """re-INVITE or UPDATE."""
         sip, other = self._exchange.sip, self._call.other(leg)
+        self._give_up_ours(leg)
         try:
             if not request.body:
                 body = leg.terms.offer(leg.terms.formats(), wanted(other))
@@ -138,10 +139,16 @@ class Renegotiation:
             event = await answered
             if 200 <= event.status < 300 and event.response is not None:
                 return self._taken(leg, event.response.body)
-            leg.terms.forget()
+            self._give_up_ours(leg)
             if event.status not in (491, 500, 503):
                 return False
         return False
+
+    @staticmethod
+    def _give_up_ours(leg: PhoneLeg) -> None:
+        """Our offer came to nothing; theirs, which may have come meanwhile, stays."""
+        if leg.terms.media.state == "offered":
+            leg.terms.forget()
 
     def _taken(self, leg: PhoneLeg, body: bytes) -> bool:
         try:

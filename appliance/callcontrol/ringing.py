@@ -90,6 +90,8 @@ class Fork:
             self._exchange.sip(lambda stack, now: stack.hang_up(leg.session, now, headers=headers))
         except WrongState:
             log.debug("call %s: %s is over already", self._call.id, leg.party)
+        except Exception as error:  # the stack has cleared up behind it; the other phones must hear of it too
+            self._exchange.fault(error, f"ended the ringing of {leg.party}")
 
     def _ring_phone(self, binding: Binding) -> None:
         exchange, call = self._exchange, self._call

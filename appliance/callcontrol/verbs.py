@@ -63,12 +63,12 @@ class Verbs:
         try:
             leg = await fork.winner()
         finally:
-            call.fork = None
-            fork.drop(answered=fork.answer is not None)
-            call.refusals = fork.refused
             if fork.answer is not None:
                 call.legs.append(fork.answer)
                 fork.answer.answered = True
+            fork.drop(answered=fork.answer is not None)
+            call.refusals = fork.refused
+            call.fork = None
         return leg
 
     async def answer_with(self, leg: PhoneLeg) -> None:

@@ -58,7 +58,14 @@ class Dialog:
 
     @classmethod
     def answered(cls, invite: Request, response: Response) -> Dialog:
-        """Of a response to our INVITE (§12.1.2). Without a Contact the INVITE's target is kept."""
+        """Of a response to our INVITE (§12.1.2); PeerError for a route set that cannot be read."""
+        dialog = cls.unrouted(invite, response)
+        dialog.routes = _routes(response)[::-1]
+        return dialog
+
+    @classmethod
+    def unrouted(cls, invite: Request, response: Response) -> Dialog:
+        """The same without its route set. Without a Contact the INVITE's target is kept."""
         try:
             target = str(_contact(response))
         except PeerError:
@@ -70,7 +77,7 @@ class Dialog:
             invite.from_.tag,
             response.to.tag,
             target,
-            _routes(response)[::-1],
+            [],
             invite.cseq[0],
         )
 

@@ -117,7 +117,7 @@ class InDialog:
 @dataclass(frozen=True, slots=True)
 class Ended:
     """The dialog is over: BYE of the far end (by="peer"), or it died (by="timeout": no ACK, no answer to BYE,
-    408/481)."""
+    408/481; by="fault": a Fault follows)."""
 
     session: SessionId
     by: str
@@ -133,6 +133,17 @@ class Answered:
     response: Response | None
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something could not be worked on and has cost at most this session, whose last event has been told. `cause` says why: a bug of
+    ours, or an answer of the peer that no call can be made of."""
+
+    session: SessionId  # "" for none
+    source: str  # host it came from, "" when not known
+    cause: str
+    ours: bool
+
+
 Event = (
     Requested
     | Invited
@@ -146,5 +157,6 @@ Event = (
     | InDialog
     | Ended
     | Answered
+    | Fault
 )
 Output = Send | Event

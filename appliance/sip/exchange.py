@@ -190,6 +190,10 @@ class Exchange:
             raise PeerError(481, "The call has ended")
         if self.state != "idle" or session.phase != "confirmed":
             raise PeerError(491, "Request Pending")
+        if self._waiting:  # ours met theirs (491) and was to be tried again: theirs is first, and ours would be out of date behind it
+            self._waiting = False
+            self._agent.timers.clear(session, "retry")
+            self._report(491, None, now)
         self.state, self._transaction = "answer due", transaction
         self._asked = not request.body
         session.dialog_refresh(request)

@@ -272,20 +272,21 @@ class Session:
         if known is not None:
             self.agent.send_once(self.flow, known)
         elif self.phase == "calling":
-            self.dialog = Dialog.answered(self.invite, response)
+            self.dialog = Dialog.unrouted(self.invite, response)
             self.dialog.confirmed = True
             self.forks.clear()
+            self._owed = response.cseq[0]
+            self.move("owing")  # from here on it must be acknowledged, whatever is wrong with the rest of it
+            self.dialog = Dialog.answered(self.invite, response)
+            self.dialog.confirmed = True
             self.peer_allows = response.tokens("Allow")
             self.exchange.take_timer(response, now)
             if self.invite.body:
                 self.send_ack(response.cseq[0], b"")
                 self.move("confirmed")
-            else:
-                self._owed = response.cseq[0]
-                self.move("owing")
             self.agent.emit(Accepted(self.id, response))
         elif self.phase == "cancelling":  # the 200 was faster than our CANCEL
-            self.dialog = Dialog.answered(self.invite, response)
+            self.dialog = self._dialog_to_end(response)
             self.send_ack(response.cseq[0], b"")
             self._bye(now, self._bye_headers or ())
             self.agent.emit(Rejected(self.id, 487, "Request Terminated", None))
@@ -294,11 +295,17 @@ class Session:
 
     def _end_fork(self, response: Response, now: float) -> None:
         """Another branch of a fork answered too (§13.2.2.4)."""
-        other = Dialog.answered(self.invite, response)
+        other = self._dialog_to_end(response)
         ack = other.request("ACK", self.agent.via(self.flow), number=response.cseq[0]).to_bytes()
         self._acks[other.remote_tag, response.cseq[0]] = ack
         self.agent.send_once(self.flow, ack)
         self.agent.send(other.request("BYE", self.agent.via(self.flow)), self.flow, now, None)
+
+    def _dialog_to_end(self, response: Response) -> Dialog:
+        try:
+            return Dialog.answered(self.invite, response)
+        except PeerError:
+            return Dialog.unrouted(self.invite, response)
 
     def send_ack(self, number: int, body: bytes) -> None:
         """ACK of a 2xx, kept so that a repeated 2xx gets it again."""
@@ -389,15 +396,28 @@ class Session:
         bye = self.dialog.request("BYE", self.agent.via(self.flow), merge(defaults, headers))
         self.agent.send(bye, self.flow, now, self)
 
-    def die(self, now: float, words: str) -> None:
+    def die(self, now: float, words: str, by: str = "timeout") -> None:
         """The far end is as good as gone: say BYE, and that it is over (§12.2.1.2)."""
         if self.phase not in ("ending", "over"):
             self.exchange.abandon(now)
+            if self.phase == "owing":
+                self.send_ack(self._owed, b"")
             told = self._bye_headers is not None
             self._bye(now, self._bye_headers or ())
             self.move("over")
             if not told:
-                self.agent.emit(Ended(self.id, "timeout", words))
+                self.agent.emit(Ended(self.id, by, words))
+
+    def abort(self, now: float) -> None:
+        """An INVITE that cannot be worked on any more."""
+        self._respond(self._open_transaction, 500, now)
+        self.move("over")
+
+    def forget(self) -> None:
+        """Whatever state it is in, nothing is left of it."""
+        self.agent.timers.clear(self, *_TIMERS)
+        self.phase, self._unacked = "over", None
+        self.agent.over.append(self.id)
 
     def _over(self, event: Cancelled | Rejected | Ended) -> None:
         self.move("over")

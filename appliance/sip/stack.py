@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from appliance.sip import survival
 from appliance.sip.abilities import PHONE, SDP_TYPE, Abilities
 from appliance.sip.agent import Agent, FlowFacts
+from appliance.sip.boundary import Boundary
 from appliance.sip.dialog import merge, with_tag
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.events import Answered, FlowId, Output, Requested, SessionId, TransactionId
@@ -50,12 +51,21 @@ class Stack:
         self._max_sessions = max_sessions
         self._sessions: dict[SessionId, Session] = {}
         self._dialogs: dict[tuple[str, str], Session] = {}  # (Call-ID, our tag)
+        self._boundary = Boundary(self._agent)
         self._malformed = 0
         self._stray = 0
 
     # ---- inputs
     def receive(self, flow: FlowId, data: bytes, now: float) -> None:
         """One whole message as it came. Never raises."""
+        self._boundary.begin(flow)
+        try:
+            self._receive(flow, data, now)
+        except Exception as error:
+            self._boundary.fault(error, now)
+        self._settle(now)
+
+    def _receive(self, flow: FlowId, data: bytes, now: float) -> None:
         facts = self._agent.facts(flow)
         if facts is None:
             return
@@ -72,21 +82,36 @@ class Stack:
         else:
             reliable = facts.transport != "UDP"
             self._layer.receive_request(flow, message.stamped(*facts.remote), now, reliable=reliable)
-        self._settle(now)
 
     def closed(self, flow: FlowId, now: float) -> None:
-        """The flow is gone: its transactions fail, its dialogs wait for rebind."""
-        self._layer.closed(flow, now)
+        """The flow is gone: its transactions fail, its dialogs wait for rebind. Never raises."""
+        for transaction in self._layer.on(flow):
+            self._boundary.begin(flow, transaction=transaction)
+            try:
+                self._layer.closed(transaction, now)
+            except Exception as error:
+                self._boundary.fault(error, now)
         self._settle(now)
 
     def wake(self, now: float) -> None:
-        """The deadline has come."""
+        """The deadline has come. Never raises."""
         while (due := self._agent.timers.due(now)) is not None:
             owner, name = due
-            if isinstance(owner, Transaction):
-                self._layer.timer(owner, name, now)
-            elif isinstance(owner, Session):
-                owner.timer(name, now)
+            self._boundary.begin()
+            try:
+                if isinstance(owner, Transaction):
+                    self._boundary.begin(owner.flow, transaction=owner)
+                    self._layer.timer(owner, name, now)
+                elif isinstance(owner, Session):
+                    self._boundary.begin(owner.flow, owner)
+                    owner.timer(name, now)
+            except Exception as error:
+                self._boundary.fault(error, now)
+        self._settle(now)
+
+    def failed(self, error: Exception, now: float) -> None:
+        """A command has raised what it should not: clear up behind it."""
+        self._boundary.fault(error, now)
         self._settle(now)
 
     # ---- outputs
@@ -109,6 +134,7 @@ class Stack:
         content_type: str = "",
     ) -> None:
         found = self._layer.by_id.get(transaction)
+        self._boundary.begin(transaction=found)
         if found is None or not found.is_server or found.is_over:
             raise WrongState("no such request waits for an answer")
         if body:
@@ -131,6 +157,7 @@ class Stack:
         content_type: str = "",
     ) -> TransactionId:
         """A non-INVITE request: in the dialog of `session`, else to `target` over `flow`."""
+        self._boundary.begin(flow)
         defaults = [("User-Agent", self._agent.user_agent)]
         if body:
             defaults.append(("Content-Type", content_type or SDP_TYPE))
@@ -155,6 +182,7 @@ class Stack:
         self, flow: FlowId, target: str, now: float, *, from_: str, to: str, offer: bytes, headers: Headers = ()
     ) -> SessionId:
         """Call `target`; an empty offer asks the far end for one (late offer)."""
+        self._boundary.begin(flow)
         session = Session.calling(self._agent, flow, target, now, from_, to, offer, headers)
         self._add(session)
         self._settle(now)
@@ -195,6 +223,7 @@ class Stack:
         """BYE, CANCEL or 603, what fits; of a session that is over, nothing."""
         found = self._sessions.get(session)
         if found is not None:
+            self._boundary.begin(found.flow, found)
             found.hang_up(now, headers)
             self._settle(now)
 
@@ -223,6 +252,7 @@ class Stack:
             "timers": len(self._agent.timers),
             "malformed": self._malformed,
             "stray": self._stray,
+            "sip_faults": self._boundary.faults,
         }
 
     # ---- joining
@@ -233,6 +263,7 @@ class Stack:
         found = self._sessions.get(id)
         if found is None:
             raise WrongState("the session is over")
+        self._boundary.begin(found.flow, found)
         return found
 
     def _add(self, session: Session) -> None:
@@ -242,7 +273,12 @@ class Stack:
     def _settle(self, now: float) -> None:
         """Work off what the transactions have found out, then forget the sessions that are over."""
         while self._layer.reports:
-            self._dispatch(self._layer.reports.popleft(), now)
+            report = self._layer.reports.popleft()
+            self._boundary.begin(report.flow, transaction=report.transaction)
+            try:
+                self._dispatch(report, now)
+            except Exception as error:
+                self._boundary.fault(error, now)
         for id in self._agent.over:
             session = self._sessions.pop(id, None)
             if session is not None:
@@ -260,7 +296,7 @@ class Stack:
             self._nothing(transaction, 408 if report.kind == "timeout" else 503, now)
             return
         if report.kind == "ack":
-            session = self._dialogs.get((message.call_id, message.to.tag))
+            session = self._boundary.session = self._dialogs.get((message.call_id, message.to.tag))
             if session is not None and session.dialog_with(message.from_.tag) is not None:
                 session.acked(message, now)
             return
@@ -289,6 +325,7 @@ class Stack:
             can.check_method(request)
             can.check_extensions(request)
             can.check_body(request)
+            self._boundary.session = session
             session.requested(flow, request, transaction, now)
             return
         can.check_method(request)
@@ -317,7 +354,7 @@ class Stack:
         check_timer(request)
         if len(self._sessions) >= self._max_sessions:
             raise PeerError(503, "Service Unavailable", (("Retry-After", "10"),))
-        session = Session.called(self._agent, flow, request, transaction, now)
+        session = self._boundary.session = Session.called(self._agent, flow, request, transaction, now)
         self._add(session)
 
     def _cancel(self, flow: FlowId, request: Request, transaction: Transaction, now: float) -> None:
@@ -332,7 +369,7 @@ class Stack:
     def _response(self, transaction: Transaction | None, response: Response, now: float) -> None:
         if transaction is None:
             self._stray += 1
-            session = self._dialogs.get((response.call_id, response.from_.tag))
+            session = self._boundary.session = self._dialogs.get((response.call_id, response.from_.tag))
             if session is not None and response.cseq[1] == "INVITE" and 200 <= response.status < 300:
                 session.repeat_ack(response)
         elif isinstance(transaction.user, Session):

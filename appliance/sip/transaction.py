@@ -209,6 +209,7 @@ class Transactions:
         self._answered: list[Transaction] = []  # during this input
         self._lingering: OrderedDict[Transaction, None] = OrderedDict()  # oldest first
         self._count = 0
+        self.touched: Transaction | None = None  # the last one that was opened or moved, for who has to clear up behind a fault
 
     def __len__(self) -> int:
         return len(self.by_id) + len(self._lingering)
@@ -307,9 +308,12 @@ class Transactions:
     def timer(self, transaction: Transaction, name: str, now: float) -> None:
         self._step(transaction, name, now)
 
-    def closed(self, flow: FlowId, now: float) -> None:
-        for transaction in self.on(flow):
-            self._step(transaction, "closed", now)
+    def closed(self, transaction: Transaction, now: float) -> None:
+        """Its flow is gone."""
+        self._step(transaction, "closed", now)
+
+    def of(self, user: Hashable) -> list[Transaction]:
+        return [each for each in (*self.by_id.values(), *self._lingering) if each.user is user]
 
     def on(self, flow: FlowId) -> list[Transaction]:
         """In the order they were opened."""
@@ -328,7 +332,7 @@ class Transactions:
     def _open(self, kind: str, key: Hashable, flow: FlowId, request: Request, reliable: bool) -> Transaction:
         self._count += 1
         transaction = Transaction(f"t{self._count}", kind, key, flow, request, reliable=reliable)
-        self.by_id[transaction.id] = self._keys[key] = transaction
+        self.touched = self.by_id[transaction.id] = self._keys[key] = transaction
         self._on_flow.setdefault(flow, set()).add(transaction)
         return transaction
 
@@ -338,7 +342,7 @@ class Transactions:
         row = TABLE.get((transaction.kind, transaction.state, event))
         if row is None:
             return
-        was_over = transaction.is_over
+        self.touched, was_over = transaction, transaction.is_over
         actions, transaction.state = row
         for action in actions:
             if action == "send":

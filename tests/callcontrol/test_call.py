@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from appliance.callcontrol.faults import Faults
 from appliance.sip import events
 from appliance.sip.sdp import Format
 from tests.box import Box, office
@@ -457,8 +458,8 @@ def test_a_bug_in_a_script_costs_one_call() -> None:
             assert not good.ended
             (record,) = box.records
             assert (record.cause, record.hung_up_by) == (41, "system")
-            assert len(box.exchange.alarms) == 1
-            box.exchange.alarms.clear()
+            assert len(box.exchange.faults) == 1
+            box.exchange.faults = Faults()
             good.hang_up()
 
     run(scene())
