@@ -72,6 +72,8 @@ class Transport:
         self._resend: asyncio.TimerHandle | None = None
         self._reading = False
         self._trusted: set[int] = set()
+        self._sessions: dict[int, set[str]] = {}  # flow -> those on it
+        self._flow_of: dict[str, int] = {}  # the same the other way round
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self.dropped = 0  # messages of sources that were too fast, or that could not be sent
         self._read()
@@ -114,10 +116,34 @@ class Transport:
             self._trusted.add(flow)
         else:
             self._trusted.discard(flow)
+        if flow not in self._sessions:
+            self._keep_flow(flow, trusted)
+
+    def occupy(self, flow: int, session: str) -> None:
+        """A session is on this flow now: it is not given up for a stranger's either, registered or not."""
+        self.vacate(session)
+        self._flow_of[session] = flow
+        sessions = self._sessions.setdefault(flow, set())
+        if not sessions and flow not in self._trusted:
+            self._keep_flow(flow, True)
+        sessions.add(session)
+
+    def vacate(self, session: str) -> None:
+        """The session is over, or goes to another flow."""
+        flow = self._flow_of.pop(session, None)
+        if flow is None:
+            return
+        self._sessions[flow].discard(session)
+        if not self._sessions[flow]:
+            del self._sessions[flow]
+            if flow not in self._trusted:
+                self._keep_flow(flow, False)
+
+    def _keep_flow(self, flow: int, kept: bool) -> None:
         with contextlib.suppress(
             media_core.StaleHandle, media_core.OutOfService
         ):  # closed already, or no room to say it: the next REGISTER says it again
-            self._engine.keep(flow, trusted)
+            self._engine.keep(flow, kept)
 
     def dial_udp(self, host: str, port: int) -> media_core.FlowInfo:
         """A flow to a UDP address, which may be one that is there already. OutOfService when there is no room."""

@@ -73,9 +73,8 @@ class Core:
         self.client = FlowClient(*places, self.wakes[0])
         self.pid = os.fork()
         if self.pid == 0:
-            limits = Limits(per_source=connections + 64)
             sip = [SipSocket(self.listener.fileno(), Transport.TLS)]
-            FlowLoop(*places, *self.wakes, sip, files, limits).run()
+            FlowLoop(*places, *self.wakes, sip, files, Limits(unproved=3_600_000)).run()
             os._exit(0)
         self.done = False
         self.reader = threading.Thread(target=self.read)

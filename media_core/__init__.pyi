@@ -16,6 +16,7 @@ from media_core.records import FlowInfo as FlowInfo
 from media_core.records import FlowOpened as FlowOpened
 from media_core.records import FlowReceived as FlowReceived
 from media_core.records import FlowUnreachable as FlowUnreachable
+from media_core.records import HandshakeFailed as HandshakeFailed
 from media_core.records import Layout as Layout
 from media_core.records import Leg as Leg
 from media_core.records import LegId as LegId
@@ -47,6 +48,7 @@ def serve(
     raw: int = -1,  # fd of a socket that hears all of them (receiver.open_receiver)
     datapath: str = "auto",
     stop: int,  # fd that becomes readable when the process has to end
+    renewed: int = -1,  # eventfd: the files of `tls` have changed; new handshakes use them, connections keep what they began with
 ) -> None:
     """Body of the core process: adopts the memory (also one left behind by a killed core) and runs until `stop` is readable.
     `core_wake` and `calls_wake` are eventfds: the first wakes the core for commands, the second wakes `calls` for events."""

@@ -7,7 +7,9 @@ Everything it needs comes as inherited file descriptors, named by one JSON objec
      "calls_wake": 7,             eventfd: events wait
      "stop": 8,                   becomes readable (or is closed at the other end, a pipe) when the process has to end
      "sip": [{"fd": 9, "transport": "udp"}, {"fd": 10, "transport": "tcp"}, {"fd": 11, "transport": "tls"}],
-     "tls": {"certificate": "/path/chain.pem", "key": "/path/key.pem", "ticket_keys": "160 hex digits or empty"},   or null
+     "tls": {"certificate": "/path/chain.pem", "key": "/path/key.pem", "ticket_keys": "160 hex digits or empty",
+             "rsa_certificate": "/path/rsa.pem", "rsa_key": "/path/rsa.key"},   or null; the last two as records.TlsFiles says
+     "renewed": 15,               optional eventfd: those files have changed
      "rtp": [12, 13, [14, 4000]], bound UDP sockets, RTP and its RTCP in turn; [first, count] stands for a run of descriptors
      "raw": 4012,                 optional: a socket that hears all of them (receiver.py)
      "datapath": "auto",          or the name of one datapath
@@ -76,7 +78,8 @@ def main() -> int:
             boot["core_wake"],
             boot["calls_wake"],
             sip=[SipSocket(s["fd"], Transport[s["transport"].upper()]) for s in boot.get("sip", [])],
-            tls=TlsFiles(tls["certificate"], tls["key"], bytes.fromhex(tls.get("ticket_keys", ""))) if tls else None,
+            tls=TlsFiles(**{**tls, "ticket_keys": bytes.fromhex(tls.get("ticket_keys", ""))}) if tls else None,
+            renewed=boot.get("renewed", -1),
             rtp=expand(boot["rtp"]),
             raw=boot.get("raw", -1),
             datapath=boot.get("datapath", "auto"),

@@ -7,6 +7,7 @@ files; each is a Python thread that leaves the interpreter at once and never com
 import os
 import select
 import socket
+import sys
 import threading
 
 from libc.stdint cimport uint8_t, uint32_t
@@ -224,11 +225,19 @@ cdef class _Core:
             thread.start()
             self.threads.append(thread)
 
-    def wait(self, stop):
+    def wait(self, stop, renewed, tls):
+        """Until the end; meanwhile the certificate is read again whenever `renewed` says so."""
         ending = select.poll()
-        ending.register(stop, select.POLLIN)
-        ending.register(self.ended, select.POLLIN)
-        ending.poll()
+        for fd in (stop, self.ended, renewed):
+            if fd >= 0:
+                ending.register(fd, select.POLLIN)
+        while [fd for fd, _ in ending.poll()] == [renewed]:
+            os.eventfd_read(renewed)
+            if self.sip is not None and tls is not None:
+                try:
+                    self.sip.renew(tls)
+                except ValueError as error:  # calls go on with the one before
+                    sys.stderr.write(f"the renewed certificate cannot be used: {error}\n")
 
     def check(self):
         if self.failures:
@@ -256,7 +265,7 @@ cdef uint32_t _local(int fd, Endpoint *into):
     return port
 
 
-def serve(memory, core_wake, calls_wake, *, sip, tls, rtp, raw=-1, datapath="auto", stop):
+def serve(memory, core_wake, calls_wake, *, sip, tls, rtp, raw=-1, datapath="auto", stop, renewed=-1):
     """Body of the core process: adopts the memory (also one left behind by a killed core) and runs until `stop` is readable."""
     core = _Core()
     core.adopt(memory, rtp, raw)
@@ -266,7 +275,7 @@ def serve(memory, core_wake, calls_wake, *, sip, tls, rtp, raw=-1, datapath="aut
         core.listen(core_wake, calls_wake, sip, tls)
     core.start(core_wake)
     try:
-        core.wait(stop)
+        core.wait(stop, renewed, tls)
     finally:
         core.stop(core_wake)
     core.check()

@@ -1,7 +1,8 @@
 """Where TCP and TLS flows come from: accepted on a listener or dialled. flow_stream takes over once there is a socket.
 
-Accepted connections are limited per source host and in all; what is over a limit is closed at once, so that nobody waits for an
-answer that does not come. When descriptors run out, connections wait in the kernel and the tick tries again.
+Accepted connections are limited in all: when there is no place or no descriptor left, an unproved one makes room (flow_places). When
+all are kept, what comes is closed at once, so that nobody waits for an answer that does not come; without a descriptor it waits in the
+kernel, and the tick tries again.
 """
 
 from libc.errno cimport EAGAIN, ECONNABORTED, EINPROGRESS, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
@@ -11,8 +12,9 @@ from posix.unistd cimport close
 
 from media_core.flow_state cimport (
     NONE, PHASE_CONNECTING, PHASE_HANDSHAKE, PHASE_UP, RESERVE, TLS, Conn, enqueue, entry_closed, entry_fill, entry_opened, full,
-    hash_place, same_place,
+    take_free,
 )
+from media_core.flow_places cimport places_enter, places_victim
 from media_core.flow_stream cimport stream_close
 from media_core.flow_table cimport FLOW_OPENING, Endpoint, FlowBody, flow_at
 from media_core.tls cimport SSL, tls_close, tls_open
@@ -61,14 +63,6 @@ cdef void tune(Loop *loop, int fd) noexcept nogil:
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &value, sizeof(int))
 
 
-cdef uint32_t from_source(Loop *loop, const Endpoint *remote, uint32_t bucket) noexcept nogil:
-    cdef uint32_t index = loop.source[bucket], found = 0
-    while index != NONE:
-        found += same_place(&flow_at(loop.area, index).body.remote, remote, False)
-        index = loop.conn[index].source_next
-    return found
-
-
 cdef int watch(Loop *loop, uint32_t index, uint32_t generation, int fd) noexcept nogil:
     cdef epoll_event event
     event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
@@ -102,7 +96,8 @@ cdef void stream_accept(Loop *loop, Listener *listener) noexcept nogil:
         if fd < 0:
             if errno in (EINTR, ECONNABORTED):
                 continue
-            # Out of descriptors or memory: the connection goes on waiting in the kernel, the tick tries again.
+            if errno in (EMFILE, ENFILE) and make_room(loop):
+                continue
             listener.pending = 0 if errno in (EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM) else listener.pending
             return
         body.transport = listener.transport
@@ -113,11 +108,20 @@ cdef void stream_accept(Loop *loop, Listener *listener) noexcept nogil:
             close(fd)
 
 
+cdef bint make_room(Loop *loop) noexcept nogil:
+    """Close an unproved connection. False: there is none."""
+    cdef uint32_t victim = places_victim(&loop.unproved_streams, loop.now, loop.limits.grace)
+    if victim == NONE:
+        return False
+    loop.count.evicted += 1
+    stream_close(loop, victim, b"made room for another source", False)
+    return True
+
+
 cdef bint take(Loop *loop, int fd, FlowBody *body) noexcept nogil:
-    cdef uint32_t bucket = hash_place(loop.seed, 0, &body.remote, False) & loop.mask, index, generation
-    cdef Conn *conn
+    cdef uint32_t index, generation
     cdef SSL *ssl = NULL
-    if loop.free_stream_count == 0 or from_source(loop, &body.remote, bucket) >= loop.limits.per_source:
+    if loop.free_stream_count == 0 and not (make_room(loop) and loop.free_stream_count):
         return False
     index = loop.free_stream[loop.free_stream_count - 1]
     generation = flow_at(loop.area, index).generation + 1
@@ -129,14 +133,12 @@ cdef bint take(Loop *loop, int fd, FlowBody *body) noexcept nogil:
         if ssl != NULL:
             tls_close(ssl, False)
         return False
-    loop.free_stream_count -= 1
+    take_free(loop, False)
     tune(loop, fd)
     begin(loop, index, fd, PHASE_HANDSHAKE if ssl != NULL else PHASE_UP, True)
     entry_fill(loop, index, generation, FLOW_OPENING, NONE, body)
-    conn = &loop.conn[index]
-    conn.ssl = ssl
-    conn.source_next = loop.source[bucket]
-    loop.source[bucket] = index
+    loop.conn[index].ssl = ssl
+    places_enter(&loop.unproved_streams, index, &body.remote, loop.now)
     if ssl == NULL:
         entry_opened(loop, index, b"")
     enqueue(loop, index)

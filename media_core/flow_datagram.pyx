@@ -1,12 +1,12 @@
 """SIP over UDP: each remote address on a listener is a flow.
 
-The table is bounded, and senders' addresses can be forged, so room for a new source is made in this order: the flow heard only
-once that is silent for longest; else the flow heard more often that is silent for longest, if that is long; else the new source
-is dropped. A flow the client keeps (a registered phone's) or has dialled is never evicted. A flood from forged addresses thus
-turns over the flows heard once, and nothing else.
+The table is bounded, and senders' addresses can be forged: when it is full, a new source takes the place of an unproved flow
+(flow_places). A flow the client keeps (a registered phone's) or has dialled is never evicted. Only when every entry is kept a new
+source is dropped.
 
-What cannot be SIP (STUN, the NULs and CRLF phones send as keepalive, RFC 5626 §4.4) makes no flow and no event; a double CRLF on a
-flow that exists is answered with CRLF. Where a listener is bound to no address, the address a datagram came to is the flow's local
+What cannot be SIP (STUN, the NULs and CRLF phones send as keepalive, RFC 5626 §4.4) makes no flow and no event. A double CRLF on a
+flow that exists is answered with CRLF, a STUN binding request with the address it came from: to a kept flow always, to others at a
+rate. CRLF before a message is left out (RFC 3261 §7.5). Where a listener is bound to no address, the address a datagram came to is the flow's local
 address, and answers leave from it.
 """
 
@@ -16,20 +16,23 @@ from libc.string cimport memcpy, memset, strerror
 from posix.unistd cimport close
 
 from media_core.flow_state cimport (
-    BATCH, LINE_KNOWN, LINE_NEW, LINE_NONE, NONE, SCRATCH, UDP, Endpoint, Line, Peer, emit, entry_closed, entry_fill,
-    entry_opened, full, hash_place, same_place,
+    BATCH, NONE, SCRATCH, UDP, Endpoint, allowed, emit, entry_closed, entry_fill, entry_opened, full, take_free,
 )
-from media_core.flow_table cimport FLOW_OPEN, FLOW_OPENING, FLOW_RECEIVED, FlowBody, FlowEntry, flow_at
+from media_core.flow_places cimport places_enter, places_leave, places_victim
+from media_core.flow_table cimport FLOW_OPEN, FLOW_OPENING, FLOW_RECEIVED, FlowBody, FlowEntry, flow_at, hash_place, same_place
 from media_core.sockets cimport (
     AF_INET, CMSG_DATA, CMSG_FIRSTHDR, CMSG_LEN, CMSG_NXTHDR, CMSG_SPACE, IP_PKTINFO, IPPROTO_IP, IPPROTO_IPV6, IPV6_PKTINFO, IPV6_RECVPKTINFO,
     MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC, SOCK_CLOEXEC, SOCK_DGRAM, cmsghdr, connect, getsockname, in6_pktinfo, in_pktinfo, iovec, mmsghdr,
     msghdr, recvmmsg, sendmsg, setsockopt, sockaddr, socket,
 )
+from media_core.stun cimport STUN_ANSWER, stun_answer, stun_is_request
 
 cdef enum:
     CONTROL = 16        # words of ancillary data
     TURNS = 4           # batches of one listener in one turn
     ATTEMPTS = 3        # to send a datagram
+    STUN_EVERY = 50     # ms between answers to one source that has not registered
+    STUN_BURST = 40
 
 cdef struct Batch:
     mmsghdr message[BATCH]
@@ -59,7 +62,7 @@ cdef void datagram_prepare(Listener *listener) noexcept nogil:
             setsockopt(listener.fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &yes, sizeof(int))
 
 
-# ---- the table by address, and the queues for eviction --------------------------------------------------------------
+# ---- the table by address --------------------------------------------------------------------------------------------
 
 cdef uint32_t bucket_of(Loop *loop, uint32_t listener, const Endpoint *remote) noexcept nogil:
     return hash_place(loop.seed, listener + 1, remote, True) & loop.mask
@@ -81,72 +84,26 @@ cdef uint32_t datagram_find(Loop *loop, uint32_t listener, const Endpoint *remot
     return find(loop, listener, remote, bucket_of(loop, listener, remote))
 
 
-cdef void link(Loop *loop, uint32_t index, uint8_t line) noexcept nogil:
-    """Last to be evicted of its queue."""
-    cdef Peer *peer = &loop.peer[index]
-    cdef Line *queue = &loop.line[line]
-    peer.line = line
-    if line == LINE_NONE:
-        return
-    peer.newer, peer.older = NONE, queue.newest
-    if queue.newest != NONE:
-        loop.peer[queue.newest].newer = index
-    else:
-        queue.oldest = index
-    queue.newest = index
-
-
-cdef void unlink(Loop *loop, uint32_t index) noexcept nogil:
-    cdef Peer *peer = &loop.peer[index]
-    cdef Line *queue = &loop.line[peer.line]
-    if peer.line == LINE_NONE:
-        return
-    if peer.older != NONE:
-        loop.peer[peer.older].newer = peer.newer
-    else:
-        queue.oldest = peer.newer
-    if peer.newer != NONE:
-        loop.peer[peer.newer].older = peer.older
-    else:
-        queue.newest = peer.older
-    peer.line = LINE_NONE
-
-
-cdef void touch(Loop *loop, uint32_t index) noexcept nogil:
-    """Heard from it again."""
-    cdef Peer *peer = &loop.peer[index]
-    flow_at(loop.area, index).seen = loop.now
-    peer.heard += peer.heard < 2
-    if peer.line != LINE_NONE:
-        unlink(loop, index)
-        link(loop, index, LINE_KNOWN if peer.heard > 1 else LINE_NEW)
-
-
-cdef void enter(Loop *loop, uint32_t index, uint32_t heard, uint8_t line) noexcept nogil:
+cdef void enter(Loop *loop, uint32_t index, bint proved) noexcept nogil:
     cdef FlowEntry *entry = flow_at(loop.area, index)
     cdef uint32_t bucket = bucket_of(loop, entry.listener, &entry.body.remote)
-    cdef Peer *peer = &loop.peer[index]
-    peer.heard = heard
-    peer.hash_next = loop.bucket[bucket]
+    loop.peer[index].hash_next = loop.bucket[bucket]
+    loop.peer[index].sent = 0
     loop.bucket[bucket] = index
-    link(loop, index, line)
+    if not proved:
+        places_enter(&loop.unproved_udp, index, &entry.body.remote, loop.now)
 
 
 cdef uint32_t make_room(Loop *loop) noexcept nogil:
     """The index of a free UDP entry, or NONE."""
     cdef uint32_t victim
     if loop.free_udp_count == 0:
-        victim = loop.line[LINE_NEW].oldest
+        victim = places_victim(&loop.unproved_udp, loop.now, loop.limits.grace)
         if victim == NONE:
-            victim = loop.line[LINE_KNOWN].oldest
-            if victim == NONE or loop.now - flow_at(loop.area, victim).seen < loop.limits.known_idle:
-                return NONE
+            return NONE
         loop.count.evicted += 1
         datagram_close(loop, victim, b"made room for another source")
-        if loop.free_udp_count == 0:
-            return NONE  # its closing is still owed
-    loop.free_udp_count -= 1
-    return loop.free_udp[loop.free_udp_count]
+    return take_free(loop, True)  # NONE: the closing is still owed
 
 
 # ---- receive --------------------------------------------------------------------------------------------------------
@@ -198,24 +155,47 @@ cdef void datagram_receive(Loop *loop, Listener *listener, uint32_t number) noex
             return
 
 
+cdef bint keep_alive(Loop *loop, Listener *listener, uint32_t index, msghdr *header, const Endpoint *remote, const uint8_t *bytes,
+                     uint32_t count) noexcept nogil:
+    """Answer what is asked to keep a NAT's binding (RFC 5626 §4.4, §8). index: the flow of `remote`, or NONE. False: it was no such thing."""
+    cdef uint8_t answer[STUN_ANSWER]
+    cdef Endpoint local
+    cdef uint32_t length
+    if index != NONE and count == 4 and bytes[0] == 13 and bytes[1] == 10 and bytes[2] == 13 and bytes[3] == 10:
+        transmit(loop, index, b"\r\n", 2)
+        return True
+    if header.msg_flags & MSG_TRUNC or not stun_is_request(bytes, count):
+        return False
+    if (index == NONE or not flow_at(loop.area, index).kept) and not allowed(loop, &loop.answers, remote, STUN_EVERY, STUN_BURST):
+        return False
+    length = stun_answer(bytes, count, remote, answer)
+    if length:
+        arrival(listener, header, &local)
+        put(listener, remote, &local, answer, length)
+        loop.count.keepalives += 1
+    return length > 0
+
+
 cdef void receive(Loop *loop, Listener *listener, uint32_t number, msghdr *header, Endpoint *remote, const uint8_t *bytes,
                   uint32_t count) noexcept nogil:
-    cdef uint32_t bucket = bucket_of(loop, number, remote), index
+    cdef uint32_t bucket = bucket_of(loop, number, remote), index, blank = 0
     cdef FlowBody body
-    if header.msg_flags & MSG_TRUNC or not is_text(bytes, count):
-        loop.count.dropped_noise += 1
-        if count == 4 and bytes[0] == 13 and bytes[1] == 10 and bytes[2] == 13 and bytes[3] == 10:
-            index = find(loop, number, remote, bucket)
-            if index != NONE:
-                touch(loop, index)
-                transmit(loop, index, b"\r\n", 2)
+    while blank < count and (bytes[blank] == 13 or bytes[blank] == 10):
+        blank += 1
+    if header.msg_flags & MSG_TRUNC or not is_text(bytes + blank, count - blank):
+        index = find(loop, number, remote, bucket)
+        if index != NONE:
+            flow_at(loop.area, index).seen = loop.now
+        if not keep_alive(loop, listener, index, header, remote, bytes, count):
+            loop.count.dropped_noise += 1
         return
+    bytes, count = bytes + blank, count - blank
     if full(loop, loop.events.capacity // 4 + count):
         loop.count.dropped_full += 1
         return
     index = find(loop, number, remote, bucket)
     if index != NONE:
-        touch(loop, index)
+        flow_at(loop.area, index).seen = loop.now
     else:
         index = make_room(loop)
         if index == NONE:
@@ -226,7 +206,7 @@ cdef void receive(Loop *loop, Listener *listener, uint32_t number, msghdr *heade
         body.remote = remote[0]
         arrival(listener, header, &body.local)
         entry_fill(loop, index, flow_at(loop.area, index).generation + 1, FLOW_OPENING, number, &body)
-        enter(loop, index, 1, LINE_NEW)
+        enter(loop, index, False)
         entry_opened(loop, index, NULL)
     loop.count.messages_in += 1
     emit(loop, FLOW_RECEIVED, index, bytes, count)
@@ -234,10 +214,8 @@ cdef void receive(Loop *loop, Listener *listener, uint32_t number, msghdr *heade
 
 # ---- send and the rest ----------------------------------------------------------------------------------------------
 
-cdef bint transmit(Loop *loop, uint32_t index, const void *bytes, uint32_t count) noexcept nogil:
-    """What ICMP said of an earlier datagram to somebody else fails the next call on the listener once: it is made again."""
-    cdef FlowEntry *entry = flow_at(loop.area, index)
-    cdef Listener *listener = &loop.listener[entry.listener]
+cdef bint put(Listener *listener, const Endpoint *remote, const Endpoint *local, const void *bytes, uint32_t count) noexcept nogil:
+    """One datagram. What ICMP said of an earlier one to somebody else fails the next call on the listener once: it is made again."""
     cdef uint64_t control[CONTROL]
     cdef msghdr message
     cdef iovec vector
@@ -246,7 +224,7 @@ cdef bint transmit(Loop *loop, uint32_t index, const void *bytes, uint32_t count
     cdef int attempt
     memset(&message, 0, sizeof(message))
     vector.iov_base, vector.iov_len = <void *>bytes, count
-    message.msg_name, message.msg_namelen = entry.body.remote.address, entry.body.remote.length
+    message.msg_name, message.msg_namelen = <void *>remote.address, remote.length
     message.msg_iov, message.msg_iovlen = &vector, 1
     if listener.wildcard:
         memset(control, 0, sizeof(control))
@@ -254,18 +232,23 @@ cdef bint transmit(Loop *loop, uint32_t index, const void *bytes, uint32_t count
         info = CMSG_FIRSTHDR(&message)
         if listener.local.length == 16:
             info.cmsg_level, info.cmsg_type, info.cmsg_len = IPPROTO_IP, IP_PKTINFO, CMSG_LEN(sizeof(in_pktinfo))
-            memcpy(&(<in_pktinfo *>CMSG_DATA(info)).ipi_spec_dst, entry.body.local.address + 4, 4)
+            memcpy(&(<in_pktinfo *>CMSG_DATA(info)).ipi_spec_dst, local.address + 4, 4)
             message.msg_controllen = CMSG_SPACE(sizeof(in_pktinfo))
         else:
             info.cmsg_level, info.cmsg_type, info.cmsg_len = IPPROTO_IPV6, IPV6_PKTINFO, CMSG_LEN(sizeof(in6_pktinfo))
-            memcpy(&(<in6_pktinfo *>CMSG_DATA(info)).ipi6_addr, entry.body.local.address + 8, 16)
+            memcpy(&(<in6_pktinfo *>CMSG_DATA(info)).ipi6_addr, local.address + 8, 16)
             message.msg_controllen = CMSG_SPACE(sizeof(in6_pktinfo))
-    loop.peer[index].sent = loop.now
     for attempt in range(ATTEMPTS):
         sent = sendmsg(listener.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
         if sent >= 0 or errno not in (ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ENOPROTOOPT, EACCES):
             break
     return sent == count
+
+
+cdef bint transmit(Loop *loop, uint32_t index, const void *bytes, uint32_t count) noexcept nogil:
+    cdef FlowEntry *entry = flow_at(loop.area, index)
+    loop.peer[index].sent = loop.now
+    return put(&loop.listener[entry.listener], &entry.body.remote, &entry.body.local, bytes, count)
 
 
 cdef void datagram_send(Loop *loop, uint32_t index, const void *bytes, uint32_t count) noexcept nogil:
@@ -310,7 +293,7 @@ cdef void datagram_dial(Loop *loop, uint32_t index, uint32_t generation, DialBod
     if not route(&loop.listener[number], &wanted.remote, &flow_at(loop.area, index).body.local):
         entry_closed(loop, index, strerror(errno))
         return
-    enter(loop, index, 2, LINE_NONE)
+    enter(loop, index, True)
     entry_opened(loop, index, NULL)
 
 
@@ -320,21 +303,22 @@ cdef bint datagram_adopt(Loop *loop, uint32_t index) noexcept nogil:
     if (entry.state != FLOW_OPEN or entry.listener >= loop.listeners or loop.listener[entry.listener].transport != UDP
             or loop.listener[entry.listener].local.length != entry.body.remote.length):
         return False
-    enter(loop, index, 2, LINE_NONE if entry.kept or index < loop.area.dial_end else LINE_KNOWN)
+    enter(loop, index, entry.kept or index < loop.area.dial_end)
     return True
 
 
 cdef void datagram_keep(Loop *loop, uint32_t index, bint kept) noexcept nogil:
     flow_at(loop.area, index).kept = kept
-    if index >= loop.area.dial_end:
-        unlink(loop, index)
-        link(loop, index, LINE_NONE if kept else LINE_KNOWN)
+    if kept:
+        places_leave(&loop.unproved_udp, index)
+    elif index >= loop.area.dial_end:
+        places_enter(&loop.unproved_udp, index, &flow_at(loop.area, index).body.remote, loop.now)
 
 
 cdef void datagram_close(Loop *loop, uint32_t index, const char *reason) noexcept nogil:
     cdef FlowEntry *entry = flow_at(loop.area, index)
     cdef uint32_t *place = &loop.bucket[bucket_of(loop, entry.listener, &entry.body.remote)]
-    unlink(loop, index)
+    places_leave(&loop.unproved_udp, index)
     while place[0] != NONE:
         if place[0] == index:
             place[0] = loop.peer[index].hash_next

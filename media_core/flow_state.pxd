@@ -1,6 +1,7 @@
 # What the parts of the flows thread share: the loop, its tables beside the shared one, and the events up.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from media_core.flow_places cimport Places
 from media_core.flow_table cimport Endpoint, FlowArea, FlowBody, FlowCounters, FlowEntry, FLOW_LISTENERS
 from media_core.framing cimport Frame
 from media_core.ring cimport RING_MAX, Ring
@@ -11,6 +12,7 @@ cdef enum:
     SCRATCH = 65536             # bytes of a read, and of a datagram
     BATCH = 16                  # datagrams received at once
     REASON = 120
+    SOURCES = 1024              # whose rate is looked after; two that fall together share it
     RESERVE = 2 * (RING_MAX + 32)   # free bytes of the event ring below which nothing is read
     TAG_LISTENER = 0x80000000   # epoll data below TAG: a flow's index, its generation above
     TAG_WAKE = 0xFFFFFFFE
@@ -26,22 +28,18 @@ cdef enum:  # Conn.phase
     PHASE_UP = 3
     PHASE_DRAINING = 4          # shut: waits until what was sent is out
 
-cdef enum:  # Peer.line: which of the queues a UDP flow waits in for its eviction
-    LINE_NONE = 0               # kept or dialled: not evicted
-    LINE_NEW = 1                # heard once: first to go
-    LINE_KNOWN = 2              # heard again: goes only when idle
-
-cdef struct FlowLimits:         # milliseconds, bytes, connections
+cdef struct FlowLimits:         # milliseconds, bytes
     uint64_t connect
     uint64_t handshake
     uint64_t first_message
     uint64_t message            # from the first byte of a message to its last
     uint64_t idle
     uint64_t write_stall
-    uint64_t known_idle         # a UDP flow heard twice may be evicted when silent for so long
+    uint64_t unproved           # a stream that nobody has registered over; silence of such a UDP flow
+    uint64_t grace              # a younger one is not the first to make room
+    uint64_t answer             # for what was asked before the other side stopped sending
     uint64_t tick
     uint32_t write_bytes
-    uint32_t per_source
     uint32_t user_timeout
     uint32_t keepalive          # seconds until the first TCP probe
 
@@ -55,7 +53,8 @@ cdef struct Conn:               # a stream, at the index of its entry
     uint8_t accepted
     uint8_t spoken              # has carried a message
     uint8_t unparsed            # whole messages may wait in in_bytes: the event ring was full
-    uint32_t source_next        # other streams of the same bucket of sources
+    uint32_t asked              # requests that have no final response yet
+    const char *ending          # why it is closed once they have; NULL: it is not
     uint32_t in_length
     uint32_t in_room
     uint32_t out_start
@@ -66,19 +65,15 @@ cdef struct Conn:               # a stream, at the index of its entry
     uint64_t since              # ms: begin of the phase
     uint64_t partial_since      # ms; 0: no message is under way
     uint64_t stalled_since      # ms; 0: nothing waits for the kernel
+    uint64_t ending_since       # ms
     Frame frame
 
 cdef struct Peer:               # a UDP flow, at the index of its entry
     uint32_t hash_next
-    uint32_t older
-    uint32_t newer
-    uint32_t heard
-    uint8_t line
     uint64_t sent               # ms: the last datagram to it, 0: none since ICMP told of it
 
-cdef struct Line:
-    uint32_t oldest
-    uint32_t newest
+cdef struct Rate:               # what is allowed a source, see allowed()
+    uint64_t until[SOURCES]     # ms
 
 cdef struct Listener:
     int fd
@@ -111,13 +106,16 @@ cdef struct Loop:
     Conn *conn                  # [area.count]
     Peer *peer                  # [area.count]
     uint32_t *bucket            # [mask + 1] UDP flows by address
-    uint32_t *source            # [mask + 1] accepted streams by host
     uint32_t mask
     uint32_t *free_udp          # stacks of free indices
     uint32_t *free_stream
     uint32_t free_udp_count
     uint32_t free_stream_count
-    Line line[3]
+    Places unproved_udp
+    Places unproved_streams
+    Rate answers                # to STUN
+    Rate refusals               # told of failed handshakes
+    uint64_t refusals_in_all
     uint32_t *run               # ring of streams to be served
     uint32_t run_first
     uint32_t run_count
@@ -126,8 +124,6 @@ cdef struct Loop:
     void *batch                 # the datagrams' own
 
 cdef uint64_t clock_ms() noexcept nogil
-cdef uint64_t hash_place(uint64_t seed, uint32_t salt, const Endpoint *place, bint port) noexcept nogil
-cdef bint same_place(const Endpoint *a, const Endpoint *b, bint port) noexcept nogil
 cdef uint64_t id_of(Loop *loop, uint32_t index) noexcept nogil
 cdef bint full(Loop *loop, uint64_t reserve) noexcept nogil
 cdef int emit(Loop *loop, uint32_t type, uint32_t index, const void *payload, uint32_t length) noexcept nogil
@@ -137,4 +133,6 @@ cdef void entry_opened(Loop *loop, uint32_t index, const char *text) noexcept no
 cdef void entry_closed(Loop *loop, uint32_t index, const char *reason) noexcept nogil
 cdef void pay_owed(Loop *loop) noexcept nogil
 cdef void enqueue(Loop *loop, uint32_t index) noexcept nogil
-cdef void forget_source(Loop *loop, uint32_t index) noexcept nogil
+cdef bint allowed(Loop *loop, Rate *rate, const Endpoint *source, uint64_t every, uint64_t burst) noexcept nogil
+cdef bint within(uint64_t *until, uint64_t now, uint64_t every, uint64_t burst) noexcept nogil
+cdef uint32_t take_free(Loop *loop, bint udp) noexcept nogil

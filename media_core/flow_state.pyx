@@ -4,13 +4,13 @@ FlowOpened and FlowClosed are never lost: when the event ring is full a closed e
 told. Messages are held back on streams and dropped on UDP before that, because `full` keeps a reserve.
 """
 
-from libc.string cimport memcmp, memcpy, memset, strlen
+from libc.string cimport memcpy, memset, strlen
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport write
 
 from media_core.atomic cimport RELAXED, RELEASE, SEQ_CST, fence, store32
 from media_core.flow_table cimport (
-    FLOW_CLOSED, FLOW_FREE, FLOW_OPEN, FLOW_OPENED, FLOW_OPENING, FLOW_OWED, FLOW_TEXT, flow_at,
+    FLOW_CLOSED, FLOW_FREE, FLOW_OPEN, FLOW_OPENED, FLOW_OPENING, FLOW_OWED, FLOW_TEXT, flow_at, hash_place,
 )
 from media_core.ring cimport RING_WAKE, ring_free, ring_push
 
@@ -19,32 +19,6 @@ cdef uint64_t clock_ms() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)
     return <uint64_t>now.tv_sec * 1000 + <uint64_t>now.tv_nsec // 1000000
-
-
-cdef uint64_t hash_place(uint64_t seed, uint32_t salt, const Endpoint *place, bint port) noexcept nogil:
-    """Keyed, so that nobody outside can choose addresses that fall into one bucket."""
-    cdef uint64_t hash = seed ^ salt
-    cdef uint32_t at = 4, end = 8
-    if place.length == 28:
-        at, end = 8, 24
-    if port:
-        hash = (hash ^ (place.address[2] << 8 | place.address[3])) * <uint64_t>0x9E3779B97F4A7C15
-        hash ^= hash >> 29
-    while at < end:
-        hash = (hash ^ (<const uint32_t *>(place.address + at))[0]) * <uint64_t>0xBF58476D1CE4E5B9
-        hash ^= (hash >> 31) ^ (seed >> 7)
-        at += 4
-    return hash ^ hash >> 33
-
-
-cdef bint same_place(const Endpoint *a, const Endpoint *b, bint port) noexcept nogil:
-    if a.length != b.length:
-        return False
-    if port and (a.address[2] != b.address[2] or a.address[3] != b.address[3]):
-        return False
-    if a.length == 28:
-        return memcmp(a.address + 8, b.address + 8, 16) == 0
-    return memcmp(a.address + 4, b.address + 4, 4) == 0
 
 
 cdef uint64_t id_of(Loop *loop, uint32_t index) noexcept nogil:
@@ -147,12 +121,25 @@ cdef void enqueue(Loop *loop, uint32_t index) noexcept nogil:
         loop.run_count += 1
 
 
-cdef void forget_source(Loop *loop, uint32_t index) noexcept nogil:
-    """An accepted stream goes out of the books of its source host."""
-    cdef uint64_t hash = hash_place(loop.seed, 0, &flow_at(loop.area, index).body.remote, False)
-    cdef uint32_t *link = &loop.source[hash & loop.mask]
-    while link[0] != NONE:
-        if link[0] == index:
-            link[0] = loop.conn[index].source_next
-            return
-        link = &loop.conn[link[0]].source_next
+cdef uint32_t take_free(Loop *loop, bint udp) noexcept nogil:
+    """A free entry for a source or a connection, or NONE."""
+    cdef uint32_t *count = &loop.free_udp_count if udp else &loop.free_stream_count
+    if count[0] == 0:
+        return NONE
+    count[0] -= 1
+    return loop.free_udp[count[0]] if udp else loop.free_stream[count[0]]
+
+
+cdef bint within(uint64_t *until, uint64_t now, uint64_t every, uint64_t burst) noexcept nogil:
+    """Is it time for another one, at one in `every` ms and `burst` at once? A leaky bucket: `until` is when it will be empty."""
+    if until[0] < now:
+        until[0] = now
+    if until[0] - now > every * (burst - 1):
+        return False
+    until[0] += every
+    return True
+
+
+cdef bint allowed(Loop *loop, Rate *rate, const Endpoint *source, uint64_t every, uint64_t burst) noexcept nogil:
+    """within(), for the host of `source`."""
+    return within(&rate.until[hash_place(loop.seed, 0, source, False) % SOURCES], loop.now, every, burst)

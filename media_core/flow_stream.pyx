@@ -4,9 +4,12 @@ Sockets are watched edge-triggered once; Conn.readable and .writable remember wh
 the streams that have something to do, so a stream can be left alone (event ring full) and taken up again without a system call.
 Each turn reads a bounded amount: a fast sender delays nobody for long. An idle stream owns no buffer.
 
-Every way to hold a connection for nothing has its limit: connections per source, time for the handshake, for the first message,
-for a message under way, silence, bytes the peer does not read and how long it does not read them, and a peer that has vanished
-(TCP_USER_TIMEOUT, keepalive probes).
+Every way to hold a connection for nothing has its limit: time for the handshake, for the first message, until the client keeps it
+(its phone has registered), for a message under way, silence, bytes the peer does not read and how long it does not read them, and a
+peer that has vanished (TCP_USER_TIMEOUT, keepalive probes). How many there are is a matter of flow_places.
+
+A peer that stops sending, or goes on with what is no SIP, has its earlier requests answered before the connection is closed (RFC 3261
+§18.2.2); what it sends meanwhile is thrown away.
 """
 
 from libc.errno cimport EAGAIN, EINTR, errno
@@ -17,10 +20,14 @@ from posix.unistd cimport close
 
 from media_core.flow_state cimport (
     PHASE_CONNECTING, PHASE_DRAINING, PHASE_HANDSHAKE, PHASE_NONE, PHASE_UP, REASON, RESERVE, SCRATCH, Conn, FlowLimits, emit,
-    enqueue, entry_closed, entry_opened, forget_source, full,
+    enqueue, entry_closed, entry_opened, full,
 )
+from media_core.flow_places cimport NOWHERE, Place, places_enter, places_leave
+from media_core.flow_refusal cimport refusal_tell
 from media_core.flow_table cimport FLOW_RECEIVED, FlowBody, flow_at
-from media_core.framing cimport FRAME_MESSAGE, FRAME_MORE, FRAME_PING, frame_next, frame_reason
+from media_core.framing cimport (
+    FRAME_FINAL, FRAME_MESSAGE, FRAME_MORE, FRAME_PING, FRAME_REQUEST, frame_kind, frame_next, frame_reason,
+)
 from media_core.ring cimport RING_MAX
 from media_core.tls cimport (
     TLS_FAILED, TLS_READ, TLS_WRITE, tls_close, tls_describe, tls_handshake, tls_read, tls_reason, tls_write,
@@ -81,6 +88,7 @@ cdef bint handshaken(Loop *loop, uint32_t index) noexcept nogil:
         conn.writable = 0
     else:
         loop.count.handshakes_failed += 1
+        refusal_tell(loop, index, NULL)
         tls_reason(conn.ssl, text, REASON)
         stream_close(loop, index, text, False)
     return False
@@ -104,7 +112,7 @@ cdef void stream_serve(Loop *loop, uint32_t index) noexcept nogil:
         return
     if conn.phase == PHASE_DRAINING:
         if not conn.out_length:
-            stream_close(loop, index, b"shut", True)
+            stream_close(loop, index, conn.ending, True)
         return
     if conn.phase == PHASE_UP and (conn.readable or conn.unparsed):
         read_on(loop, index)
@@ -135,6 +143,8 @@ cdef void read_on(Loop *loop, uint32_t index) noexcept nogil:
         count = receive(loop, index, place, room)
         if count <= 0:
             return
+        if conn.ending != NULL:
+            continue
         flow_at(loop.area, index).seen = loop.now
         if conn.in_length:
             conn.in_length += count
@@ -170,7 +180,8 @@ cdef int receive(Loop *loop, uint32_t index, uint8_t *place, uint32_t room) noex
                 stream_close(loop, index, strerror(errno), False)
             return 0
     if count == 0:
-        stream_close(loop, index, b"closed by the other side", True)
+        conn.readable = 0
+        stream_finish(loop, index, b"closed by the other side")
     return count
 
 
@@ -189,12 +200,13 @@ cdef bint take_apart(Loop *loop, uint32_t index, uint8_t *bytes, uint32_t count)
             break
         if status < 0:
             loop.count.framing += 1
-            stream_close(loop, index, frame_reason(status), True)
+            stream_finish(loop, index, frame_reason(status))
             return False
         if status == FRAME_MESSAGE:
             emit(loop, FLOW_RECEIVED, index, bytes + at, conn.frame.length)
             loop.count.messages_in += 1
             conn.spoken = 1
+            conn.asked += frame_kind(bytes + at, conn.frame.length) == FRAME_REQUEST
         ping = ping or status == FRAME_PING
         conn.partial_since = 0
         at += conn.frame.length
@@ -291,39 +303,67 @@ cdef bint flush(Loop *loop, uint32_t index) noexcept nogil:
 cdef void stream_send(Loop *loop, uint32_t index, const void *bytes, uint32_t count) noexcept nogil:
     """Send now or as soon as the kernel takes it. A peer that does not read gets its connection closed."""
     cdef Conn *conn = &loop.conn[index]
-    cdef int done = 0
     if conn.phase == PHASE_NONE or conn.phase == PHASE_DRAINING:
         return
+    if conn.asked and frame_kind(<const uint8_t *>bytes, count) == FRAME_FINAL:
+        conn.asked -= 1
+    if pass_on(loop, index, bytes, count) and conn.ending != NULL and conn.asked == 0:
+        stream_shut(loop, index)
+
+
+cdef bint pass_on(Loop *loop, uint32_t index, const void *bytes, uint32_t count) noexcept nogil:
+    """To the kernel, or behind what it has not taken yet. False: the stream is closed."""
+    cdef Conn *conn = &loop.conn[index]
+    cdef int done = 0
     if conn.phase == PHASE_UP and conn.out_length == 0 and conn.writable:
         done = put(loop, index, bytes, count)
         if done < 0 or <uint32_t>done == count:
-            return
+            return done >= 0
     if conn.out_length + count - done > loop.limits.write_bytes:
         stream_close(loop, index, b"the other side does not read", False)
-        return
+        return False
     if conn.out_start:
         memmove(conn.out_bytes, conn.out_bytes + conn.out_start, conn.out_length)
         conn.out_start = 0
     if not grow(&conn.out_bytes, &conn.out_room, conn.out_length + count - done):
         stream_close(loop, index, b"out of memory", False)
-        return
+        return False
     memcpy(conn.out_bytes + conn.out_length, <const uint8_t *>bytes + done, count - done)
     conn.out_length += count - done
     if conn.stalled_since == 0:
         conn.stalled_since = loop.now
     if conn.writable and conn.phase == PHASE_UP:
         enqueue(loop, index)
+    return True
 
 
 # ---- end ------------------------------------------------------------------------------------------------------------
 
+cdef void stream_finish(Loop *loop, uint32_t index, const char *reason) noexcept nogil:
+    """Nothing more is read of it: close once what was asked is answered. reason: a constant."""
+    cdef Conn *conn = &loop.conn[index]
+    if conn.ending != NULL:
+        return
+    conn.ending, conn.ending_since = reason, loop.now
+    free(conn.in_bytes)
+    conn.in_bytes = NULL
+    conn.in_length = conn.in_room = 0
+    conn.partial_since = 0
+    if conn.asked == 0:
+        stream_shut(loop, index)
+    elif conn.readable:
+        enqueue(loop, index)  # what is left unread would turn our close into a reset, and that would take the answer away
+
+
 cdef void stream_shut(Loop *loop, uint32_t index) noexcept nogil:
     """Close once everything accepted for sending is out."""
     cdef Conn *conn = &loop.conn[index]
+    if conn.ending == NULL:
+        conn.ending, conn.ending_since = b"shut", loop.now
     if conn.phase != PHASE_UP:
-        stream_close(loop, index, b"shut", False)
+        stream_close(loop, index, conn.ending, False)
     elif conn.out_length == 0:
-        stream_close(loop, index, b"shut", True)
+        stream_close(loop, index, conn.ending, True)
     else:
         conn.phase = PHASE_DRAINING
         conn.since = loop.now
@@ -335,8 +375,7 @@ cdef void stream_close(Loop *loop, uint32_t index, const char *reason, bint orde
     cdef Conn *conn = &loop.conn[index]
     if conn.phase == PHASE_NONE:
         return
-    if conn.accepted:
-        forget_source(loop, index)
+    places_leave(&loop.unproved_streams, index)
     if conn.ssl != NULL:
         tls_close(conn.ssl, orderly)
         conn.ssl = NULL
@@ -355,6 +394,7 @@ cdef const char *overdue(Loop *loop, uint32_t index) noexcept nogil:
     cdef Conn *conn = &loop.conn[index]
     cdef FlowLimits *limits = &loop.limits
     cdef uint64_t age = loop.now - conn.since
+    cdef const Place *unproved = &loop.unproved_streams.place[index]
     if conn.phase == PHASE_CONNECTING:
         if age > limits.connect:
             return b"no answer"
@@ -365,12 +405,16 @@ cdef const char *overdue(Loop *loop, uint32_t index) noexcept nogil:
         return NULL
     if conn.stalled_since and loop.now - conn.stalled_since > limits.write_stall:
         return b"the other side does not read"
+    if conn.ending != NULL and loop.now - conn.ending_since > limits.answer:
+        return conn.ending
     if conn.unparsed:
         return NULL  # waits for us
     if conn.partial_since and loop.now - conn.partial_since > limits.message:
         return b"message took too long"
     if conn.accepted and not conn.spoken and age > limits.first_message:
         return b"no message"
+    if unproved.host != NOWHERE and loop.now - unproved.since > limits.unproved:
+        return b"nobody has registered over it"
     if loop.now - flow_at(loop.area, index).seen > limits.idle:
         return b"silent for too long"
     return NULL
@@ -383,5 +427,15 @@ cdef void stream_tick(Loop *loop, uint32_t index) noexcept nogil:
     reason = overdue(loop, index)
     if reason != NULL:
         loop.count.timeouts += 1
-        loop.count.handshakes_failed += loop.conn[index].phase == PHASE_HANDSHAKE
-        stream_close(loop, index, reason, False)
+        if loop.conn[index].phase == PHASE_HANDSHAKE:
+            loop.count.handshakes_failed += 1
+            refusal_tell(loop, index, b"took too long")
+        stream_close(loop, index, reason, loop.conn[index].ending != NULL)
+
+
+cdef void stream_keep(Loop *loop, uint32_t index, bint kept) noexcept nogil:
+    flow_at(loop.area, index).kept = kept
+    if kept:
+        places_leave(&loop.unproved_streams, index)
+    elif loop.conn[index].accepted:
+        places_enter(&loop.unproved_streams, index, &flow_at(loop.area, index).body.remote, loop.now)

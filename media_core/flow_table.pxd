@@ -28,11 +28,19 @@ cdef enum:  # records on the command ring; id is the flow
     FLOW_SHUT = 3
     FLOW_KEEP = 4       # payload: one byte, 0 or 1
 
+cdef enum:  # RefusalBody.reason, a row of REFUSALS in flow_table.pyx
+    REFUSAL_CIPHER = 0
+    REFUSAL_VERSION = 1
+    REFUSAL_NOT_TLS = 2
+    REFUSAL_CERTIFICATE = 3
+    REFUSAL_BROKEN = 4
+
 cdef enum:  # records on the event ring; id is the flow
     FLOW_OPENED = 1     # payload FlowBody
     FLOW_RECEIVED = 2   # payload: bytes
     FLOW_CLOSED = 3     # payload: reason, text
     FLOW_UNREACHABLE = 4    # no payload
+    FLOW_REFUSED = 5    # payload RefusalBody; the id is of no flow that anybody knows
 
 cdef struct Endpoint:       # 32 bytes: a sockaddr_in or sockaddr_in6 as the kernel wants it
     uint8_t address[28]
@@ -51,6 +59,12 @@ cdef struct DialBody:
     Endpoint remote
     char server_name[FLOW_NAME]
 
+cdef struct RefusalBody:    # a TLS handshake that failed
+    Endpoint remote
+    uint32_t reason
+    uint32_t room
+    char detail[FLOW_TEXT]
+
 cdef struct FlowEntry:      # three cache lines, written by the core only
     uint32_t sequence       # odd: being written
     uint32_t generation
@@ -64,7 +78,7 @@ cdef struct FlowEntry:      # three cache lines, written by the core only
 cdef struct FlowCounters:   # written by the core, since the memory was made
     uint64_t opened
     uint64_t closed
-    uint64_t refused        # connections over a limit
+    uint64_t refused        # connections that found every place kept
     uint64_t messages_in
     uint64_t messages_out
     uint64_t dropped_full   # datagrams that found no room in the event ring
@@ -76,6 +90,7 @@ cdef struct FlowCounters:   # written by the core, since the memory was made
     uint64_t timeouts       # streams closed by a limit of time
     uint64_t handshakes     # TLS handshakes done
     uint64_t handshakes_failed
+    uint64_t keepalives     # STUN requests answered
     uint64_t unreachable    # UDP flows ICMP said nobody takes datagrams at
 
 cdef struct FlowArea:
@@ -101,6 +116,8 @@ cdef uint64_t flows_area_size(uint32_t count) noexcept nogil
 cdef int flows_area_init(FlowArea *area, uint32_t count) noexcept nogil
 cdef bint flows_area_valid(const FlowArea *area, uint64_t room) noexcept nogil
 cdef uint32_t endpoint_port(const Endpoint *place) noexcept nogil
+cdef uint64_t hash_place(uint64_t seed, uint32_t salt, const Endpoint *place, bint port) noexcept nogil
+cdef bint same_place(const Endpoint *a, const Endpoint *b, bint port) noexcept nogil
 cdef int endpoint_set(Endpoint *place, str host, int port) except -1
 cdef tuple endpoint_tuple(const Endpoint *place)
 

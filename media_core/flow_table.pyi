@@ -1,4 +1,15 @@
-from media_core.records import FlowClosed, FlowId, FlowInfo, FlowOpened, FlowReceived, FlowUnreachable, Transport
+from media_core.records import (
+    FlowClosed,
+    FlowId,
+    FlowInfo,
+    FlowOpened,
+    FlowReceived,
+    FlowUnreachable,
+    HandshakeFailed,
+    Transport,
+)
+
+REFUSALS: tuple[str, ...]
 
 class FlowClient:
     """The side of `calls`: one thread. Commands raise OutOfService when the core does not keep up; none blocks."""
@@ -11,7 +22,9 @@ class FlowClient:
     def flow(self, flow: FlowId) -> FlowInfo: ...
     def flows(self) -> list[FlowInfo]: ...
     def listeners(self) -> list[FlowInfo]: ...
-    def poll(self, limit: int = 256) -> list[FlowOpened | FlowReceived | FlowClosed | FlowUnreachable]: ...
+    def poll(
+        self, limit: int = 256
+    ) -> list[FlowOpened | FlowReceived | FlowClosed | FlowUnreachable | HandshakeFailed]: ...
     def counters(self) -> dict[str, int]: ...
 
 def area_size(count: int) -> int: ...

@@ -7,7 +7,7 @@ and the core refuses an entry that is taken. UDP and accepted streams have separ
 A client started anew finds the flows in the table and unread events in the ring; FlowClosed comes at least once per flow.
 """
 
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 from posix.unistd cimport write
 
 import socket
@@ -15,7 +15,9 @@ import socket
 from media_core.atomic cimport ACQUIRE, RELAXED, RELEASE, SEQ_CST, fence, load32, load64, store32, store64
 from media_core.ring cimport RING_MAX, RING_WAKE, Record, Ring, ring_front, ring_payload, ring_pop, ring_push
 
-from media_core.records import FlowClosed, FlowInfo, FlowOpened, FlowReceived, FlowUnreachable, OutOfService, StaleHandle, Transport
+from media_core.records import FlowClosed, FlowInfo, FlowOpened, FlowReceived, FlowUnreachable, HandshakeFailed, OutOfService, StaleHandle, Transport
+
+REFUSALS = ("no common cipher", "old version", "not TLS", "certificate refused", "broken off")  # by REFUSAL_
 
 cdef uint64_t MAGIC = 0x31574F4C46574853
 
@@ -49,6 +51,32 @@ cdef bint flows_area_valid(const FlowArea *area, uint64_t room) noexcept nogil:
 cdef uint32_t endpoint_port(const Endpoint *place) noexcept nogil:
     """Both families have it at the same offset."""
     return place.address[2] << 8 | place.address[3]
+
+
+cdef uint64_t hash_place(uint64_t seed, uint32_t salt, const Endpoint *place, bint port) noexcept nogil:
+    """Keyed, so that nobody outside can choose addresses that fall into one bucket."""
+    cdef uint64_t hash = seed ^ salt
+    cdef uint32_t at = 4, end = 8
+    if place.length == 28:
+        at, end = 8, 24
+    if port:
+        hash = (hash ^ (place.address[2] << 8 | place.address[3])) * <uint64_t>0x9E3779B97F4A7C15
+        hash ^= hash >> 29
+    while at < end:
+        hash = (hash ^ (<const uint32_t *>(place.address + at))[0]) * <uint64_t>0xBF58476D1CE4E5B9
+        hash ^= (hash >> 31) ^ (seed >> 7)
+        at += 4
+    return hash ^ hash >> 33
+
+
+cdef bint same_place(const Endpoint *a, const Endpoint *b, bint port) noexcept nogil:
+    if a.length != b.length:
+        return False
+    if port and (a.address[2] != b.address[2] or a.address[3] != b.address[3]):
+        return False
+    if a.length == 28:
+        return memcmp(a.address + 8, b.address + 8, 16) == 0
+    return memcmp(a.address + 4, b.address + 4, 4) == 0
 
 
 cdef int endpoint_set(Endpoint *place, str host, int port) except -1:
@@ -190,7 +218,7 @@ cdef class FlowClient:
             self.command(FLOW_SHUT, flow, NULL, 0)
 
     def keep(self, uint64_t flow, bint kept=True):
-        """A kept UDP flow (a registered phone's) is not evicted to make room for new sources."""
+        """A kept flow (a registered phone's, or one in a call) makes no room for new sources, and may be silent for long."""
         cdef uint8_t value = kept
         self.require(flow)
         self.command(FLOW_KEEP, flow, &value, 1)
@@ -241,6 +269,7 @@ cdef class FlowClient:
     cdef object decode(self, Record *record):
         cdef uint64_t id = record.id
         cdef bytes payload
+        cdef RefusalBody *refusal
         if record.type == FLOW_RECEIVED:
             return FlowReceived(id, (<char *>ring_payload(record))[:record.length])
         if record.type == FLOW_OPENED and record.length == sizeof(FlowBody):
@@ -252,6 +281,9 @@ cdef class FlowClient:
             return FlowClosed(id, payload.decode("ascii", "replace"))
         if record.type == FLOW_UNREACHABLE:
             return FlowUnreachable(id)
+        if record.type == FLOW_REFUSED and record.length == sizeof(RefusalBody):
+            refusal = <RefusalBody *>ring_payload(record)
+            return HandshakeFailed(*endpoint_tuple(&refusal.remote), REFUSALS[refusal.reason], (<bytes>refusal.detail).decode("ascii", "replace"))
         return None
 
     def counters(self):
@@ -265,7 +297,7 @@ cdef class FlowClient:
             "refused": c.refused, "messages_in": c.messages_in, "messages_out": c.messages_out,
             "dropped_full": c.dropped_full, "dropped_noise": c.dropped_noise, "dropped_table": c.dropped_table,
             "dropped_send": c.dropped_send, "evicted": c.evicted, "framing": c.framing, "timeouts": c.timeouts,
-            "handshakes": c.handshakes, "handshakes_failed": c.handshakes_failed, "unreachable": c.unreachable,
+            "handshakes": c.handshakes, "handshakes_failed": c.handshakes_failed, "unreachable": c.unreachable, "keepalives": c.keepalives,
             "starts": self.area.starts,
         }
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 from media_core.records import SipSocket, TlsFiles
 
 class Limits(NamedTuple):
-    """What a peer may cost. Milliseconds, bytes, connections."""
+    """What a peer may cost. Milliseconds, bytes."""
 
     connect: int = 10_000
     handshake: int = 5_000
@@ -12,10 +12,11 @@ class Limits(NamedTuple):
     message: int = 15_000
     idle: int = 7_200_000
     write_stall: int = 30_000
-    known_idle: int = 120_000
+    unproved: int = 35_000
+    grace: int = 5_000
+    answer: int = 32_000
     tick: int = 500
     write_bytes: int = 262_144
-    per_source: int = 250
     user_timeout: int = 30_000
     keepalive_seconds: int = 45
 
@@ -34,4 +35,5 @@ class FlowLoop:
         limits: Limits | None = None,
     ) -> None: ...
     def run(self) -> None: ...
+    def renew(self, tls: TlsFiles) -> None: ...
     def stop(self) -> None: ...

@@ -27,7 +27,8 @@ from media_core.flow_state cimport (
     NONE, RESERVE, SCRATCH, TAG_LISTENER, TAG_STOP, TAG_WAKE, UDP, Conn, FlowLimits, Listener, Peer, clock_ms, enqueue, entry_state, full, pay_owed,
 )
 from media_core.flow_connect cimport stream_accept, stream_dial
-from media_core.flow_stream cimport stream_close, stream_send, stream_serve, stream_shut, stream_tick
+from media_core.flow_stream cimport stream_close, stream_keep, stream_send, stream_serve, stream_shut, stream_tick
+from media_core.flow_places cimport places_close, places_open
 from media_core.flow_table cimport (
     FLOW_DIAL, FLOW_FREE, FLOW_KEEP, FLOW_LISTENERS, FLOW_OPEN, FLOW_OPENING, FLOW_OWED, FLOW_SEND, FLOW_SHUT, DialBody, FlowArea,
     FlowEntry, endpoint_set, flow_at, flows_area_valid,
@@ -57,7 +58,7 @@ cdef enum:
 
 
 class Limits(NamedTuple):
-    """What a peer may cost. Milliseconds, bytes, connections; see flow_stream for what each protects against."""
+    """What a peer may cost. Milliseconds, bytes; see flow_stream for what each protects against."""
 
     connect: int = 10_000
     handshake: int = 5_000
@@ -65,10 +66,11 @@ class Limits(NamedTuple):
     message: int = 15_000
     idle: int = 7_200_000
     write_stall: int = 30_000
-    known_idle: int = 120_000
+    unproved: int = 35_000
+    grace: int = 5_000
+    answer: int = 32_000
     tick: int = 500
     write_bytes: int = 262_144
-    per_source: int = 250
     user_timeout: int = 30_000
     keepalive_seconds: int = 45
 
@@ -129,8 +131,11 @@ cdef void obey(Loop *loop, Record *command) noexcept nogil:
             datagram_close(loop, index, b"shut")
         else:
             stream_shut(loop, index)
-    elif command.type == FLOW_KEEP and udp and command.length == 1:
-        datagram_keep(loop, index, ring_payload(command)[0] != 0)
+    elif command.type == FLOW_KEEP and command.length == 1:
+        if udp:
+            datagram_keep(loop, index, ring_payload(command)[0] != 0)
+        else:
+            stream_keep(loop, index, ring_payload(command)[0] != 0)
 
 
 cdef void obey_all(Loop *loop) noexcept nogil:
@@ -178,6 +183,7 @@ cdef bint serve_listeners(Loop *loop) noexcept nogil:
 cdef void tick(Loop *loop) noexcept nogil:
     """Limits of time; connections that could not be accepted before."""
     cdef uint32_t index, n
+    cdef uint64_t silence
     cdef FlowEntry *entry
     loop.next_tick = loop.now + loop.limits.tick
     store64(&loop.area.beat, 1000000 * loop.now, RELAXED)
@@ -187,8 +193,10 @@ cdef void tick(Loop *loop) noexcept nogil:
             continue
         if entry.body.transport != UDP:
             stream_tick(loop, index)
-        elif not entry.kept and loop.now - entry.seen > loop.limits.idle:
-            datagram_close(loop, index, b"silent for too long")
+        elif not entry.kept:
+            silence = loop.limits.idle if index < loop.area.dial_end else loop.limits.unproved
+            if loop.now - entry.seen > silence:
+                datagram_close(loop, index, b"silent for too long")
     for n in range(loop.listeners):
         loop.listener[n].pending = 1
         loop.listener[n].errors = 0
@@ -271,6 +279,7 @@ cdef class FlowLoop:
 
     cdef Loop loop
     cdef object server
+    cdef object before
     cdef object client
     cdef object sockets
 
@@ -296,8 +305,7 @@ cdef class FlowLoop:
         self.client = TlsContext(False)
         loop.tls_client = (<TlsContext>self.client).context
         if tls is not None:
-            self.server = TlsContext(True, tls.certificate, tls.key, tls.ticket_keys)
-            loop.tls_server = (<TlsContext>self.server).context
+            self.renew(tls)
         self.make_books()
         loop.epoll = epoll_create1(EPOLL_CLOEXEC)
         if loop.epoll < 0:
@@ -317,8 +325,9 @@ cdef class FlowLoop:
         cdef FlowLimits *own = &self.loop.limits
         own.connect, own.handshake, own.first_message = limits.connect, limits.handshake, limits.first_message
         own.message, own.idle, own.write_stall = limits.message, limits.idle, limits.write_stall
-        own.known_idle, own.tick, own.write_bytes = limits.known_idle, max(1, limits.tick), limits.write_bytes
-        own.per_source, own.user_timeout, own.keepalive = limits.per_source, limits.user_timeout, limits.keepalive_seconds
+        own.unproved, own.grace, own.answer = limits.unproved, limits.grace, limits.answer
+        own.tick, own.write_bytes = max(1, limits.tick), limits.write_bytes
+        own.user_timeout, own.keepalive = limits.user_timeout, limits.keepalive_seconds
         return 0
 
     cdef int make_books(self) except -1:
@@ -329,19 +338,17 @@ cdef class FlowLoop:
         loop.conn = <Conn *>calloc(count, sizeof(Conn))
         loop.peer = <Peer *>calloc(count, sizeof(Peer))
         loop.bucket = <uint32_t *>calloc(loop.mask + 1, sizeof(uint32_t))
-        loop.source = <uint32_t *>calloc(loop.mask + 1, sizeof(uint32_t))
         loop.free_udp = <uint32_t *>calloc(count, sizeof(uint32_t))
         loop.free_stream = <uint32_t *>calloc(count, sizeof(uint32_t))
         loop.run = <uint32_t *>calloc(count, sizeof(uint32_t))
         loop.scratch = <uint8_t *>calloc(SCRATCH, 1)
         loop.batch = calloc(datagram_room(), 1)
-        if not (loop.conn and loop.peer and loop.bucket and loop.source and loop.free_udp and loop.free_stream and loop.run
-                and loop.scratch and loop.batch):
+        if not (loop.conn and loop.peer and loop.bucket and loop.free_udp and loop.free_stream and loop.run
+                and loop.scratch and loop.batch and places_open(&loop.unproved_udp, count, loop.seed)
+                and places_open(&loop.unproved_streams, count, loop.seed)):
             raise MemoryError("flows")
         for n in range(loop.mask + 1):
-            loop.bucket[n] = loop.source[n] = NONE
-        for n in range(3):
-            loop.line[n].oldest = loop.line[n].newest = NONE
+            loop.bucket[n] = NONE
         return 0
 
     cdef int watch(self, int fd, uint64_t tag) except -1:
@@ -386,6 +393,13 @@ cdef class FlowLoop:
         if error:
             raise OSError(error, os.strerror(error))
 
+    def renew(self, tls):
+        """Handshakes from now on use what is in these files; connections keep what they began with. Any thread may call it, one at a time.
+        ValueError: they cannot be used, and all stays as it is. The context before is held, for the loop may just be using it."""
+        fresh = TlsContext(True, tls)
+        self.before, self.server = self.server, fresh
+        self.loop.tls_server = (<TlsContext>fresh).context
+
     def stop(self):
         os.eventfd_write(self.loop.stop_wake, 1)
 
@@ -398,7 +412,8 @@ cdef class FlowLoop:
         free(loop.conn)
         free(loop.peer)
         free(loop.bucket)
-        free(loop.source)
+        places_close(&loop.unproved_udp)
+        places_close(&loop.unproved_streams)
         free(loop.free_udp)
         free(loop.free_stream)
         free(loop.run)

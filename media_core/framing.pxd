@@ -21,5 +21,11 @@ cdef struct Frame:          # memory between two calls on the same stream; zeroe
     uint32_t crlf           # a CRLF was the last thing skipped
     uint32_t length         # result
 
+cdef enum:  # what a message is to who counts the answers owed
+    FRAME_REQUEST = 1
+    FRAME_FINAL = 2         # a response that ends its transaction
+    FRAME_OTHER = 3         # ACK, a provisional response
+
+cdef int frame_kind(const uint8_t *bytes, uint32_t count) noexcept nogil
 cdef int frame_next(Frame *frame, const uint8_t *bytes, uint32_t count) noexcept nogil
 cdef const char *frame_reason(int status) noexcept nogil

@@ -6,6 +6,8 @@ stream has to be closed. Between messages CRLF is skipped and a double CRLF is a
 result is the same; each byte of a head is looked at once.
 """
 
+from libc.string cimport memcmp
+
 from media_core.ring cimport RING_MAX
 
 cdef enum:
@@ -128,6 +130,13 @@ cdef int frame_next(Frame *frame, const uint8_t *bytes, uint32_t count) noexcept
     frame.length = frame.total
     frame.total = frame.scanned = 0
     return FRAME_MESSAGE
+
+
+cdef int frame_kind(const uint8_t *bytes, uint32_t count) noexcept nogil:
+    """By the start line (RFC 3261 §7.1, §7.2); ACK is a request that has no response."""
+    if count >= 12 and memcmp(bytes, b"SIP/2.0 ", 8) == 0:
+        return FRAME_FINAL if 50 <= bytes[8] <= 54 else FRAME_OTHER
+    return FRAME_OTHER if count >= 4 and memcmp(bytes, b"ACK ", 4) == 0 else FRAME_REQUEST
 
 
 cdef const char *frame_reason(int status) noexcept nogil:

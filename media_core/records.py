@@ -26,7 +26,7 @@ class Layout:
     """Sizes fixed when the shared memory is made."""
 
     legs: int = 2000
-    flows: int = 4096
+    flows: int = 8192  # an eighth dialled, three over UDP, four over TCP and TLS: 2,000 phones and as many strangers
     workers: int = 1
 
 
@@ -41,6 +41,8 @@ class TlsFiles:
     certificate: str  # PEM chain
     key: str  # PEM
     ticket_keys: bytes = b""  # 80 bytes: session tickets survive a restart of the core
+    rsa_certificate: str = ""  # PEM chain of an RSA certificate for phones that know no other, and its key; used once both are there
+    rsa_key: str = ""
 
 
 # ---- what `calls` uses ---------------------------------------------------------------------------------------------
@@ -164,6 +166,24 @@ class FlowUnreachable:
 
 
 @dataclass(frozen=True, slots=True)
+class HandshakeFailed:
+    """A TLS handshake that somebody began with us came to nothing. At most one per host in 10 s, and 5 a second in all.
+
+    reason, and what `detail` says then:
+        no common cipher     what is missing, in OpenSSL's words
+        old version          the highest version that was offered: "TLS 1.1"
+        not TLS              ""
+        certificate refused  the alert: "unknown CA", "bad certificate", "certificate expired", ...
+        broken off           what is known: the alert, "after our certificate", "took too long"
+    """
+
+    host: str
+    port: int
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class MediaStarted:
     leg: LegId
 
@@ -236,6 +256,7 @@ Event = (
     | FlowReceived
     | FlowClosed
     | FlowUnreachable
+    | HandshakeFailed
     | MediaStarted
     | MediaSilent
     | MediaQuality

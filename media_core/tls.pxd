@@ -15,6 +15,8 @@ cdef enum:  # what the calls below return beside a count of bytes
 cdef class TlsContext:
     cdef SSL_CTX *context
     cdef bint server
+    cdef int show(self, str certificate, str key) except -1
+    cdef int seal(self, bytes ticket_keys) except -1
 
 cdef SSL *tls_open(SSL_CTX *context, int fd, bint server, const char *name) noexcept nogil
 cdef int tls_handshake(SSL *ssl) noexcept nogil
@@ -22,4 +24,5 @@ cdef int tls_read(SSL *ssl, void *place, int room) noexcept nogil
 cdef int tls_write(SSL *ssl, const void *bytes, int count) noexcept nogil
 cdef void tls_close(SSL *ssl, bint orderly) noexcept nogil
 cdef void tls_describe(SSL *ssl, char *text, uint32_t room) noexcept nogil
+cdef int tls_failure(SSL *ssl, char *detail, uint32_t room) noexcept nogil
 cdef void tls_reason(SSL *ssl, char *text, uint32_t room) noexcept nogil

@@ -91,7 +91,7 @@ class Call:
         self._task.add_done_callback(self._done)
         self._exchange.calls[self.id] = self
         for leg in self.legs:
-            self._exchange.sessions[leg.session] = (self, leg)
+            self._exchange.enter(self, leg)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         """The end itself has met a fault: it is gone through once more."""
@@ -157,7 +157,7 @@ class Call:
         for leg in self.legs[1:]:
             self._surely(self._clear_leg, leg)
         for leg in self.legs:
-            self._exchange.sessions.pop(leg.session, None)
+            self._exchange.leave(leg)
         closed = [self._surely(lambda leg: leg.close(self._exchange.media), leg) for leg in self.legs]
         record = self._surely(self._record, (*(leg for leg in closed if leg is not None), *self.refusals))
         if self._slot is not None and record is not None:
@@ -329,6 +329,7 @@ class Call:
         for leg in [*self.legs, *fork_legs]:
             if leg.line == line and leg.flow.id == old and not leg.over:
                 leg.flow = flow
+                self._exchange.enter(self, leg)
                 self._sip_quietly(lambda stack, now, leg=leg: stack.rebind(leg.session, flow.id, now))
                 self.save()
 

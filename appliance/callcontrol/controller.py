@@ -136,6 +136,8 @@ class Controller:
                 self._media(event)
             case media_core.CoreStarted(generation=generation):
                 log.info("the media core is up (generation %d), %d calls go on", generation, len(self._exchange.calls))
+            case media_core.HandshakeFailed(host, port, reason, detail):
+                self._refused(reason, (host, port), detail=detail)
             case media_core.FlowOpened() | media_core.FlowReceived() | media_core.FlowUnreachable():
                 pass  # the driver's
             case _:

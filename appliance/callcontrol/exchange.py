@@ -72,6 +72,16 @@ class Exchange:
     def sip(self, command: Callable[[Stack, float], T]) -> T:
         return self.transport.run(command)
 
+    def enter(self, call: Call, leg: PhoneLeg) -> None:
+        """The leg has a session."""
+        self.sessions[leg.session] = (call, leg)
+        self.transport.occupy(leg.flow.id, leg.session)
+
+    def leave(self, leg: PhoneLeg) -> None:
+        """Its session is over, or is the call's no longer."""
+        self.sessions.pop(leg.session, None)
+        self.transport.vacate(leg.session)
+
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 

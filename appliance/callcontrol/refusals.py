@@ -59,13 +59,13 @@ KINDS: Mapping[str, Kind] = {
         "The line {account!r} cannot take more phones: as many as it can have are in calls, or this one names too many contacts.",
         "Give this phone a line of its own.",
     ),
-    # what a TLS handshake fails for; {detail} is what the cipher library says
+    # what a TLS handshake fails for: media_core.HandshakeFailed says what {detail} is
     "no common cipher": Kind(
         "The phone and this system have no cipher in common for TLS ({detail}).",
         "Update the phone's firmware: TLS 1.2 with ECDHE and AES-GCM is needed.",
     ),
-    "old TLS version": Kind(
-        "The phone offers only a version of TLS that is no longer safe ({detail}).",
+    "old version": Kind(
+        "The phone offers {detail} at most, which is no longer safe.",
         "Update the phone's firmware, or switch TLS 1.2 on in it.",
     ),
     "certificate refused": Kind(
@@ -73,12 +73,12 @@ KINDS: Mapping[str, Kind] = {
         "Install the authority from the page Encryption in the phone, and have it call the system by a name or address in the certificate.",
     ),
     "not TLS": Kind(
-        "What came to the port for TLS is no TLS ({detail}).",
+        "What came to the port for TLS is no TLS.",
         "Set the phone's transport to TLS, or its port to the one for UDP and TCP.",
     ),
-    "handshake": Kind(
-        "The TLS handshake failed ({detail}).",
-        "Check the phone's TLS settings and its clock.",
+    "broken off": Kind(
+        "The phone broke the TLS handshake off ({detail}).",
+        "Install the authority from the page Encryption in the phone, and check its clock.",
     ),
 }
 

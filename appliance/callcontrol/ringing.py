@@ -78,7 +78,7 @@ class Fork:
         for leg in self.branches:
             if leg is self.answer:
                 continue
-            self._exchange.sessions.pop(leg.session, None)
+            self._exchange.leave(leg)
             if not leg.over:
                 leg.over = True
                 self._stop(leg, [ELSEWHERE] if answered else [])
@@ -129,7 +129,7 @@ class Fork:
                 leg.flow.id, leg.target, now, from_=from_, to=to, offer=offer, headers=headers
             )
         )
-        exchange.sessions[leg.session] = (self._call, leg)
+        exchange.enter(self._call, leg)
 
     # ---- what the phones answer
     def _take(self, leg: PhoneLeg, event: events.Event) -> None:
@@ -190,7 +190,7 @@ class Fork:
         self.answer = leg
 
     def _rejected(self, leg: PhoneLeg, status: int, *, retry: bool = True) -> None:
-        self._exchange.sessions.pop(leg.session, None)
+        self._exchange.leave(leg)
         if retry and status in UNSUITABLE and leg.terms.relent(self._call.caller.terms.offered_formats()):
             self._invite(leg)
             return

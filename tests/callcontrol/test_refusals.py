@@ -8,6 +8,7 @@ import pytest
 
 from appliance.callcontrol import refusals
 from appliance.callcontrol.refusals import KINDS, Refusals
+from media_core.flow_table import REFUSALS
 
 PHONE, STRANGER = ("198.51.100.7", 5060), ("203.0.113.9", 40000)
 FACTS = {"doing": "register", "seconds": 4, "number": "101", "transport": "UDP", "wanted": "102", "detail": "no cipher"}
@@ -53,13 +54,17 @@ def test_a_failed_handshake_counts_for_the_only_line_of_that_address() -> None:
     last.add("no common cipher", PHONE, 2.0, detail="no shared cipher")
     assert last.last_of("l1") is not None
     last.registered("l2", PHONE[0], 3.0)
-    last.add("old TLS version", PHONE, 4.0, detail="unsupported protocol")
+    last.add("old version", PHONE, 4.0, detail="TLS 1.1")
     assert last.last_of("l2") is None, "two lines are behind that address: it is neither's"
     last.registered("l1", "198.51.100.99", 5.0)
     last.add("certificate refused", PHONE, 6.0, detail="unknown ca")
     refusal = last.last_of("l2")
     assert refusal is not None
     assert refusal.kind == "certificate refused"
+
+
+def test_every_reason_a_handshake_fails_for_has_its_row() -> None:
+    assert set(REFUSALS) <= set(KINDS)
 
 
 def test_strangers_fill_no_memory_and_push_no_line_out() -> None:

@@ -53,7 +53,7 @@ class Box:
     transports: tuple[Transport, ...] = (Transport.UDP, Transport.TCP)
     host: str = "127.0.0.1"
     tls: TlsFiles | None = None
-    limits: Limits = field(default_factory=lambda: Limits(tick=20))
+    limits: Limits = field(default_factory=lambda: Limits(tick=20, answer=200))
 
     def __post_init__(self) -> None:
         area = (area_size(self.flows) + 4095) & ~4095
@@ -170,6 +170,14 @@ def listening(host: str, transport: Transport) -> socket.socket:
     return s
 
 
+def udp_socket(box: Box, host: str = "127.0.0.1") -> socket.socket:
+    s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind((host, 0))
+    s.connect(box.address(Transport.UDP))
+    s.settimeout(PATIENCE)
+    return s
+
+
 @contextlib.contextmanager
 def running(box: Box) -> Iterator[Box]:
     try:
@@ -179,10 +187,11 @@ def running(box: Box) -> Iterator[Box]:
         box.close()
 
 
-def make_certificate(folder: Path, name: str = "box.test") -> TlsFiles:
-    key, certificate = folder / "key.pem", folder / "cert.pem"
+def make_certificate(folder: Path, name: str = "box.test", *, rsa: bool = False) -> TlsFiles:
+    key, certificate = (folder / "rsa.key", folder / "rsa.pem") if rsa else (folder / "key.pem", folder / "cert.pem")
     subject = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name},IP:127.0.0.1"]
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    kind = ["-newkey", "rsa:2048"] if rsa else ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    curve = [*kind, "-nodes", "-days", "2"]
     files = ["-keyout", str(key), "-out", str(certificate)]
     subprocess.run(["openssl", "req", "-x509", *curve, *subject, *files], check=True, capture_output=True)
     return TlsFiles(str(certificate), str(key))

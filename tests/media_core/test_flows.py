@@ -1,4 +1,4 @@
-"""SIP flows over real sockets: UDP and TCP."""
+"""SIP flows over real sockets: TCP, and what is the same whatever the transport; UDP has its own file."""
 
 import contextlib
 import socket
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from media_core.flows import Limits
-from media_core.records import FlowUnreachable, OutOfService, StaleHandle, Transport
-from tests.media_core.flowbox import PATIENCE, Box, message, running
+from media_core.records import OutOfService, StaleHandle, Transport
+from tests.media_core.flowbox import PATIENCE, Box, message, running, udp_socket
 
 
 @pytest.fixture
@@ -17,18 +17,7 @@ def box() -> Iterator[Box]:
         yield it
 
 
-def udp_socket(box: Box, host: str = "127.0.0.1") -> socket.socket:
-    s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-    s.bind((host, 0))
-    s.connect(box.address(Transport.UDP))
-    s.settimeout(PATIENCE)
-    return s
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+OK = b"SIP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 def at_end(s: socket.socket) -> bool:
@@ -36,198 +25,6 @@ def at_end(s: socket.socket) -> bool:
         return s.recv(65536) == b""
     except ConnectionResetError:
         return True
-
-
-# ---- UDP
-
-
-def test_udp_both_ways(box: Box) -> None:
-    with udp_socket(box) as phone:
-        phone.send(message(b"hello"))
-        flow = box.one_open()
-        assert (flow.transport, flow.local, flow.remote, flow.cipher) == (
-            Transport.UDP,
-            box.address(Transport.UDP),
-            phone.getsockname(),
-            "",
-        )
-        box.until(lambda: box.received(flow.id) == [message(b"hello")])
-        box.client.send(flow.id, b"SIP/2.0 200 OK\r\n\r\n")
-        assert phone.recv(100) == b"SIP/2.0 200 OK\r\n\r\n"
-        phone.send(message(b"again"))
-        box.until(lambda: len(box.received(flow.id)) == 2)
-        assert box.client.flow(flow.id) == flow
-        assert box.client.flows() == [flow]
-        box.client.shut(flow.id)
-        box.until(lambda: [c.flow for c in box.closed()] == [flow.id])
-        with pytest.raises(StaleHandle):
-            box.client.send(flow.id, b"x")
-        box.client.shut(flow.id)
-        phone.send(message())
-        assert box.one_open().id != flow.id
-
-
-def test_udp_keepalives_make_no_flow(box: Box) -> None:
-    with udp_socket(box) as phone:
-        binding = b"\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(12)
-        for noise in (b"\r\n", b"\r\n\r\n", b"\0\0\0\0", binding, b"", b"x"):
-            phone.send(noise)
-        phone.send(message())
-        flow = box.one_open()
-        assert box.count("dropped_noise") == 6
-        phone.send(b"\r\n\r\n")
-        assert phone.recv(10) == b"\r\n"
-        assert box.client.flows() == [flow]
-        assert len(box.received()) == 1
-
-
-def test_udp_largest_datagram(box: Box) -> None:
-    with udp_socket(box) as phone:
-        big = message(b"x" * 60_000)
-        phone.send(big)
-        box.until(lambda: box.received() == [big])
-
-
-def test_udp_wildcard_tells_and_uses_the_local_address() -> None:
-    with running(Box(host="0.0.0.0", transports=(Transport.UDP,))) as box:
-        port = box.address(Transport.UDP)[1]
-        assert [f.local for f in box.client.listeners()] == [("0.0.0.0", port)]
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
-            phone.bind(("127.0.0.1", 0))
-            phone.settimeout(PATIENCE)
-            phone.connect(("127.0.0.2", port))  # takes answers from there only
-            phone.send(message())
-            flow = box.one_open()
-            assert flow.local == ("127.0.0.2", port)
-            box.client.send(flow.id, b"answer")
-            assert phone.recv(100) == b"answer"
-
-
-def test_udp_over_ipv6() -> None:
-    with running(Box(host="::", transports=(Transport.UDP,))) as box:
-        port = box.address(Transport.UDP)[1]
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as phone:
-            phone.settimeout(PATIENCE)
-            phone.connect(("::1", port))
-            phone.send(message())
-            flow = box.one_open()
-            assert (flow.local, flow.remote) == (("::1", port), phone.getsockname()[:2])
-            box.client.send(flow.id, b"answer")
-            assert phone.recv(100) == b"answer"
-
-
-def test_udp_dial(box: Box) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trunk:
-        trunk.bind(("127.0.0.1", 0))
-        trunk.settimeout(PATIENCE)
-        flow = box.client.dial(Transport.UDP, *trunk.getsockname())
-        box.client.send(flow, message(b"out"))
-        data, source = trunk.recvfrom(1000)
-        assert (data, source) == (message(b"out"), box.address(Transport.UDP))
-        trunk.sendto(message(b"back"), source)
-        box.until(lambda: box.received(flow) == [message(b"back")])
-        assert box.opened()[0].local == box.address(Transport.UDP)
-
-
-def test_flood_from_many_sources_is_bounded_and_spares_the_others() -> None:
-    with running(Box(flows=64)) as box, contextlib.ExitStack() as stack:
-        tcp = stack.enter_context(box.connect())
-        tcp.sendall(message(b"tcp"))
-        stream = box.one_open()
-        kept, known = (stack.enter_context(udp_socket(box)) for _ in range(2))
-        kept.send(message())
-        kept_flow = box.one_open()
-        box.client.keep(kept_flow.id)
-        known.send(message())
-        known_flow = box.one_open()
-        known.send(message())
-        box.until(lambda: len(box.received(known_flow.id)) == 2)
-        for n in range(200):
-            with udp_socket(box) as source:
-                source.send(message(str(n).encode()))
-            box.until(lambda n=n: box.count("messages_in") >= 4 + n + 1)  # type: ignore[misc]
-        ids = {f.id for f in box.client.flows()}
-        assert {stream.id, kept_flow.id, known_flow.id} <= ids
-        assert len(ids) == 1 + 24  # three eighths of 64 are for UDP
-        assert box.count("evicted") == len(box.opened()) - 25 > 100  # the kernel may give a port out twice
-        assert len(box.received()) == 204
-        assert len(box.closed()) == box.count("evicted")
-
-
-def test_flood_is_dropped_when_every_entry_is_kept() -> None:
-    with running(Box(flows=16)) as box, contextlib.ExitStack() as stack:
-        for _ in range(6):
-            phone = stack.enter_context(udp_socket(box))
-            phone.send(message())
-            box.client.keep(box.one_open().id)
-        with udp_socket(box) as stranger:
-            stranger.send(message())
-            box.until(lambda: box.count("dropped_table") == 1)
-        phone.send(message(b"still here"))
-        box.until(lambda: box.received()[-1] == message(b"still here"))
-
-
-# ---- ICMP
-
-
-def unreachable(box: Box) -> list[int]:
-    return [e.flow for e in box.seen if isinstance(e, FlowUnreachable)]
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::"])
-@pytest.mark.parametrize("dialled", [False, True])
-def test_a_port_that_nobody_has_any_more_is_told(host: str, dialled: bool) -> None:
-    """An unplugged phone: the kernel answers for it with ICMP port unreachable (RFC 792), and the flow is named within the round."""
-    with running(Box(host=host, transports=(Transport.UDP,))) as box:
-        port = box.address(Transport.UDP)[1]
-        with socket.socket(socket.AF_INET6 if host == "::" else socket.AF_INET, socket.SOCK_DGRAM) as phone:
-            phone.connect(("::1" if host == "::" else "127.0.0.1", port))
-            if dialled:
-                flow = box.client.dial(Transport.UDP, *phone.getsockname()[:2])
-            else:
-                phone.send(message())
-                flow = box.one_open().id
-        for told in (1, 2):  # each sending that nobody takes is told, and the flow stays open
-            box.client.send(flow, message(b"are you there?"))
-            box.until(lambda told=told: len(unreachable(box)) == told)  # type: ignore[misc]
-        assert unreachable(box) == [flow, flow]
-        assert [f.id for f in box.client.flows()] == [flow]
-
-
-def test_what_icmp_says_of_one_phone_costs_no_other_a_datagram(box: Box) -> None:
-    """The kernel reports an error at the next call on the socket, whoever that one was for."""
-    with contextlib.ExitStack() as stack:
-        gone = [box.client.dial(Transport.UDP, "127.0.0.1", free_port()) for _ in range(20)]
-        phone = stack.enter_context(udp_socket(box))
-        phone.send(message())
-        box.until(lambda: len(box.received()) == 1)
-        here = next(f.id for f in box.opened() if f.remote == phone.getsockname())
-        for n, flow in enumerate(gone):
-            box.client.send(flow, message())
-            box.client.send(here, b"%d" % n)
-        assert [phone.recv(100) for _ in gone] == [b"%d" % n for n in range(20)]
-        box.until(lambda: set(unreachable(box)) == set(gone))
-        assert box.count("dropped_send") == 0
-
-
-def test_icmp_nobody_asked_for_is_not_told_and_floods_are_cut_off(box: Box) -> None:
-    """An error is taken for what was sent lately, once. Here every datagram provokes one, and so many that the kernel keeps them."""
-    flow = box.client.dial(Transport.UDP, "127.0.0.1", free_port())
-    sent = 0
-    while box.count("unreachable") == 0 or sent < 5000:
-        with contextlib.suppress(OutOfService):
-            box.client.send(flow, message())
-            sent += 1
-    with udp_socket(box) as phone:
-        phone.send(message())
-        box.until(lambda: len(box.received()) == 1)
-    box.until(lambda: box.count("messages_out") == sent)
-    assert 0 < box.count("unreachable") <= sent
-    assert box.count("dropped_send") == 0
-    before = box.count("unreachable")
-    while box.count("unreachable") == before:  # it listens again when the tick is over
-        with contextlib.suppress(OutOfService):
-            box.client.send(flow, message())
 
 
 # ---- TCP
@@ -288,9 +85,11 @@ def test_tcp_ping_pong(box: Box) -> None:
 def test_tcp_bad_framing_closes(box: Box, sent: bytes, reason: str) -> None:
     with box.connect() as phone:
         phone.sendall(message(b"good") + sent)
+        box.until(lambda: box.received() == [message(b"good")])
+        box.client.send(box.opened()[0].id, OK)
         box.until(lambda: len(box.closed()) == 1)
         assert box.closed()[0].reason == reason
-        assert box.received() == [message(b"good")]
+        assert phone.recv(100) == OK
         assert at_end(phone)
     assert box.client.flows() == []
     assert box.count("framing") == 1
@@ -344,22 +143,45 @@ def test_tcp_limits_of_time(limits: Limits, sent: bytes, reason: str) -> None:
         assert box.count("timeouts") == 1
 
 
-def test_connections_per_source_and_in_all() -> None:
-    with running(Box(limits=Limits(tick=20, per_source=3))) as box, contextlib.ExitStack() as stack:
-        phones = [stack.enter_context(box.connect()) for _ in range(4)]
-        box.until(lambda: box.count("refused") == 1)
-        assert len(box.client.flows()) == 3
-        other = socket.create_connection(box.address(Transport.TCP), PATIENCE, source_address=("127.0.0.9", 0))
-        stack.enter_context(other)
-        box.until(lambda: len(box.client.flows()) == 4)
-        refused = [p for p in phones if p.getsockname() not in {f.remote for f in box.client.flows()}]
-        assert len(refused) == 1
-        assert at_end(refused[0])
-    with running(Box(flows=32)) as box, contextlib.ExitStack() as stack:
-        for _ in range(20):
-            stack.enter_context(box.connect())
-        box.until(lambda: box.count("refused") == 4)
-        assert len(box.client.flows()) == 16
+def test_a_request_is_answered_although_the_phone_sends_no_more(box: Box) -> None:
+    """A phone that shuts its sending side after the request: its half of the connection ends, ours when all is answered."""
+    with box.connect() as phone:
+        phone.sendall(message(b"1") + message(b"2") + b"half of")
+        phone.shutdown(socket.SHUT_WR)
+        flow = box.one_open()
+        box.until(lambda: len(box.received()) == 2)
+        for answer in (b"SIP/2.0 100 Trying\r\n\r\n", OK, b"BYE sip:a SIP/2.0\r\n\r\n"):
+            box.client.send(flow.id, answer)
+        box.until(lambda: box.commands_ring.free == box.commands_bytes)
+        assert box.closed() == []
+        box.client.send(flow.id, OK)
+        box.until(lambda: [c.reason for c in box.closed()] == ["closed by the other side"])
+        got = b""
+        while part := phone.recv(1000):
+            got += part
+        assert got == b"SIP/2.0 100 Trying\r\n\r\n" + OK + b"BYE sip:a SIP/2.0\r\n\r\n" + OK
+
+
+@pytest.mark.parametrize("sent", [b"", message(b"?"), b"ACK sip:a SIP/2.0\r\nl: 0\r\n\r\n"])
+def test_a_connection_whose_phone_has_gone_does_not_wait_for_ever(sent: bytes) -> None:
+    """With nothing to be answered it is closed at once, otherwise when there is no answer in time, or when the answer finds nobody."""
+    with running(Box(limits=Limits(tick=10, answer=50))) as box:
+        with box.connect() as phone:
+            phone.sendall(sent)
+        box.until(lambda: [c.reason for c in box.closed()] == ["closed by the other side"])
+        assert box.count("timeouts") == (sent == message(b"?"))
+
+
+def test_an_answer_reaches_the_phone_before_the_rubbish_it_sent(box: Box) -> None:
+    """What is left unread when a socket is closed makes the kernel send a reset, which may take the answer away."""
+    with box.connect() as phone:
+        phone.sendall(message(b"good") + b"\0" * 200_000)
+        flow = box.one_open()
+        box.until(lambda: box.received() == [message(b"good")])
+        box.client.send(flow.id, OK)
+        box.until(lambda: [c.reason for c in box.closed()] == ["not SIP"])
+        assert phone.recv(100) == OK
+    assert box.count("messages_in") == 1
 
 
 def test_tcp_dial_refused_and_accepted(box: Box) -> None:
@@ -429,6 +251,47 @@ def test_churn_leaves_nothing(box: Box) -> None:
         box.until(lambda r=round_: len(box.closed()) == 50 * (r + 1))  # type: ignore[misc]
     assert box.client.flows() == []
     assert {c.flow for c in box.closed()} == {f.id for f in box.opened()}
+
+
+# ---- room for those who come
+
+
+def tcp_from(box: Box, host: str) -> socket.socket:
+    return socket.create_connection(box.address(Transport.TCP), PATIENCE, source_address=(host, 0))
+
+
+def test_nine_hosts_hold_every_connection_and_a_phone_still_gets_one() -> None:
+    """Nine addresses with 250 connections each kept every phone out for two hours. Here 16 places are for streams."""
+    with running(Box(flows=32)) as box, contextlib.ExitStack() as stack:
+        registered = stack.enter_context(tcp_from(box, "127.0.0.1"))
+        kept = box.one_open()
+        box.client.keep(kept.id)
+        box.until(lambda: box.commands_ring.free == box.commands_bytes)
+        for n in range(45):
+            stack.enter_context(tcp_from(box, f"127.9.{n % 9}.9"))
+        box.until(lambda: box.count("opened") == 46)
+        phones = [stack.enter_context(tcp_from(box, f"127.0.{n}.1")) for n in range(1, 4)]
+        box.until(lambda: box.count("opened") == 49)
+        there = {flow.remote for flow in box.client.flows()}
+        assert {phone.getsockname() for phone in (registered, *phones)} <= there
+        assert len(there) == 16
+        assert (box.count("evicted"), box.count("refused")) == (49 - 16, 0)
+
+
+def test_a_connection_over_which_nobody_registers_lives_seconds() -> None:
+    """What it says does not prolong it; one that is kept stays, and has its time again when it is not kept any more."""
+    with running(Box(limits=Limits(tick=10, unproved=100))) as box, box.connect() as phone, box.connect() as stranger:
+        phone.sendall(message(b"phone"))
+        flow = box.one_open()
+        box.client.keep(flow.id)
+        while not box.closed():
+            with contextlib.suppress(OSError):
+                stranger.sendall(message(b"stranger"))
+            box.until(lambda: True)
+        assert [c.reason for c in box.closed()] == ["nobody has registered over it"]
+        assert [f.id for f in box.client.flows()] == [flow.id]
+        box.client.keep(flow.id, False)
+        box.until(lambda: [c.flow for c in box.closed()][1:] == [flow.id])
 
 
 # ---- restarts

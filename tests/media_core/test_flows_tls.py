@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from media_core.flows import Limits
-from media_core.records import TlsFiles, Transport
+from media_core.records import HandshakeFailed, TlsFiles, Transport
 from tests.media_core.flowbox import PATIENCE, Box, make_certificate, message, running
 
 TICKET_KEYS = bytes(range(80))
@@ -106,19 +106,174 @@ def test_tickets_survive_a_killed_core(files: TlsFiles, version: ssl.TLSVersion)
         box.close()
 
 
+def failures(box: Box) -> list[tuple[str, str, str]]:
+    return [(e.host, e.reason, e.detail) for e in box.seen if isinstance(e, HandshakeFailed)]
+
+
+def shake(box: Box, context: ssl.SSLContext, host: str = "127.0.0.1") -> None:
+    """A handshake that comes to nothing."""
+    with (
+        contextlib.suppress(ssl.SSLError, ConnectionResetError),
+        socket.create_connection(box.address(Transport.TLS), PATIENCE, source_address=(host, 0)) as raw,
+        context.wrap_socket(raw, server_hostname="box.test") as s,
+    ):
+        s.recv(1)  # TLS 1.3: the server's alert comes after our side is through
+
+
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
-@pytest.mark.parametrize("suites", ["ECDHE+AES:!AESGCM:!AESCCM", "AES128-GCM-SHA256", "TLSv1.1"])
-def test_weak_tls_is_refused(box: Box, files: TlsFiles, suites: str) -> None:
+@pytest.mark.parametrize(
+    ("suites", "reason", "detail"),
+    [
+        ("ECDHE+AES:!AESGCM:!AESCCM", "no common cipher", "no shared cipher"),
+        ("AES128-GCM-SHA256", "no common cipher", "no shared cipher"),
+        ("ECDHE-RSA-AES128-GCM-SHA256", "no common cipher", "no shared cipher"),
+        ("TLSv1.1", "old version", "TLS 1.1"),
+        ("TLSv1", "old version", "TLS 1.0"),
+    ],
+)
+def test_weak_tls_is_refused_and_named(box: Box, files: TlsFiles, suites: str, reason: str, detail: str) -> None:
     context = client_context(files, ssl.TLSVersion.TLSv1_2)
-    if suites == "TLSv1.1":
-        context = client_context(files, ssl.TLSVersion.TLSv1_1)
+    if suites.startswith("TLSv1"):
+        context = client_context(files, {"TLSv1": ssl.TLSVersion.TLSv1, "TLSv1.1": ssl.TLSVersion.TLSv1_1}[suites])
         suites = "ALL:@SECLEVEL=0"
     context.set_ciphers(suites)
-    with pytest.raises((ssl.SSLError, ConnectionResetError)):
-        secure(box, context)
-    box.until(lambda: box.count("handshakes_failed") == 1)
-    assert box.seen == []
+    shake(box, context)
+    box.until(lambda: failures(box) == [("127.0.0.1", reason, detail)])
+    assert box.count("handshakes_failed") == len(box.seen) == 1
     assert box.client.flows() == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_phone_that_refuses_our_certificate_is_named(box: Box, files: TlsFiles, version: ssl.TLSVersion) -> None:
+    unknown = ssl.create_default_context()
+    unknown.minimum_version = unknown.maximum_version = version
+    shake(box, unknown, "127.0.0.2")
+    named = client_context(files, version)
+    with (
+        socket.create_connection(box.address(Transport.TLS), PATIENCE, source_address=("127.0.0.3", 0)) as raw,
+        pytest.raises(ssl.SSLCertVerificationError),
+    ):
+        named.wrap_socket(raw, server_hostname="another.test")
+    box.until(lambda: len(failures(box)) == 2)
+    assert failures(box) == [
+        ("127.0.0.2", "certificate refused", "unknown CA"),
+        ("127.0.0.3", "certificate refused", "bad certificate"),
+    ]
+
+
+@pytest.mark.parametrize("sent", [message(b"hello"), b"GET / HTTP/1.1\r\n\r\n", b"\0" * 100])
+def test_what_speaks_no_tls_to_the_tls_port_is_named(box: Box, sent: bytes) -> None:
+    with socket.create_connection(box.address(Transport.TLS), PATIENCE) as phone:
+        phone.sendall(sent)
+        box.until(lambda: failures(box) == [("127.0.0.1", "not TLS", "")])
+    assert len(box.seen) == 1
+
+
+def hello(files: TlsFiles) -> bytes:
+    out = ssl.MemoryBIO()
+    client = client_context(files).wrap_bio(ssl.MemoryBIO(), out, server_hostname="box.test")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return out.read()
+
+
+def test_a_handshake_broken_off_is_named_and_silence_is_not(files: TlsFiles) -> None:
+    """Who connects and says nothing, a monitor or a port scan, is no phone."""
+    with running(tls_box(files, limits=Limits(tick=10, handshake=100))) as box:
+        for host, sent in (
+            ("127.0.0.4", b""),
+            ("127.0.0.5", hello(files)),
+            ("127.0.0.6", b""),
+            ("127.0.0.7", hello(files)),
+        ):
+            with socket.create_connection(box.address(Transport.TLS), PATIENCE, source_address=(host, 0)) as phone:
+                phone.sendall(sent)
+                if host >= "127.0.0.6":
+                    while phone.recv(10_000):
+                        pass
+        box.until(lambda: box.count("handshakes_failed") == 4)
+        box.until(lambda: len(box.seen) == 2)
+        assert failures(box) == [
+            ("127.0.0.5", "broken off", "after our certificate"),
+            ("127.0.0.7", "broken off", "took too long"),
+        ]
+
+
+def test_a_flood_of_failures_is_told_at_a_rate(box: Box) -> None:
+    """One a host; of many hosts ten at once and then five a second."""
+    for n in range(60):
+        with socket.create_connection(
+            box.address(Transport.TLS), PATIENCE, source_address=(f"127.0.{n % 30}.9", 0)
+        ) as phone:
+            phone.sendall(message())
+            box.until(lambda n=n: box.count("handshakes_failed") == n + 1)  # type: ignore[misc]
+    told = [host for host, _, _ in failures(box)]
+    assert 10 <= len(told) <= 30
+    assert len(set(told)) == len(told)
+
+
+@pytest.fixture(scope="session")
+def both(files: TlsFiles, tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
+    rsa = make_certificate(tmp_path_factory.mktemp("rsa"), rsa=True)
+    return replace(files, rsa_certificate=rsa.certificate, rsa_key=rsa.key)
+
+
+@pytest.mark.parametrize(
+    ("suites", "rsa"),
+    [
+        ("ECDHE-RSA-AES128-GCM-SHA256", True),
+        ("ECDHE+aRSA+AESGCM:ECDHE+aRSA+CHACHA20", True),
+        ("ECDHE-ECDSA-AES128-GCM-SHA256", False),
+        ("ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES256-GCM-SHA384", False),
+    ],
+)
+def test_a_phone_that_knows_rsa_only_is_shown_that_certificate(both: TlsFiles, suites: str, rsa: bool) -> None:
+    """Older desk phones offer TLS 1.2 with ECDHE-RSA suites alone; who takes both is shown the ECDSA one."""
+    context = client_context(both, ssl.TLSVersion.TLSv1_2)
+    context.load_verify_locations(both.rsa_certificate)
+    context.set_ciphers(suites)
+    with running(tls_box(both)) as box, secure(box, context) as phone:
+        assert phone.cipher()[0].startswith("ECDHE-RSA" if rsa else "ECDHE-ECDSA")  # type: ignore[index]
+        shown = Path(both.rsa_certificate if rsa else both.certificate).read_text()
+        assert phone.getpeercert(binary_form=True) == ssl.PEM_cert_to_DER_cert(shown)
+
+
+def test_the_rsa_certificate_may_come_later(both: TlsFiles, tmp_path: Path) -> None:
+    """Its key takes long to make: the first start does not wait for it."""
+    late = replace(both, rsa_certificate=str(tmp_path / "rsa.pem"), rsa_key=str(tmp_path / "rsa.key"))
+    context = client_context(both, ssl.TLSVersion.TLSv1_2)
+    context.load_verify_locations(both.rsa_certificate)
+    context.set_ciphers("ECDHE+aRSA")
+    with running(tls_box(late)) as box:
+        shake(box, context)
+        box.until(lambda: box.count("handshakes_failed") == 1)
+        for source, target in ((both.rsa_certificate, late.rsa_certificate), (both.rsa_key, late.rsa_key)):
+            Path(target).write_bytes(Path(source).read_bytes())
+        assert box.loop is not None
+        box.loop.renew(late)
+        with secure(box, context):
+            box.one_open()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_renewed_certificate_is_shown_from_then_on_and_no_connection_is_lost(
+    files: TlsFiles, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    fresh = replace(make_certificate(tmp_path), ticket_keys=TICKET_KEYS)
+    with running(tls_box(files)) as box, secure(box, client_context(files, version)) as old:
+        flow = box.one_open()
+        assert box.loop is not None
+        with pytest.raises(ValueError, match=r"does not belong|mismatch"):
+            box.loop.renew(replace(fresh, key=files.key))
+        for certificate in (files, fresh):
+            with secure(box, client_context(certificate, version)):
+                box.one_open()
+            if certificate is files:
+                box.loop.renew(fresh)
+        old.sendall(message(b"still here"))
+        box.until(lambda: box.received(flow.id) == [message(b"still here")])
+        box.client.send(flow.id, b"yes")
+        assert read_whole(old, 3) == b"yes"
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"])
@@ -131,13 +286,6 @@ def test_handshake_has_a_limit_of_time(files: TlsFiles, sent: bytes) -> None:
         assert phone.recv(100) == b""
         box.until(lambda: (box.count("timeouts"), box.count("handshakes_failed")) == (1, 1))
         assert box.seen == []
-
-
-def test_plain_text_on_the_tls_port(box: Box) -> None:
-    with socket.create_connection(box.address(Transport.TLS), PATIENCE) as phone:
-        phone.sendall(message(b"hello"))
-        box.until(lambda: box.count("handshakes_failed") == 1)
-    assert box.seen == []
 
 
 def test_first_message_limit_counts_from_the_handshake(files: TlsFiles) -> None:
