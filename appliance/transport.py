@@ -200,6 +200,9 @@ class Transport:
                     self._tell(event)
                     self._flows.pop(flow, None)
                     self._trusted.discard(flow)
+            case media_core.FlowUnreachable(flow):
+                self.stack.unreachable(flow, self._loop.time())
+                self._drain()
             case _:
                 self._tell(event)
 

@@ -184,6 +184,7 @@ async def refusals(box: Box, a: Phone, b: Phone) -> None:
     await box.seconds(2)
     b.on = False
     call.hang_up()
+    box.engine.tell(media_core.FlowUnreachable(b.flow.id))
     await box.seconds(40)
     b.on = True
     for each in list(b.calls.values()):

@@ -138,6 +138,8 @@ class Fork:
                 self._progress(leg, response.status, response.body)
             case events.Accepted(response=response):
                 self._accepted(leg, response.body)
+            case events.Rejected(status=503, response=None):
+                self._rejected(leg, 408)  # nobody there: not an answer of the phone
             case events.Rejected(status=status):
                 self._rejected(leg, status)
 

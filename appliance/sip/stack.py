@@ -85,8 +85,17 @@ class Stack:
 
     def closed(self, flow: FlowId, now: float) -> None:
         """The flow is gone: its transactions fail, its dialogs wait for rebind. Never raises."""
-        for transaction in self._layer.on(flow):
-            self._boundary.begin(flow, transaction=transaction)
+        self._lose(self._layer.on(flow), now)
+
+    def unreachable(self, flow: FlowId, now: float) -> None:
+        """Nobody listens there, as ICMP says of a UDP flow: what has had no answer yet fails as by a transport error (RFC 3261 §17.1.4).
+        The flow stays; a phone that has answered may be there still. Never raises."""
+        waiting = (each for each in self._layer.on(flow) if not each.is_server)
+        self._lose([each for each in waiting if each.state in ("calling", "trying")], now)
+
+    def _lose(self, transactions: list[Transaction], now: float) -> None:
+        for transaction in transactions:
+            self._boundary.begin(transaction.flow, transaction=transaction)
             try:
                 self._layer.closed(transaction, now)
             except Exception as error:
