@@ -116,6 +116,8 @@ class Controller:
                 self._requested(event)
             case events.Invited():
                 self._invited(event)
+            case events.Elsewhere():
+                self._elsewhere(event)
             case events.Answered(transaction=transaction, status=status):
                 self._for_each_call(lambda call: call.probed(transaction, status))
             case events.Fault(source=source, cause=cause, ours=ours):
@@ -316,6 +318,29 @@ class Controller:
         self._distrust(result.removed)
         if result.stored or result.removed:
             self._keep(result.stored, result.removed)
+
+    def _elsewhere(self, event: events.Elsewhere) -> None:
+        """The tags alone end no call: who comes from another host has registered there for this line, or has its password."""
+        found, flow = self._exchange.sessions.get(event.session), self._exchange.transport.flow(event.flow)
+        transaction = event.transaction
+        if found is None or flow is None:
+            self._respond(transaction, 481, [])
+            return
+        call, leg = found
+        if leg.signalling_secure and flow.transport != media_core.Transport.TLS:
+            self._respond(transaction, 481, [])
+            return
+        registered = {binding.host for binding in self._exchange.registrar.bindings(leg.line)}
+        if flow.remote[0] != leg.flow.remote[0] and flow.remote[0] not in registered:
+            verdict = self._verify(event.request, flow)
+            if isinstance(verdict, Denied):
+                self._respond(transaction, verdict.status, list(verdict.headers))
+                return
+            if verdict.line.id != leg.line:
+                self._respond(transaction, 403, [])
+                return
+        call.moved(leg.line, leg.flow.id, flow)
+        self._quietly(lambda stack, now: stack.admit(transaction, now))
 
     def _in_call(self, binding: Binding) -> bool:
         legs = (leg for call in self._exchange.calls.values() for leg in call.legs)

@@ -115,6 +115,17 @@ class InDialog:
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A request inside a dialog, by its tags, but from a host that is not the dialog's: it may be the far end that has moved, or
+    somebody who has seen the tags. Stack.admit when it has proved who it is, else Stack.respond."""
+
+    session: SessionId
+    transaction: TransactionId
+    flow: FlowId
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The dialog is over: BYE of the far end (by="peer"), or it died (by="timeout": no ACK, no answer to BYE,
     408/481; by="fault": a Fault follows)."""
@@ -155,6 +166,7 @@ Event = (
     | Offered
     | OfferAnswered
     | InDialog
+    | Elsewhere
     | Ended
     | Answered
     | Fault

@@ -20,7 +20,7 @@ from appliance.sip.agent import Agent, FlowFacts
 from appliance.sip.boundary import Boundary
 from appliance.sip.dialog import merge, with_tag
 from appliance.sip.errors import PeerError, WrongState
-from appliance.sip.events import Answered, FlowId, Output, Requested, SessionId, TransactionId
+from appliance.sip.events import Answered, Elsewhere, FlowId, Output, Requested, SessionId, TransactionId
 from appliance.sip.exchange import check_timer
 from appliance.sip.message import Malformed, Request, Response, parse
 from appliance.sip.session import Session
@@ -149,6 +149,22 @@ class Stack:
         if body:
             headers = merge([("Content-Type", content_type or SDP_TYPE)], headers)
         self._agent.respond(found, status, now, reason=reason, headers=headers, body=body)
+        self._settle(now)
+
+    def admit(self, transaction: TransactionId, now: float) -> None:
+        """What came from elsewhere is the far end's: it is worked on like any other request of the dialog."""
+        found = self._layer.by_id.get(transaction)
+        self._boundary.begin(transaction=found)
+        if found is None or not found.is_server or found.is_over:
+            raise WrongState("no such request waits for an answer")
+        request = found.request
+        session = self._boundary.session = self._dialogs.get((request.call_id, request.to.tag))
+        try:
+            if session is None or session.dialog_with(request.from_.tag) is None:
+                raise PeerError(481, "Call/Transaction Does Not Exist")
+            session.requested(found.flow, request, found, now)
+        except PeerError as error:
+            self._agent.respond(found, error.status, now, reason=error.reason, headers=error.headers)
         self._settle(now)
 
     def request(
@@ -306,7 +322,9 @@ class Stack:
             return
         if report.kind == "ack":
             session = self._boundary.session = self._dialogs.get((message.call_id, message.to.tag))
-            if session is not None and session.dialog_with(message.from_.tag) is not None:
+            known = session is not None and session.dialog_with(message.from_.tag) is not None
+            # an ACK cannot be challenged (RFC 3261 section 22.1): from elsewhere it only ends our repetition, its SDP is not taken
+            if session is not None and known and (not message.body or self._agent.same_peer(session.flow, report.flow)):
                 session.acked(message, now)
             return
         if report.kind == "full":
@@ -334,8 +352,11 @@ class Stack:
             can.check_method(request)
             can.check_extensions(request)
             can.check_body(request)
-            self._boundary.session = session
-            session.requested(flow, request, transaction, now)
+            if self._agent.same_peer(session.flow, flow):
+                self._boundary.session = session
+                session.requested(flow, request, transaction, now)
+            else:
+                self._agent.emit(Elsewhere(session.id, transaction.id, flow, request))
             return
         can.check_method(request)
         if request.method in _ONLY_INSIDE:
