@@ -101,6 +101,7 @@ def run(data: Path, host: str, rtp: tuple[int, int], rtp_legs: int, **options: A
     """Run the whole system in the foreground until Ctrl-C."""
     import ipaddress
 
+    from appliance import privileges
     from appliance.boot import FOLLOWS, VARIABLE
     from appliance.process import Early
 
@@ -108,6 +109,11 @@ def run(data: Path, host: str, rtp: tuple[int, int], rtp_legs: int, **options: A
         ipaddress.ip_address(host)
     except ValueError:
         raise click.BadParameter(f"{host!r} is not an IP address.", param_hint="--host") from None
+    data = data.resolve()
+    try:
+        stays_root = privileges.enter(data)
+    except OSError as error:
+        _fail(f"The data directory {data} cannot be used: {error.strerror}.", 2)
     # It loads longest and phones wait for it, so it begins before the rest of this is loaded.
     early = Early("appliance.calls", {**os.environ, VARIABLE: FOLLOWS})
 
@@ -115,13 +121,12 @@ def run(data: Path, host: str, rtp: tuple[int, int], rtp_legs: int, **options: A
     from appliance.resources import CannotStart, Options
     from appliance.supervisor import supervise
 
-    data = data.absolute()
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         open_log(data / "log")
         asyncio.run(
             supervise(
-                Options(data=data, host=host, rtp_first=rtp[0], rtp_last=rtp[1], legs=rtp_legs, **options),
+                Options(data=data, host=host, rtp_first=rtp[0], rtp_last=rtp[1], legs=rtp_legs, stays_root=stays_root, **options),
                 click.echo,
                 early,
             )

@@ -40,6 +40,7 @@ class Facts:
     hostile_media: Mapping[str, str] = field(default_factory=dict)  # kind, source and account -> sentence, of the last ten minutes
     faults: Sequence[str] = ()  # what has cost a call in the last ten minutes, in words, oldest first
     partitions: Mapping[str, str] = field(default_factory=dict)  # of the box: what its start found, broken or repaired
+    stays_root: str = ""  # why everything runs as root
     reserve: bool = True  # the room kept back on the disk is still there
     media_free: int | None = None  # bytes on the media partition
 
@@ -147,6 +148,11 @@ def _faults(facts: Facts, now: float) -> Findings:
         yield "more", f"{more} more faults in the last ten minutes are in the log."
 
 
+def _root(facts: Facts, now: float) -> Findings:
+    if facts.stays_root:
+        yield "", f"Everything runs as root: {facts.stays_root}."
+
+
 CHECKS: tuple[Check, ...] = (
     Check(
         "process-down",
@@ -192,6 +198,12 @@ CHECKS: tuple[Check, ...] = (
         "warning",
         _certificate,
         "Start Switchroom again to renew its own certificate, or install a new one.",
+    ),
+    Check(
+        "runs-as-root",
+        "warning",
+        _root,
+        "Telephones work. For safety, put program and data where others may go (--data), or start it as another user.",
     ),
     Check("rtp-ports-few", "warning", _few_ports, "Raise the limit of open files or choose a free port range (--rtp)."),
     Check("rtp-ports-none", "error", _no_ports, "Choose a free port range (--rtp) and start Switchroom again."),

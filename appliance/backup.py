@@ -19,14 +19,16 @@ import sqlite3
 import tarfile
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Annotated, cast
 
 import msgspec
 
+from appliance.archive import LARGEST, Archive
 from appliance.on_disk import sync
 from appliance.records import CallRecords, calls_migrations
 from appliance.sealed import NotOpened, Opener, Sealer
@@ -49,6 +51,9 @@ KEPT = "before-restore"
 MOST_KEPT = 2
 SPARE = 64 << 20  # bytes that stay free
 LARGEST_CONTENTS = 1 << 16
+LARGEST_OTHER = 1 << 16  # octets of a file that is no database: keys, certificates, licence are read whole
+# Of a configuration that somebody sends: it is held in memory whole. An office of two thousand has 8,000 records of 500 octets.
+LONGEST_BODY, MOST_RECORDS, MOST_BODIES = 1 << 18, 50_000, 16 << 20
 
 Progress = Callable[[str, int, int], None]  # what, bytes done, bytes in all (0: unknown)
 
@@ -63,7 +68,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     made: float  # unix time
     migrations: dict[str, list[str]]  # database -> what it has been through
-    sizes: dict[str, int]  # file -> bytes
+    sizes: dict[str, Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]]  # file -> bytes
     extensions: int = 0
     calls: int = 0
 
@@ -200,7 +205,8 @@ def stage(data: Path, sealed: IO[bytes], passphrase: str, who: str, now: float, 
     try:
         folder.mkdir(mode=0o700)
         (folder / "keys").mkdir(mode=0o700)
-        with Opener(sealed, passphrase) as plain, tarfile.open(fileobj=cast(IO[bytes], plain), mode="r|gz") as tar:
+        with Opener(sealed, passphrase) as plain, gzip.GzipFile(fileobj=cast(IO[bytes], plain)) as packed:
+            tar = Archive(cast(IO[bytes], packed))
             contents = _read_contents(tar)
             _demand_room(data, 2 * sum(contents.sizes.values()))
             _unpack(tar, folder, contents, progress)
@@ -212,7 +218,7 @@ def stage(data: Path, sealed: IO[bytes], passphrase: str, who: str, now: float, 
         _name_it_ready(data, folder, contents)
     except NotOpened as error:
         raise BadBackup(str(error)) from None
-    except (tarfile.TarError, EOFError, msgspec.DecodeError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, msgspec.DecodeError, RecursionError) as error:
         raise BadBackup(
             f"The backup is damaged ({error}). Nothing was changed; take another copy of the file."
         ) from None
@@ -263,13 +269,11 @@ def _name_it_ready(data: Path, folder: Path, contents: Contents) -> None:
     sync(data)
 
 
-def _read_contents(tar: tarfile.TarFile) -> Contents:
+def _read_contents(tar: Archive) -> Contents:
     entry = tar.next()
-    if entry is None or entry.name != CONTENTS or not entry.isreg() or entry.size > LARGEST_CONTENTS:
+    if entry is None or entry.name != CONTENTS or entry.size > LARGEST_CONTENTS:
         raise BadBackup("This backup does not begin as it should. Nothing was changed.")
-    content = tar.extractfile(entry)
-    assert content is not None
-    contents = msgspec.json.decode(content.read(), type=Contents)
+    contents = msgspec.json.decode(entry.read(entry.size), type=Contents)
     newer = [
         name
         for name, done in contents.migrations.items()
@@ -282,18 +286,18 @@ def _read_contents(tar: tarfile.TarFile) -> Contents:
         )
     if missing := [name for name in NEEDED if name not in contents.sizes]:
         raise BadBackup(f"This backup lacks {missing[0]}. Nothing was changed.")
+    if large := [name for name, size in contents.sizes.items() if name not in DATABASES and size > LARGEST_OTHER]:
+        raise BadBackup(f"This backup holds something unexpected (a large {large[0]}). Nothing was changed.")
     return contents
 
 
-def _unpack(tar: tarfile.TarFile, folder: Path, contents: Contents, progress: Progress) -> None:
+def _unpack(tar: Archive, folder: Path, contents: Contents, progress: Progress) -> None:
     total, done, left = sum(contents.sizes.values()), 0, dict(contents.sizes)
     while (entry := tar.next()) is not None:
-        if not entry.isreg() or left.pop(entry.name, -1) != entry.size:
+        if left.pop(entry.name, -1) != entry.size:
             raise BadBackup(f"This backup holds something unexpected ({entry.name[:80]}). Nothing was changed.")
-        content = tar.extractfile(entry)
-        assert content is not None
         with open(os.open(folder / entry.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            while block := content.read(1 << 18):
+            while block := entry.read(1 << 18):
                 file.write(block)
                 done += len(block)
                 progress("reading", done, total)
@@ -304,6 +308,9 @@ def _unpack(tar: tarfile.TarFile, folder: Path, contents: Contents, progress: Pr
 def _check(folder: Path, contents: Contents, who: str, now: float, event: str) -> Restored:
     """Open everything as a start would, so that what is put in place later is known to work."""
     try:
+        for name in DATABASES:
+            if (folder / name).exists():
+                _bounded(folder / name)
         with contextlib.closing(Store(folder)) as store:
             snapshot = store.load()
             store.save([], who, now, snapshot.revision, [("settings", "settings", event)])
@@ -316,6 +323,24 @@ def _check(folder: Path, contents: Contents, who: str, now: float, event: str) -
             (folder / (name + log)).unlink(missing_ok=True)
     people = sorted(user.username for user in snapshot.users.values() if user.role == "full" and user.password_hash)
     return Restored(contents, tuple(people))
+
+
+def _bounded(path: Path) -> None:
+    """Nothing in a database that somebody sends takes more memory than it may, or computes something when it is read."""
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_BODY)  # whatever is longer is refused before it is read
+        try:
+            acting = db.execute("select count(*) from sqlite_schema where type in ('view', 'trigger') or sql like '%virtual%'")
+            unexpected = acting.fetchone()[0] > 0
+            if path.name == "config.db" and not unexpected:
+                rows, octets = db.execute("select count(*), coalesce(sum(length(body)), 0) from record").fetchone()
+                unexpected = rows > MOST_RECORDS or octets > MOST_BODIES
+        except sqlite3.DataError:
+            unexpected = True
+        except sqlite3.DatabaseError as error:
+            raise BadBackup(f"The backup cannot be used: {path.name} is damaged ({error}). Nothing was changed.") from None
+    if unexpected:
+        raise BadBackup(f"This backup holds something unexpected (in {path.name}). Nothing was changed.")
 
 
 def _demand_room(data: Path, needed: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from appliance import backup as backups
-from appliance import cti
+from appliance import cti, privileges
 from appliance.resources import CannotStart, lock
 from appliance.sealed import NotOpened, peek
 
@@ -60,7 +60,8 @@ def backup(data: Path, without_passphrase: bool, file: Path) -> None:
     temporary = file.with_name(file.name + ".tmp")
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-            contents = backups.make(data.absolute(), out, word, time.time(), _show)
+            with privileges.as_owner(data):
+                contents = backups.make(data.absolute(), out, word, time.time(), _show)
             out.flush()
             os.fsync(out.fileno())
         temporary.rename(file)
@@ -83,7 +84,8 @@ def restore(data: Path, file: Path) -> None:
             word = _ask("Passphrase of the backup: ") if peek(sealed).protected else ""
         with file.open("rb") as sealed:
             data.mkdir(mode=0o700, parents=True, exist_ok=True)
-            restored = backups.stage(data, sealed, word, _who(), time.time(), _show)
+            with privileges.as_owner(data):
+                restored = backups.stage(data, sealed, word, _who(), time.time(), _show)
     except (NotOpened, backups.BadBackup, OSError) as error:
         _refuse(error)
     contents = restored.contents
@@ -93,9 +95,10 @@ def restore(data: Path, file: Path) -> None:
         click.echo("Switchroom starts again with it.")
         return
     try:
-        (data / "run").mkdir(mode=0o700, exist_ok=True)
-        with lock(data / "run/lock"):
-            kept = backups.put_in_place(data)
+        with privileges.as_owner(data):
+            (data / "run").mkdir(mode=0o700, exist_ok=True)
+            with lock(data / "run/lock"):
+                kept = backups.put_in_place(data)
     except (CannotStart, OSError) as error:
         _refuse(error)
     click.echo(f"It is in place. What was there before is in {kept}.")

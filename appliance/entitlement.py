@@ -22,7 +22,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from appliance import cti, licensing, on_disk
+from appliance import cti, licensing, on_disk, privileges
 from appliance.admin import Admin
 from appliance.store import Store
 
@@ -113,11 +113,8 @@ def use_cases(store: Store, data: Path, announce: Callable[[int], None]) -> Admi
 @contextlib.contextmanager
 def open_admin(data: Path) -> Iterator[Admin]:
     """The use-cases on the configuration in `data`; a running system is told of each change."""
-    store = Store(data)
-    try:
+    with privileges.as_owner(data), contextlib.closing(Store(data)) as store:
         yield use_cases(store, data, lambda revision: announce(data / "run", revision))
-    finally:
-        store.close()
 
 
 def announce(run: Path, revision: int) -> None:

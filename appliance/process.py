@@ -23,6 +23,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from appliance import privileges
+
 DELAYS = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)  # seconds before the first, second, … restart in a row
 STEADY = 30.0  # seconds up after which the row starts anew
 SPARE_AFTER = 0.1  # seconds from a start to that of the spare: who takes over needs the processor first
@@ -300,6 +302,7 @@ def _spawn(
     parent = os.getpid()
 
     def die_with_parent() -> None:
+        privileges.drop()  # first: the kernel forgets the next line with a change of the account
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.nice(nice)
         if os.getppid() != parent:  # it died before the line above

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from appliance import fdstore, listeners, reserve, setup_code
+from appliance import fdstore, listeners, privileges, reserve, setup_code
 from appliance.boot import VARIABLE, Boot
 from media_core.receiver import open_receiver
 
@@ -52,6 +52,7 @@ class Options:
     rtp_last: int = 29999
     legs: int = 1000
     datapath: str = "auto"
+    stays_root: str = ""  # why everything runs as root
 
     @property
     def run(self) -> Path:
@@ -173,9 +174,11 @@ def acquire(options: Options) -> Iterator[Resources]:
         undo.enter_context(lock(options.run / "lock"))
         _restore(options.data)
         kept = _kept(options)
-        sockets = _sockets(options, undo, kept)
-        rtp = _rtp(options, kept)
-        receiver = open_receiver(options.host, range(options.rtp_first, options.rtp_last + 1))
+        with privileges.root():
+            sockets = _sockets(options, undo, kept)
+            rtp = _rtp(options, kept)
+            receiver = open_receiver(options.host, range(options.rtp_first, options.rtp_last + 1))
+        privileges.settle()
         for bound in (*rtp.sockets, *([receiver] if receiver else [])):
             undo.callback(bound.close)
         descriptors = [fd for name in ("journal", "core_wake", "calls_wake") for fd in kept.get(name, ())] or _shared()

@@ -27,7 +27,7 @@ COST = {"n": 1 << 15, "r": 8, "p": 3}
 MOST_WORK = (
     1 << 24
 )  # n times r times p that somebody else's header may ask of us: 20 times ours, and 128 n r octets of memory
-MOST_MEMORY = 1 << 28
+MOST_MEMORY = 1 << 25  # as ours
 
 
 class NotOpened(Exception):

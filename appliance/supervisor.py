@@ -417,6 +417,7 @@ class Supervisor:
             hostile_media=self._hostile_media,
             faults=self._faults,
             partitions=health.partitions(),
+            stays_root=self._options.stays_root,
             reserve=reserve.keep(self._options.data),
             media_free=health.disk_free(health.MEDIA),
         )

@@ -27,6 +27,7 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
+from appliance.archive import Archive, Member
 from appliance.on_disk import rename, sync
 
 if TYPE_CHECKING:  # the console reads this module too, and checks no signature
@@ -80,7 +81,7 @@ def version_key(version: str) -> tuple[tuple[int, str], ...]:
     return (*tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts), (0, ""))
 
 
-def read_manifest(tar: tarfile.TarFile, box: Box) -> Manifest:
+def read_manifest(tar: Archive, box: Box) -> Manifest:
     """The manifest of a bundle, checked against this box; BadUpdate says why not."""
     text = _small(tar, "manifest.json", LARGEST_MANIFEST)
     signature = _small(tar, "manifest.sig", 64)
@@ -111,7 +112,7 @@ def read_manifest(tar: tarfile.TarFile, box: Box) -> Manifest:
 def _decode(text: bytes) -> Manifest:
     try:
         return msgspec.json.decode(text, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise BadUpdate(f"The update's description cannot be read ({error}). Nothing was written.") from None
 
 
@@ -119,13 +120,13 @@ def check_file(stream: IO[bytes]) -> None:
     """Whether a bundle is whole, before it is sent to a box: a damaged one then costs not even what the other slot holds. BadUpdate says
     where it is not. Who signed it, and whether it fits, is for the box to judge."""
     try:
-        with tarfile.open(fileobj=stream, mode="r|") as tar:
-            manifest = _decode(_small(tar, "manifest.json", LARGEST_MANIFEST))
-            _small(tar, "manifest.sig", 64)
-            for part in manifest.parts:
-                for _ in _right_blocks(tar, part):
-                    pass
-    except (tarfile.TarError, EOFError) as error:
+        tar = Archive(stream)
+        manifest = _decode(_small(tar, "manifest.json", LARGEST_MANIFEST))
+        _small(tar, "manifest.sig", 64)
+        for part in manifest.parts:
+            for _ in _right_blocks(tar, part):
+                pass
+    except tarfile.TarError as error:
         raise BadUpdate(f"The file ends too early or is not an update ({error}). Nothing was written.") from None
 
 
@@ -134,23 +135,23 @@ def install(stream: IO[bytes], box: Box, progress: Progress = lambda what, done,
     if not box.blessed:
         raise BadUpdate("The running version is still on trial. Wait until it has proved itself, then update.")
     try:
-        with tarfile.open(fileobj=stream, mode="r|") as tar:
-            manifest = read_manifest(tar, box)
-            parts = {part.name: part for part in manifest.parts}
-            total = sum(part.size for part in manifest.parts)
-            _room(box, parts["uki.efi"])
-            _sweep(box)
-            _write(box.verity, 0, bytes(SUPERBLOCK))
-            done = _copy(tar, parts["root.img"], box.root, progress, 0, total)
-            superblock = _copy_tree(tar, parts["root.verity"], box.verity)
-            done += parts["root.verity"].size
-            progress("checking", done, total)
-            _compare(box.root, parts["root.img"])
-            _write(box.verity, 0, superblock)
-            _compare(box.verity, parts["root.verity"])
-            _kernel(tar, parts["uki.efi"], box, manifest.version)
-            progress("done", total, total)
-    except (tarfile.TarError, EOFError) as error:
+        tar = Archive(stream)
+        manifest = read_manifest(tar, box)
+        parts = {part.name: part for part in manifest.parts}
+        total = sum(part.size for part in manifest.parts)
+        _room(box, parts["uki.efi"])
+        _sweep(box)
+        _write(box.verity, 0, bytes(SUPERBLOCK))
+        done = _copy(tar, parts["root.img"], box.root, progress, 0, total)
+        superblock = _copy_tree(tar, parts["root.verity"], box.verity)
+        done += parts["root.verity"].size
+        progress("checking", done, total)
+        _compare(box.root, parts["root.img"])
+        _write(box.verity, 0, superblock)
+        _compare(box.verity, parts["root.verity"])
+        _kernel(tar, parts["uki.efi"], box, manifest.version)
+        progress("done", total, total)
+    except tarfile.TarError as error:
         raise BadUpdate(
             f"The file ends too early or is not an update ({error}). The running version was not touched."
         ) from None
@@ -167,17 +168,15 @@ def _signed_by(key: Ed25519PublicKey, signature: bytes, text: bytes) -> bool:
     return True
 
 
-def _small(tar: tarfile.TarFile, name: str, most: int) -> bytes:
+def _small(tar: Archive, name: str, most: int) -> bytes:
     return _member(tar, name, most).read(most)
 
 
-def _member(tar: tarfile.TarFile, name: str, most: int) -> IO[bytes]:
-    entry = tar.next()
-    if entry is None or entry.name != name or not entry.isreg() or entry.size > most:
+def _member(tar: Archive, name: str, most: int) -> Member:
+    member = tar.next()
+    if member is None or member.name != name or member.size > most:
         raise BadUpdate("This is not a Switchroom update. The running version was not touched.")
-    content = tar.extractfile(entry)
-    assert content is not None
-    return content
+    return member
 
 
 def _capacity(target: Path) -> int:
@@ -220,7 +219,7 @@ def _write(target: Path, offset: int, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _right_blocks(tar: tarfile.TarFile, part: Part) -> Iterator[bytes]:
+def _right_blocks(tar: Archive, part: Part) -> Iterator[bytes]:
     """The next member of the bundle, block by block, each of them checked."""
     content = _member(tar, part.name, part.size)
     for wanted in part.blocks:
@@ -232,7 +231,7 @@ def _right_blocks(tar: tarfile.TarFile, part: Part) -> Iterator[bytes]:
         yield block
 
 
-def _copy(tar: tarfile.TarFile, part: Part, target: Path, progress: Progress, done: int, total: int) -> int:
+def _copy(tar: Archive, part: Part, target: Path, progress: Progress, done: int, total: int) -> int:
     with target.open("r+b", buffering=0) as file:
         for block in _right_blocks(tar, part):
             file.write(block)
@@ -242,7 +241,7 @@ def _copy(tar: tarfile.TarFile, part: Part, target: Path, progress: Progress, do
     return done
 
 
-def _copy_tree(tar: tarfile.TarFile, part: Part, target: Path) -> bytes:
+def _copy_tree(tar: Archive, part: Part, target: Path) -> bytes:
     """All of the hash tree but its superblock, which is returned."""
     superblock = b""
     with target.open("r+b", buffering=0) as file:
@@ -280,7 +279,7 @@ def _compare(target: Path, part: Part) -> None:
         )
 
 
-def _kernel(tar: tarfile.TarFile, part: Part, box: Box, version: str) -> None:
+def _kernel(tar: Archive, part: Part, box: Box, version: str) -> None:
     folder = box.esp / "EFI/Linux"
     temporary, final = folder / "update.tmp", folder / f"switchroom_{version}+{TRIES}.efi"
     try:

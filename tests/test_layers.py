@@ -60,16 +60,19 @@ LAYERS = {
     "appliance.fdstore": row("", "", "what systemd keeps for us over a restart"),
     "appliance.listeners": row("", "", "binds sockets"),
     "appliance.heartbeat": row("", "", "pure: when a core counts as hung"),
-    "appliance.process": row("", "", "keeps one process alive"),
+    "appliance.confinement": row("", "", "system calls nobody of ours makes"),
+    "appliance.privileges": row("appliance.confinement", "msgspec", "who we are on this machine"),
+    "appliance.process": row("appliance.privileges", "", "keeps one process alive"),
     "appliance.health": row("", "", "sees a process from outside"),
     "appliance.setup_code": row("", "", "the code shown where the box was started"),
     "appliance.reserve": row("appliance.health", "", "room for a full disk"),
     "appliance.logfile": row("", "", "where the log goes"),
+    "appliance.archive": row("", "", "reads a tar from outside"),
     "appliance.sealed": row("", "cryptography msgspec", "streams sealed with a passphrase"),
     # 3
     "appliance.aside": row("appliance.records appliance.snapshots appliance.store", "", "what a newer version left"),
     "appliance.backup": row(
-        "appliance.store appliance.records appliance.snapshots appliance.sealed appliance.on_disk appliance.version",
+        "appliance.store appliance.records appliance.snapshots appliance.archive appliance.sealed appliance.on_disk appliance.version",
         "msgspec sqlite_utils",
         "everything in one file, and back",
     ),
@@ -86,7 +89,7 @@ LAYERS = {
         "appliance.model appliance.store appliance.licensing appliance.passwords appliance.meanwhile", "argon2", "the only use-cases that change anything"
     ),
     "appliance.entitlement": row(
-        "appliance.admin appliance.cti appliance.licensing appliance.store appliance.on_disk",
+        "appliance.admin appliance.cti appliance.licensing appliance.store appliance.on_disk appliance.privileges",
         "cryptography",
         "opens the use-cases with the licence of the box",
     ),
@@ -95,7 +98,7 @@ LAYERS = {
     "appliance.support": row(
         "appliance.cti appliance.model appliance.store", "msgspec", "the log and the state, without secrets"
     ),
-    "appliance.update": row("appliance.on_disk", "cryptography msgspec", "a signed bundle into the other slot"),
+    "appliance.update": row("appliance.archive appliance.on_disk", "cryptography msgspec", "a signed bundle into the other slot"),
     "appliance.update_client": row("", "", "how the unprivileged reach the box's helper"),
     "appliance.box": row("appliance", "click cryptography msgspec segno", "the appliance around the telephone system"),
     "appliance.calls": row("appliance media_core", "uvloop msgspec", "composition root of the process calls"),

@@ -44,6 +44,7 @@ def test_delay_grows_and_starts_anew_after_steady_running() -> None:
 # ---- alarms ----------------------------------------------------------------------------------------------------------
 
 WRONG = {
+    "runs-as-root": Facts(stays_root="this system does not let root be somebody else"),
     "process-down": Facts(processes={"web": ProcessFacts("backing off", 0)}),
     "process-died": Facts(processes={"web": ProcessFacts("running", 2)}),
     "process-hung": Facts(processes={"core": ProcessFacts("running", 1, 1)}),

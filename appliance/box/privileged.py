@@ -69,7 +69,7 @@ class Helper:
             answer({"ok": verb(request, stream, answer)})
         except (CannotDo, BadUpdate) as error:
             answer({"failed": str(error)})
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             answer({"failed": f"The request cannot be read: {error}"})
         except OSError as error:
             answer({"failed": f"That did not work: {error.strerror}. The running version was not touched."})

@@ -20,13 +20,13 @@ os.execvp(command[0], command)
 class Systemd:
     """`start` runs a command as the service's main process; what it stores is given to the next start."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         self.store: list[tuple[str, int]] = []
         self.states: list[str] = []
         self.ready = threading.Event()
-        self._address = str(folder / "notify")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(self._address)
+        self._socket.bind("")  # the kernel gives it an abstract name, which every account reaches
+        self._address = "@" + self._socket.getsockname()[1:].decode()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:

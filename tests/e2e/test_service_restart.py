@@ -18,7 +18,7 @@ LOW, HIGH = 697.0, 1209.0
 
 @pytest.mark.timeout(120)
 def test_a_call_survives_a_restart_of_the_service(tmp_path: Path) -> None:
-    systemd, system = Systemd(tmp_path), System(tmp_path / "var")
+    systemd, system = Systemd(), System(tmp_path / "var")
     command = system.command("run", *system.arguments)
     first = systemd.start(*command, cwd=ROOT)
     try:

@@ -155,7 +155,7 @@ def take(who: str) -> ResponseReturnValue:
     except (BadBackup, HelperFailed) as error:
         _drain(stream)
         return Response(str(error), 422, mimetype="text/plain")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return Response(
             "The page sent something this system does not understand. Reload it and try again.",
             422,
