@@ -17,6 +17,7 @@ import logging
 import secrets
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import media_core
@@ -34,6 +35,7 @@ BURST = 1000.0
 SOURCES = 4096  # hosts remembered for that
 UNSENT = 4096  # messages kept while the command ring is full
 RETRY = 0.005
+ANSWERING = 64  # flows to phones that want their answers at another port and have not registered yet
 
 T = TypeVar("T")
 Event = events.Event | media_core.Event
@@ -64,7 +66,9 @@ class Transport:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
         self._flows: dict[int, media_core.FlowInfo] = {flow.id: flow for flow in engine.flows()}
-        self.stack = Stack(tokens=tokens, user_agent=user_agent, facts=self._facts, can=can)
+        self._udp = {flow.remote: flow.id for flow in self._flows.values() if flow.transport == media_core.Transport.UDP}
+        self._answering: dict[int, None] = {}  # flows dialled to answer a phone, oldest first
+        self.stack = Stack(tokens=tokens, user_agent=user_agent, facts=self._facts, beside=self._beside, can=can)
         self._events: deque[Event] = deque()
         self._unsent: deque[events.Send] = deque()
         self._arrived = asyncio.Event()
@@ -148,8 +152,40 @@ class Transport:
     def dial_udp(self, host: str, port: int) -> media_core.FlowInfo:
         """A flow to a UDP address, which may be one that is there already. OutOfService when there is no room."""
         info = self._engine.flow(self._engine.dial(media_core.Transport.UDP, host, port))
-        self._flows[info.id] = info
+        if not info.local[0]:  # the core has not opened it yet; what is sent at once names the address other phones reach us at
+            udp = (flow.local for flow in self._flows.values() if flow.transport == media_core.Transport.UDP)
+            info = replace(info, local=next((each for each in udp if (":" in each[0]) == (":" in host)), info.local))
+        self._opened(info)
         return info
+
+    def _opened(self, info: media_core.FlowInfo) -> None:
+        self._flows[info.id] = info
+        if info.transport == media_core.Transport.UDP:
+            self._udp[info.remote] = info.id
+
+    def _forget(self, flow: int) -> bool:
+        """False when it was forgotten before."""
+        info = self._flows.pop(flow, None)
+        self._answering.pop(flow, None)
+        if info is not None and self._udp.get(info.remote) == flow:
+            del self._udp[info.remote]
+        return info is not None
+
+    def _beside(self, flow: int, port: int) -> int:
+        """The UDP flow to another port of the same host. Strangers can have ANSWERING such flows and no more."""
+        remote = self._flows[flow].remote[0], port
+        found = self._udp.get(remote)
+        if found is None:
+            try:
+                found = self.dial_udp(*remote).id
+            except media_core.OutOfService:
+                return flow
+            self._answering[found] = None
+            idle = [each for each in self._answering if each not in self._trusted and each not in self._sessions]
+            for each in idle[:-ANSWERING]:
+                del self._answering[each]
+                self.shut(each)
+        return found
 
     def shut(self, flow: int) -> None:
         with contextlib.suppress(media_core.StaleHandle):
@@ -191,14 +227,14 @@ class Transport:
                     self.stack.receive(flow, data, self._loop.time())
                     self._drain()
             case media_core.FlowOpened(info):
-                self._flows[info.id] = info
+                self._opened(info)
             case media_core.FlowClosed(flow):
                 try:
                     self.stack.closed(flow, self._loop.time())
                     self._drain()
                 finally:
                     self._tell(event)
-                    self._flows.pop(flow, None)
+                    self._forget(flow)
                     self._trusted.discard(flow)
             case media_core.FlowUnreachable(flow):
                 self.stack.unreachable(flow, self._loop.time())
@@ -283,7 +319,7 @@ class Transport:
 
     def _stale(self, flow: int) -> None:
         """The core has closed it; its FlowClosed is on the way. The stack must not wait for an answer on it."""
-        if self._flows.pop(flow, None) is not None:
+        if self._forget(flow):
             self._loop.call_soon(self._lost, flow)
 
     def _lost(self, flow: int) -> None:

@@ -24,6 +24,7 @@ from appliance.sip.events import Answered, Elsewhere, FlowId, Output, Requested,
 from appliance.sip.exchange import check_timer
 from appliance.sip.message import Malformed, Request, Response, parse
 from appliance.sip.session import Session
+from appliance.sip.symmetric import answer_port
 from appliance.sip.transaction import LIMIT, LINGERING, Report, Transaction
 
 __all__ = ["FlowFacts", "Headers", "Stack"]
@@ -41,6 +42,7 @@ class Stack:
         tokens: Callable[[], str],
         user_agent: str,
         facts: Callable[[FlowId], FlowFacts | None],
+        beside: Callable[[FlowId, int], FlowId] = lambda flow, port: flow,
         can: Abilities = PHONE,
         max_transactions: int = LIMIT,
         max_lingering: int = LINGERING,
@@ -49,6 +51,7 @@ class Stack:
         self._agent = Agent(tokens, user_agent, facts, can, max_transactions, max_lingering)
         self._layer = self._agent.layer
         self._max_sessions = max_sessions
+        self._beside = beside  # the UDP flow to another port of the same host
         self._sessions: dict[SessionId, Session] = {}
         self._dialogs: dict[tuple[str, str], Session] = {}  # (Call-ID, our tag)
         self._boundary = Boundary(self._agent)
@@ -74,6 +77,7 @@ class Stack:
         except Malformed as error:
             self._malformed += 1
             if error.request is not None:
+                flow = self._answered_over(flow, error.request, facts)
                 self._agent.refuse(flow, error.request.stamped(*facts.remote), error.status, error.reason)
             return
         if isinstance(message, Response):
@@ -81,7 +85,16 @@ class Stack:
                 self._layer.receive_response(flow, message, now)
         else:
             reliable = facts.transport != "UDP"
+            flow = self._answered_over(flow, message, facts)
             self._layer.receive_request(flow, message.stamped(*facts.remote), now, reliable=reliable)
+
+    def _answered_over(self, flow: FlowId, request: Request, facts: FlowFacts) -> FlowId:
+        """The flow a request counts as having come by. A phone without rport that sends from another port than it listens on has
+        everything there: its answers, its registration and so the calls to it, its dialogs."""
+        if facts.transport != "UDP":
+            return flow
+        port = answer_port(request, facts.remote)
+        return flow if port == facts.remote[1] else self._beside(flow, port)
 
     def closed(self, flow: FlowId, now: float) -> None:
         """The flow is gone: its transactions fail, its dialogs wait for rebind. Never raises."""
