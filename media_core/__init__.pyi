@@ -73,6 +73,8 @@ class MediaEngine:
         """Readable when events wait."""
     def poll(self, limit: int = 256) -> list[Event]: ...
     # media
+    def owns(self, port: int) -> bool:
+        """Whether this is one of our RTP or RTCP ports."""
     def open(self, beside: LegId | None = None) -> Leg:
         """Reserve a leg with its RTP/RTCP ports; `beside` puts it on the worker of the other leg of its call."""
     def describe(self, leg: LegId, remote: Remote) -> None:

@@ -273,6 +273,10 @@ cdef class MediaEngine:
             return MediaQuality(id, body.a / 1000.0, (body.b & ~<uint32_t>QUALITY_POOR) / 10.0, body.b & QUALITY_POOR != 0)
         return None
 
+    def owns(self, int port):
+        """Whether this is one of our RTP or RTCP ports (the next after RTP's, RFC 3550 section 11)."""
+        return port in self.ports or port - 1 in self.ports
+
     # ---- legs
     cdef _find_free(self):
         """Queue the legs that have become usable since the last look (the core has given them sockets)."""
@@ -342,7 +346,7 @@ cdef class MediaEngine:
         rtcp_port = remote.rtcp_port or remote.port
         if not 0 <= remote.port <= 65535 or not 0 <= rtcp_port <= 65535:
             raise ValueError("a port is 0 to 65535")
-        if remote.port in self.ports and remote.address == endpoint_tuple(&self.memory.local)[0]:
+        if self.owns(remote.port) and remote.address == endpoint_tuple(&self.memory.local)[0]:
             raise ValueError("the far end names one of our own ports")
         put_endpoint(&config.remote, _packed(remote.address, remote.port))
         put_endpoint(&config.remote_rtcp, _packed(remote.address, rtcp_port))

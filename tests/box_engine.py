@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from media_core.engine import _check_address
+
 import media_core
 from media_core import Direction, FlowInfo, LegStats, Remote, Transport
 
@@ -71,6 +73,9 @@ class FakeEngine:
         os.close(self._wake)
 
     # ---- media
+    def owns(self, port: int) -> bool:
+        return 20000 <= port < 30000
+
     def _id(self) -> int:
         self._next += 1
         return self._next | 7 << 32
@@ -92,6 +97,8 @@ class FakeEngine:
 
     def describe(self, leg: int, remote: Remote) -> None:
         assert remote.port > 0 or not (remote.send or remote.receive), "a far end without a port"
+        _check_address(remote.address, remote.signalling)
+        assert not (self.owns(remote.port) and remote.address == "192.0.2.1"), "one of our own ports"
         assert (remote.crypto_in is None) == (remote.crypto_out is None), "SRTP goes both ways or not at all"
         if remote.crypto_in is not None and remote.crypto_out is not None:
             assert remote.crypto_in.suite == remote.crypto_out.suite

@@ -26,6 +26,7 @@ class LegRecord(msgspec.Struct, frozen=True, kw_only=True):
     transport: str = ""
     signalling_secure: bool = False
     media_secure: bool = False
+    not_encrypted: str = ""  # why it is not, a sentence; "" when it is or when no sound was agreed on
     codec: str = ""
     user_agent: str = ""
     status: int = 0  # the phone's final answer to our INVITE, 0: none

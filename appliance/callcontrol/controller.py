@@ -239,17 +239,18 @@ class Controller:
             )
             leg.session = session
             leg.user_agent = request.user_agent[:200]
-            dialled = request.uri.user
+            dialled = request.uri.dialled
             target = route(dialled, extension, snapshot, {name: row.setting for name, row in self._services.items()})
+            refusal = None
             try:
-                if request.body:
-                    leg.terms.take_offer(request.body)
+                if request.sdp:
+                    leg.terms.take_offer(request.sdp)
             except PeerError as error:
                 if error.status != 488:
                     raise
-                target = Refuse(Cause.INCOMPATIBLE, 488, error.reason)
+                refusal = Refuse(Cause.INCOMPATIBLE, 488, error.reason)
             call = self._new_call(leg, dialled, target, extension)
-            call.start(self._script(target))
+            call.start(self._script(refusal or target))
         except BaseException:
             exchange.media.close(port.id)
             raise

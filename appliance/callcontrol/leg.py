@@ -17,7 +17,7 @@ from appliance.callcontrol.cdr import LegRecord, Side
 from appliance.callcontrol.exchange import Exchange, Media
 from appliance.callcontrol.quality import Quality
 from appliance.callcontrol.slot import LegSlot
-from appliance.callcontrol.terms import OWN, Terms, answerable
+from appliance.callcontrol.terms import OWN, Terms, answerable, why_not_encrypted
 from appliance.model import Encrypt
 from appliance.sip import events
 from appliance.sip.errors import WrongState
@@ -71,6 +71,8 @@ class PhoneLeg:
             keys=exchange.secrets,
             encrypt=encrypt,
             signalling_secure=self.signalling_secure,
+            signalling=flow.remote[0],
+            owns=exchange.media.owns,
         )
         self.terms = Terms(media)
 
@@ -150,6 +152,7 @@ class PhoneLeg:
             transport=media_core.Transport(self.flow.transport).name,
             signalling_secure=self.signalling_secure,
             media_secure=self.terms.secure,
+            not_encrypted=why_not_encrypted(self.terms, self.encrypt),
             codec=_codec(self.terms),
             user_agent=self.user_agent,
             status=self.status,
@@ -247,7 +250,8 @@ class PhoneLeg:
         leg.quality = Quality(*slot.poor)
         leg.user_agent = slot.user_agent
         leg.wants_send, leg.wants_receive = slot.wants_send, slot.wants_receive
-        leg.terms = Terms(LegMedia.restore(slot.negotiated, exchange.secrets), direction=slot.local_direction)
+        media = LegMedia.restore(slot.negotiated, exchange.secrets, flow.remote[0], exchange.media.owns)
+        leg.terms = Terms(media, direction=slot.local_direction)
         leg.session = slot.id
         if slot.session:
             leg.session = exchange.sip(lambda stack, now: stack.restore(slot.session, now))

@@ -43,14 +43,12 @@ class Renegotiation:
         sip, other = self._exchange.sip, self._call.other(leg)
         self._give_up_ours(leg)
         try:
-            if not request.body:
+            if not request.sdp:
                 body = leg.terms.offer(leg.terms.formats(), wanted(other))
                 leg.terms.owed = True
                 sip(lambda stack, now: stack.accept(leg.session, body, now))
                 return
-            if request.content_type != "application/sdp":
-                raise PeerError(415, "Unsupported Media Type", (("Accept", "application/sdp"),))
-            leg.terms.take_offer(request.body)
+            leg.terms.take_offer(request.sdp)
             if other is not None and not leg.terms.shares(other.terms) and not self._transcodes(leg, other):
                 self._call.spawn(self._ask_other(leg, other))
                 return
@@ -138,7 +136,7 @@ class Renegotiation:
             self._call.save()
             event = await answered
             if 200 <= event.status < 300 and event.response is not None:
-                return self._taken(leg, event.response.body)
+                return self._taken(leg, event.response.sdp)
             self._give_up_ours(leg)
             if event.status not in (491, 500, 503):
                 return False

@@ -22,7 +22,7 @@ from appliance.callcontrol.registrar import Binding
 from appliance.callcontrol.terms import widened
 from appliance.model import Extension
 from appliance.sip import events
-from appliance.sip.errors import PeerError, WrongState
+from appliance.sip.errors import PeerError, UnusableAddress, WrongState
 
 if TYPE_CHECKING:
     from appliance.callcontrol.call import Call
@@ -135,9 +135,9 @@ class Fork:
     def _take(self, leg: PhoneLeg, event: events.Event) -> None:
         match event:
             case events.Progress(response=response):
-                self._progress(leg, response.status, response.body)
+                self._progress(leg, response.status, response.sdp)
             case events.Accepted(response=response):
-                self._accepted(leg, response.body)
+                self._accepted(leg, response.sdp)
             case events.Rejected(status=503, response=None):
                 self._rejected(leg, 408)  # nobody there: not an answer of the phone
             case events.Rejected(status=status):
@@ -158,6 +158,9 @@ class Fork:
         try:
             leg.terms.take_answer(body)
             answer = call.caller.answer(leg)
+        except UnusableAddress as error:  # its 200 has to carry the same answer (RFC 3261 §13.2.1)
+            self._refuse(leg, error)
+            return True
         except PeerError as error:
             log.info("call %s: early media of %s not used: %s", call.id, leg.party, error.reason)
             return False
@@ -184,12 +187,16 @@ class Fork:
             if body or leg.terms.agreed is None:
                 leg.terms.take_answer(body)
         except PeerError as error:
-            log.warning("call %s: answer of %s cannot be used: %s", self._call.id, leg.party, error.reason)
-            self._stop(leg, [("Reason", f'SIP;cause=488;text="{error.reason}"')])
-            self._rejected(leg, 488, retry=False)
+            self._refuse(leg, error)
             return
         self._call.describe(leg)
         self.answer = leg
+
+    def _refuse(self, leg: PhoneLeg, error: PeerError) -> None:
+        """What this phone has answered is of no use."""
+        log.warning("call %s: answer of %s cannot be used: %s", self._call.id, leg.party, error.reason)
+        self._stop(leg, [("Reason", f'SIP;cause=488;text="{error.reason}"')])
+        self._rejected(leg, 488, retry=False)
 
     def _rejected(self, leg: PhoneLeg, status: int, *, retry: bool = True) -> None:
         self._exchange.leave(leg)

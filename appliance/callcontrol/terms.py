@@ -6,12 +6,15 @@ and must not be asked again and again for it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
 import media_core
-from appliance.sip.offer_answer import EVENT, STANDARD, Agreed, LegMedia, common, payload_map
+from appliance.sip.offer_answer import ALONE, EVENT, STANDARD, Agreed, Encrypt, LegMedia, common, payload_map
 from appliance.sip.sdp import CryptoLine, Format
+
+log = logging.getLogger(__name__)
 
 # What the media core sends and understands, so what a service can talk in and what is transcoded where two phones have no codec in
 # common; the better first.
@@ -82,9 +85,15 @@ class Terms:
     def take_answer(self, body: bytes) -> None:
         self.media.take_answer(body)
         self.direction = self._offered_direction
+        self._say_skipped()
 
     def take_offer(self, body: bytes) -> None:
         self.media.take_offer(body)
+        self._say_skipped()
+
+    def _say_skipped(self) -> None:
+        if self.media.skipped:
+            log.info("%d lines of a session description made no sense and were passed over", self.media.skipped)
 
     def answer(self, formats: Sequence[Format], direction: str) -> bytes:
         body = self.media.make_answer(formats, direction)
@@ -98,15 +107,19 @@ class Terms:
         self.owed = False
 
     def relent(self, formats: Sequence[Format]) -> bool:
-        """After a refusal of these formats: what to offer next time. Our own codecs beside them, if we can transcode; then, where the
-        policy allows it, plain RTP; False: nothing is left to be tried.
+        """After a refusal of these formats: what to offer next time. Our own codecs beside them, if we can transcode; then the one
+        suite that every phone with SDES has, for a phone that dislikes the list; then, where the policy allows it, plain RTP; False:
+        nothing is left to be tried.
 
         Our own are not offered the first time: a phone may send any codec it agreed on, and what both have need not be transcoded.
         """
         media = self.media
+        encrypts = media.encrypt != "off" and media.signalling_secure
         if not self.wide and common(formats, OWN) and len(widened(formats)) > len(formats):
             self.wide = True
-        elif media.encrypt == "preferred" and media.signalling_secure:
+        elif encrypts and media.suites != ALONE:
+            media.suites = ALONE
+        elif encrypts and media.encrypt == "preferred":
             media.encrypt, self.wide = "off", False
         else:
             return False
@@ -150,6 +163,19 @@ def _current(terms: Terms) -> Sequence[Format]:
     return terms.offered_formats() if terms.has_offer else terms.formats()
 
 
+def why_not_encrypted(terms: Terms, policy: Encrypt) -> str:
+    """Why the sound is not encrypted under the extension's policy: a sentence, "" when it is or when nothing is agreed."""
+    if terms.agreed is None or terms.secure:
+        return ""
+    if policy == "off":
+        return "Encryption is switched off for this extension."
+    if not terms.media.signalling_secure:
+        return "The phone is not connected over TLS, so no key can be agreed on: set its transport to TLS."
+    if terms.media.encrypt == "off":
+        return f"The phone refused each encrypted offer, at last with {ALONE[0]} alone: switch SRTP on in the phone."
+    return "The phone named no key that can be used: switch SRTP on in the phone."
+
+
 def bridges(one: Terms, other: Terms) -> bool:
     """Both can talk to each other, if need be by way of the core, which transcodes its own codecs."""
     return one.shares(other) or bool(common(_current(one), OWN) and common(other.formats(), OWN))
@@ -169,4 +195,4 @@ def _codecs(agreed: Agreed) -> tuple[media_core.Codec, ...]:
 def _crypto(line: CryptoLine | None) -> media_core.Crypto | None:
     if line is None:
         return None
-    return media_core.Crypto(line.suite, line.key, line.salt, int(line.mki.partition(":")[2] or 0))
+    return media_core.Crypto(line.suite, line.key, line.salt, line.mki_length)

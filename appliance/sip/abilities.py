@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from appliance.sip.body import SDP_TYPE, may_be_ignored
 from appliance.sip.errors import PeerError
 from appliance.sip.message import Request
 
-SDP_TYPE = "application/sdp"
 LISTED = 20  # option tags named in a 420
 
 # Methods that are answered otherwise than by 405 when nobody here has a use for them (RFC 6665 §4.1.3, §4.2.1.1; RFC 3903 §6).
@@ -22,7 +22,7 @@ class Abilities:
     methods: tuple[str, ...] = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE")
     extensions: tuple[str, ...] = ("timer",)  # option tags, for every method
     registration: tuple[str, ...] = ()  # further ones, understood in a REGISTER
-    bodies: tuple[str, ...] = (SDP_TYPE,)  # of INVITE and UPDATE
+    bodies: tuple[str, ...] = (SDP_TYPE, "multipart/mixed", "multipart/alternative")  # of INVITE and UPDATE: with SDP in it
     info: tuple[str, ...] = ()  # of INFO; (): any
     events: tuple[str, ...] = ()  # event packages of SUBSCRIBE and PUBLISH
 
@@ -60,9 +60,10 @@ class Abilities:
     def check_body(self, request: Request) -> None:
         """PeerError 415 for a body that nobody here reads; none at all is fine (an empty INFO asks whether we are there)."""
         types = {"INVITE": self.bodies, "UPDATE": self.bodies, "INFO": self.info}.get(request.method, ())
-        if not types or not request.body:
+        if not types or not request.body.strip():
             return
-        if request.content_type not in types:
+        readable = request.sdp if SDP_TYPE in types else request.content_type in types
+        if not readable and not may_be_ignored(request.get("Content-Disposition") or ""):
             raise PeerError(415, "Unsupported Media Type", (("Accept", ", ".join(types)),))
         if (request.get("Content-Encoding") or "identity").lower() != "identity":
             raise PeerError(415, "Unsupported Media Type", (("Accept-Encoding", "identity"),))

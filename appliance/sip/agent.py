@@ -52,7 +52,7 @@ class Agent:
 
     def tag_for(self, request: Request) -> str:
         """The To tag of an answer without a dialog: the same when the request comes again (RFC 3261 §8.2.7)."""
-        parts = (request.via.branch, request.get("From") or "", request.call_id, str(request.cseq))
+        parts = [request.get(name) or "" for name in ("Via", "From", "Call-ID", "CSeq")]  # as they came: it may be malformed
         text = "\n".join(parts).encode("utf-8", "surrogateescape")
         return hmac.new(self._tag_key, text, hashlib.sha256).hexdigest()[:24]
 

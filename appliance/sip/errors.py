@@ -16,5 +16,12 @@ class PeerError(Exception):
         self.headers = headers
 
 
+class UnusableAddress(PeerError):
+    """A description names an address that media must not or cannot be sent to: 488."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(488, reason)
+
+
 class WrongState(Exception):
     """A command that does not fit: the session or transaction is over, or is not where this command makes sense."""

@@ -34,7 +34,7 @@ class Requested:
 
 @dataclass(frozen=True, slots=True)
 class Invited:
-    """A new INVITE: answer with Stack.ring / accept / reject (401 and 407 are rejects too). request.body is the offer
+    """A new INVITE: answer with Stack.ring / accept / reject (401 and 407 are rejects too). request.sdp is the offer
     or b""."""
 
     session: SessionId
@@ -89,7 +89,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """re-INVITE or UPDATE in a dialog: answer with Stack.accept / reject. request.body is the offer, or b"" when we
+    """re-INVITE or UPDATE in a dialog: answer with Stack.accept / reject. request.sdp is the offer, or b"" when we
     must offer."""
 
     session: SessionId
@@ -98,7 +98,7 @@ class Offered:
 
 @dataclass(frozen=True, slots=True)
 class OfferAnswered:
-    """Final answer to our re-INVITE. status 200: response.body is the answer; else the session is as before."""
+    """Final answer to our re-INVITE. status 200: response.sdp is the answer; else the session is as before."""
 
     session: SessionId
     status: int

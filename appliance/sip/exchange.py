@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from appliance.sip.abilities import SDP_TYPE
+from appliance.sip.body import SDP_TYPE
 from appliance.sip.dialog import merge
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.events import OfferAnswered, Offered
@@ -179,7 +179,7 @@ class Exchange:
         session = self._session
         assert session.dialog is not None or session.forks
         check_timer(request)
-        if request.method == "UPDATE" and not request.body and session.phase != "over":
+        if request.method == "UPDATE" and not request.sdp and session.phase != "over":
             self._refreshed(request, transaction, now)
             return
         if self.state == "answer due" or session.phase == "incoming":
@@ -195,7 +195,7 @@ class Exchange:
             self._agent.timers.clear(session, "retry")
             self._report(491, None, now)
         self.state, self._transaction = "answer due", transaction
-        self._asked = not request.body
+        self._asked = not request.sdp
         session.dialog_refresh(request)
         if request.method == "INVITE":
             self._agent.respond(transaction, 100, now)

@@ -1,8 +1,11 @@
 """SIP messages (RFC 3261 §7, §8.1.1, §8.2, §20): received ones parsed lazily, our own ones built and written.
 
 `parse` takes one whole message and returns a Request or a Response that has passed `check`: everything a transaction,
-dialog or B2BUA must rely on is there, well-formed and single (a duplicate From, Call-ID, CSeq, Content-Length … is 400,
-never "the first wins"). What `check` does not read is parsed when asked for and raises PeerError then.
+dialog or B2BUA must rely on is there, well-formed and single (a second From, Call-ID, CSeq, Content-Length … is 400,
+never "the first wins"; of what may be left out, a second one that says the same is none). What `check` does not read is parsed
+when asked for and raises PeerError then. Of the Via entries only the topmost is taken apart: the others are only echoed.
+
+A request that is malformed is answered when its topmost Via can be read at all (`echo_of`), a response never.
 
 A message is not changed after it was made. Text is UTF-8; bytes that are not survive as surrogates. Bounds: sip_scan's,
 tag and Call-ID 255 characters, URI 1,024, CSeq below 2**31 (RFC 3261 §8.1.1.5), Max-Forwards 255.
@@ -15,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from appliance.sip.body import media_type, session_description
 from appliance.sip.errors import PeerError
 from appliance.sip.uri import (
     MAX_TAG,
@@ -36,14 +40,19 @@ MAX_CSEQ = 2**31
 COOKIE = "z9hG4bK"  # RFC 3261 §8.1.1.7
 
 _FULL_NAME = {name.lower(): name for name, _ in HEADERS} | {short: name for name, short in HEADERS if short}
+_ONCE = ("From", "To", "Call-ID", "CSeq", "Content-Length")
 _SINGLE = (
-    "From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length", "Content-Type", "Expires", "Session-Expires",
-    "Min-SE", "Refer-To", "Replaces", "Event", "Subscription-State", "RAck", "RSeq", "Timestamp", "Date",
+    "Max-Forwards", "Content-Type", "Expires", "Session-Expires", "Min-SE", "Refer-To", "Replaces", "Event",
+    "Subscription-State", "RAck", "RSeq",
 )  # fmt: skip
 _MANDATORY = ("Via", "From", "To", "Call-ID", "CSeq")
+_ECHOED = ("Via", "From", "To", "Call-ID", "CSeq", "Timestamp")
+MAX_HOPS = 70  # more Via entries than Max-Forwards allows
 _VIA = re.compile(r"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)[ \t]+([^;]+)(?:;(.*))?", re.I | re.S)
 _CSEQ = re.compile(r"([0-9]{1,12})[ \t]+([A-Za-z0-9\-.!%*_+`'~]{1,64})")
 _FORBIDDEN = re.compile(r"[\r\n\x00]")
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_BRANCH = re.compile(r";[ \t]*branch[ \t]*=", re.I)
 
 REASONS: Mapping[int, str] = {
     100: "Trying", 180: "Ringing", 181: "Call Is Being Forwarded", 182: "Queued", 183: "Session Progress", 200: "OK",
@@ -132,8 +141,9 @@ class Message:
         return [value for key, value in self._headers if key.lower() == low]
 
     def tokens(self, name: str) -> list[str]:
-        """The entries of a comma-separated header such as Require, in lower case."""
-        return [part.lower() for value in self.get_all(name) for part in split_list(value) if part]
+        """The entries of a comma-separated header such as Require, in lower case. They are tokens: a quote is none."""
+        parts = (part.strip(" \t") for value in self.get_all(name) for part in value.split(","))
+        return [part.lower() for part in parts if part]
 
     def addresses(self, name: str) -> list[NameAddr]:
         """The entries of an address header such as Route, Path, P-Asserted-Identity."""
@@ -141,16 +151,17 @@ class Message:
 
     # ---- the ones everybody needs
     @cached_property
-    def vias(self) -> list[Via]:
-        found = [Via.parse(part) for value in self.get_all("Via") for part in split_list(value)]
-        if not found or len(found) > 70:  # more hops than Max-Forwards allows
+    def vias(self) -> list[str]:
+        """The Via entries as they came, the topmost first."""
+        found = [part for value in self.get_all("Via") for part in split_list(value) if part]
+        if not 0 < len(found) <= MAX_HOPS or not all(_VIA.fullmatch(part) for part in found):
             raise PeerError(400, "Malformed Via")
         return found
 
-    @property
+    @cached_property
     def via(self) -> Via:
         """The topmost Via."""
-        return self.vias[0]
+        return Via.parse(self.vias[0])
 
     @cached_property
     def from_(self) -> NameAddr:
@@ -232,7 +243,12 @@ class Message:
     @property
     def content_type(self) -> str:
         """Media type without parameters, in lower case, "" when there is none."""
-        return (self.get("Content-Type") or "").partition(";")[0].strip().lower()
+        return media_type(self.get("Content-Type") or "")
+
+    @cached_property
+    def sdp(self) -> bytes:
+        """The session description in the body, b"" when there is none (RFC 3261 §13.2.1, RFC 5621)."""
+        return session_description(self.get("Content-Type") or "", self.body)
 
     @property
     def user_agent(self) -> str:
@@ -247,13 +263,14 @@ class Message:
     def check(self) -> None:
         """Everything a transaction or dialog relies on; PeerError 400, 414, 416 if something is not right."""
         assert self._scan is not None
-        for name in _SINGLE:
-            if self._scan.number_of(IDS[name]) > 1:
+        for name in (*_ONCE, *_SINGLE):
+            number = self._scan.number_of(IDS[name])
+            if number > 1 and (name in _ONCE or len(set(self._scan.every(IDS[name]))) > 1):
                 raise PeerError(400, f"More than one {name}")
         for name in _MANDATORY:
             if not self._scan.number_of(IDS[name]):
                 raise PeerError(400, f"No {name}")
-        self.vias, self.call_id, self.cseq, self.from_, self.to, self.max_forwards  # noqa: B018  each raises if malformed
+        self.via, self.call_id, self.cseq, self.from_, self.to, self.max_forwards  # noqa: B018  each raises if malformed
         length = self.get("Content-Length")
         if length is not None:
             if not length.isascii() or not length.isdigit() or len(length) > 6 or int(length) > len(self.body):
@@ -290,15 +307,19 @@ class Request(Message):
         self.uri  # noqa: B018  raises if malformed
 
     def stamped(self, host: str, port: int) -> Request:
-        """This request with the source address in its topmost Via (RFC 3261 §18.2.1, RFC 3581 §4); itself if equal."""
-        via = self.via
+        """This request with the source address in its topmost Via (RFC 3261 §18.2.1, RFC 3581 §4). One that cannot be read
+        stays as it is."""
+        try:
+            via = self.via
+        except PeerError:
+            return self
         params = dict(via.params)
         if "rport" in params:
             params["rport"] = str(port)
         if "rport" in params or via.host != host.lower():
             params["received"] = host
-        if params != via.params:
-            self.vias[0] = replace(via, params=params)
+        self.via = replace(via, params=params)
+        self.vias[0] = str(self.via)
         return self
 
     def to_bytes(self) -> bytes:
@@ -349,22 +370,42 @@ def parse(data: bytes) -> Request | Response:
         if isinstance(message, Response) and not 100 <= message.status <= 699:
             raise PeerError(400, "Malformed status")
         message.check()
-    except ScanError as error:
-        raise Malformed(error.status, error.reason, None) from None
-    except PeerError as error:
-        answerable = isinstance(message, Request) and message.method != "ACK" and _can_answer(message)
-        request = message if answerable and isinstance(message, Request) else None
-        raise Malformed(error.status, error.reason, request) from None
+    except (ScanError, PeerError) as error:
+        raise Malformed(error.status, error.reason, echo_of(data)) from None
     return message
 
 
-def _can_answer(request: Request) -> bool:
-    """From and To are echoed as they came, so they need not be understood."""
+def echo_of(data: bytes) -> Request | None:
+    """What an answer to a malformed request echoes (RFC 3261 §8.2.6.2), read line by line: only the method and the first of each
+    header field that is echoed. None when nothing must be sent (a response, an ACK) or nothing says whose answer it would be: no
+    Via with a branch or a readable address."""
+    first, *lines = _LINE_END.split(data.lstrip(b"\r\n").decode("utf-8", "surrogateescape"))
+    method = first.split(" ")[0]
+    if not is_token(method) or method == "ACK":
+        return None
+    found: dict[str, str] = {}
+    name = ""
+    for line in lines:
+        if not line:
+            break
+        if line[0] in " \t":
+            if name:
+                found[name] += " " + line.strip(" \t")
+            continue
+        key, _, value = line.partition(":")
+        known = _FULL_NAME.get(key.strip(" \t").lower(), "")
+        name = known if known in _ECHOED and known not in found else ""
+        if name:
+            found[name] = value.strip(" \t")
+    request = Request(method, "", [(name, value.replace("\x00", "")) for name, value in found.items() if value])
+    top = request.get("Via") or ""
     try:
-        request.vias, request.call_id, request.cseq  # noqa: B018
+        request.via  # noqa: B018
     except PeerError:
-        return False
-    return all(len(request.get_all(name)) == 1 for name in ("From", "To", "Call-ID", "CSeq"))
+        if not _BRANCH.search(top) and not _VIA.fullmatch(top.partition(",")[0]):
+            return None
+        request.vias = [top]
+    return request
 
 
 def _has_tag(request: Request) -> bool:
@@ -379,13 +420,15 @@ def response_to(
 ) -> Response:
     """A response with Via, From, To, Call-ID, CSeq (RFC 3261 §8.2.6.2); Record-Route where a dialog can begin."""
     to = request.get("To") or ""
-    if to_tag and not _has_tag(request):
-        to = f"{to};tag={to_tag}" if ">" in to or ";" in to else f"<{to}>;tag={to_tag}"
-    fields = [("Via", str(via)) for via in request.vias]
+    if to_tag and to and not _has_tag(request):
+        bare = to.rstrip("; \t")
+        to = f"{bare};tag={to_tag}" if ">" in bare or ";" in bare else f"<{bare}>;tag={to_tag}"
+    fields = [("Via", via) for via in request.vias]
     if 101 <= status < 300 and request.method in ("INVITE", "SUBSCRIBE", "REFER"):
         fields += [("Record-Route", value) for value in request.get_all("Record-Route")]
-    fields += [("From", request.get("From") or ""), ("To", to), ("Call-ID", request.call_id)]
-    fields.append(("CSeq", f"{request.cseq[0]} {request.cseq[1]}"))
+    fields += [("From", request.get("From") or ""), ("To", to), ("Call-ID", request.get("Call-ID") or "")]
+    fields.append(("CSeq", request.get("CSeq") or ""))
+    fields = [(name, value) for name, value in fields if value]  # a malformed request may lack one
     if status == 100 and (timestamp := request.get("Timestamp")):
         fields.append(("Timestamp", timestamp))
     return Response(status, reason, (*fields, *headers), body)

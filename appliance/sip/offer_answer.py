@@ -1,8 +1,10 @@
 """Offer and answer for one leg of a call (RFC 3264, RFC 4568, RFC 5761). Pure: keys come from the function given.
 
 A B2BUA negotiates each leg by itself: LegMedia writes our offers and answers, reads theirs and says what came of it
-(Agreed). It promises: m-lines keep number and order, everything but the first usable audio line is declined with port 0,
-the o= version rises by one when the description changes and only then, an answer holds only what was offered.
+(Agreed). It promises: m-lines keep number and order, everything but one audio line is declined with port 0 (the first that can
+be served, one with keys before one without; §6), the o= version rises by one when the description changes and only then, an answer
+holds only what was offered. Media goes only where `media_address` allows; our key lines are known again by their suite, of
+which each is offered once: phones that renumber the tags mean the same.
 
 States and moves: stable --make_offer--> offered --take_answer--> stable; stable --take_offer--> received --make_answer-->
 stable; forget goes back. An answer may be taken or made again for the same offer (early media, then the final one).
@@ -16,7 +18,6 @@ Encryption, by policy and signalling:
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,12 +25,16 @@ from typing import Any, Literal
 
 from appliance.sip import sdp
 from appliance.sip.errors import PeerError, WrongState
+from appliance.sip.media_address import media_address
 from appliance.sip.sdp import SUITES, CryptoLine, Format, Media, Session
 
 Encrypt = Literal["required", "preferred", "off"]
 
-# in order of preference; AES_256_CM is taken from no one who knows GCM
+# in order of preference; AES_256_CM is not offered, and taken from who has nothing else
 PREFERENCE = ("AEAD_AES_128_GCM", "AEAD_AES_256_GCM", "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32")
+
+# which every phone with SDES has (RFC 4568 §6.2): for one that dislikes the full list
+ALONE = ("AES_CM_128_HMAC_SHA1_80",)
 
 EVENT = Format(101, "TELEPHONE-EVENT", 8000, 1, "0-16")
 # what is offered when nobody has said what it wants
@@ -117,18 +122,22 @@ def _direction(send: bool, receive: bool) -> str:
     )
 
 
-def check_address(media: Media) -> None:
-    """Media goes to one host (S-16: never to a group or to everybody)."""
-    try:
-        address = ipaddress.ip_address(media.address)
-    except ValueError:
-        raise PeerError(488, "The media address is no IP address") from None
-    if address.is_multicast or str(address) == "255.255.255.255":
-        raise PeerError(488, "The media address is not one host's")
+def merged(lines: Sequence[Media]) -> tuple[Format, ...]:
+    """What at least one of these lines can take. A codec of a later line whose payload type is taken gets another one, which
+    is for other legs only: towards this one each line has its own."""
+    found = list(lines[0].formats) if lines else []
+    for each in (each for line in lines[1:] for each in line.formats):
+        if each.name and not any(each.same_codec(other) for other in found):
+            taken = {other.payload_type for other in found}
+            number = next((n for n in (each.payload_type, *range(96, 128)) if n not in taken), None)
+            if number is not None:
+                found.append(replace(each, payload_type=number))
+    return tuple(found)
 
 
 class LegMedia:
-    """Negotiation of one leg. `address` and `port` are ours, `keys(n)` gives n random bytes, `session_id` is for o=."""
+    """Negotiation of one leg. `address` and `port` are ours, `keys(n)` gives n random bytes, `session_id` is for o=; `signalling`
+    is the host that the far end signals from and `owns` knows our media ports (see `media_address`)."""
 
     def __init__(
         self,
@@ -140,12 +149,18 @@ class LegMedia:
         encrypt: Encrypt = "preferred",
         signalling_secure: bool = False,
         profile: Literal["RTP/SAVP", "RTP/AVP"] = "RTP/SAVP",
+        signalling: str = "",
+        owns: Callable[[int], bool] = lambda port: False,
     ) -> None:
         self.address = address
         self.port = port
         self.encrypt: Encrypt = encrypt
         self.signalling_secure = signalling_secure
         self.profile = profile
+        self.signalling = signalling
+        self.suites: tuple[str, ...] = PREFERENCE  # what our offers have
+        self.skipped = 0  # lines of their last description that made no sense
+        self._owns = owns
         self.agreed: Agreed | None = None
         self.state = "stable"
         self.local_sdp = b""
@@ -158,7 +173,7 @@ class LegMedia:
         self._lines: tuple[Media, ...] = ()  # the m-lines of the session so far
         self._audio = 0  # which of them is ours
         self._offer: Media | None = None  # our last offered audio line
-        self._received: Media | None = None  # theirs
+        self._received: tuple[tuple[int, Media], ...] = ()  # theirs that can be used, with their places, the best first
         self._before: tuple[Any, ...] = ()  # what forget goes back to
 
     # ---- our offer
@@ -170,7 +185,8 @@ class LegMedia:
             raise PeerError(488, "This extension requires encryption and the phone is not connected over TLS")
         with_keys = self.encrypt != "off" and self.signalling_secure
         protocol = ("RTP/SAVP" if self.encrypt == "required" else self.profile) if with_keys else "RTP/AVP"
-        crypto = tuple(self._key(suite, tag) for tag, suite in enumerate(PREFERENCE, 1)) if with_keys else ()
+        suites = self._offered_suites() if with_keys else ()
+        crypto = tuple(self._key(suite, tag) for tag, suite in enumerate(suites, 1))
         offer = Media(
             "audio", self.port, protocol, without_duplicates(formats), direction=direction, ptime=20, crypto=crypto
         )
@@ -182,9 +198,12 @@ class LegMedia:
         if self._offer is None:
             raise WrongState("there is no offer of ours")
         answer = sdp.parse(body)
-        if len(answer.media) != max(len(self._lines), 1):
-            raise PeerError(488, "The answer has another number of media lines")
+        self.skipped = answer.skipped
+        if len(answer.media) <= self._audio:  # more or fewer of those that were declined do no harm
+            raise PeerError(488, "The answer has no line for the offered audio")
         media = answer.media[self._audio]
+        if media.fault:
+            raise PeerError(488, media.fault)
         if media.kind != "audio" or media.port == 0:
             raise PeerError(488, "The far end declined audio")
         pairs = [
@@ -210,11 +229,11 @@ class LegMedia:
 
     def _answered_keys(self, media: Media, offer: Media) -> tuple[CryptoLine | None, CryptoLine | None]:
         if offer.crypto and media.crypto:
-            theirs = media.crypto[0]
-            ours = next((line for line in offer.crypto if line.tag == theirs.tag and line.suite == theirs.suite), None)
-            if ours is None:
-                raise PeerError(488, "The answer chose a key that was not offered")
-            return theirs, ours
+            for theirs in media.crypto:
+                ours = next((line for line in offer.crypto if line.suite == theirs.suite), None)
+                if ours is not None:
+                    return theirs, ours
+            raise PeerError(488, "The answer chose a key that was not offered")
         if offer.protocol in _SECURE or media.protocol in _SECURE:
             raise PeerError(488, "The far end answered without an encryption key")
         return None, None
@@ -225,39 +244,40 @@ class LegMedia:
         if self.state == "offered":
             raise WrongState("our own offer waits for an answer")
         offer = sdp.parse(body)
-        if len(offer.media) < len(self._lines):
-            raise PeerError(488, "The offer has fewer media lines than before")
+        self.skipped = offer.skipped
+        usable: list[tuple[int, Media]] = []
         refusals: list[PeerError] = []
-        chosen = None
-        # of an offer with a secure and a plain line the secure one is taken
+        # the sort is stable: of an offer with a secure and a plain line the secure one comes first
         for index in sorted(range(len(offer.media)), key=lambda index: not offer.media[index].crypto):
+            media = offer.media[index]
             try:
-                self._check_line(offer.media[index])
+                self._check_line(media)
             except PeerError as error:
-                refusals.append(error)
+                # what is wrong with the sound says more than that there is a picture
+                refusals.insert(0 if media.kind == "audio" and media.port else len(refusals), error)
             else:
-                chosen = index
-                break
-        if chosen is None:
+                usable.append((index, media))
+        if not usable:
             raise refusals[0] if refusals else PeerError(488, "The offer has no media")
-        media = offer.media[chosen]
         self._before = (self._lines, self._audio, self._received, self.remote_formats, self.remote_direction)
-        self.state, self._received = "received", media
-        self._lines = tuple(replace(line, port=0, crypto=(), attributes=()) for line in offer.media)
-        self._audio = chosen
-        self._remember(media)
+        self.state, self._received = "received", tuple(usable)
+        self._lines = tuple(_declined(line) for line in offer.media)
+        self._audio = usable[0][0]
+        self._remember(usable[0][1])
+        self.remote_formats = merged([media for _, media in usable])
 
     def _check_line(self, media: Media) -> None:
         if media.kind != "audio":
             raise PeerError(488, "Only audio is possible")
+        if media.fault:
+            raise PeerError(400, media.fault)
         if media.port == 0:
             raise PeerError(488, "The audio line is switched off")
         if media.protocol not in (*_PLAIN, *_SECURE):
             raise PeerError(488, f"Media over {media.protocol[:30]} is not possible")
         if not any(each.name and not each.is_event for each in media.formats):
             raise PeerError(488, "The offer has no known codec")
-        if not media.held_by_address:
-            check_address(media)
+        self._address_of(media)
         has_key = self._choose(media) is not None
         if self.encrypt == "required" and not self.signalling_secure:
             raise PeerError(488, "This extension requires encryption and the phone is not connected over TLS")
@@ -271,24 +291,36 @@ class LegMedia:
             if not has_key:
                 raise PeerError(488, "The phone offered no encryption that is known here")
 
+    def _address_of(self, media: Media) -> str:
+        """Where to send; UnusableAddress when that must not be."""
+        if media.held_by_address:
+            return media.address
+        ports = {media.port, media.rtcp_port or media.port}
+        return {
+            media_address(media.address, port, ours=self.address, signalling=self.signalling, owns=self._owns)
+            for port in ports
+        }.pop()
+
+    def _offered_suites(self) -> tuple[str, ...]:
+        """What is in use first: a phone that looks at the first key line only keeps it."""
+        used = self.agreed.crypto_in if self.agreed is not None else None
+        return tuple(sorted(self.suites, key=lambda suite: used is None or suite != used.suite))
+
     def _choose(self, media: Media) -> CryptoLine | None:
         """Their key line to use, by our preference."""
-        known = [line for line in media.crypto if line.suite in PREFERENCE]
-        return min(known, key=lambda line: PREFERENCE.index(line.suite), default=None)
+        suites = [*PREFERENCE, *SUITES]
+        return min(media.crypto, key=lambda line: suites.index(line.suite), default=None)
 
     def make_answer(self, formats: Sequence[Format] = STANDARD, direction: str = "sendrecv") -> bytes:
         """Our answer: the offered codecs that are in `formats`, in the offer's order and under its payload types.
         PeerError 488 when there is none."""
-        offer = self._received
-        if offer is None or self.state == "offered":
+        if not self._received or self.state == "offered":
             raise WrongState("there is no offer to answer")
-        chosen: list[Format] = []
-        for theirs in offer.formats:
-            match = next((each for each in formats if each.same_codec(theirs)), None)
-            if match is not None and theirs.name:
-                chosen.append(replace(theirs, parameters=match.parameters or theirs.parameters))
-        if not any(not each.is_event for each in chosen):
+        served = [(index, line, found) for index, line in self._received if (found := _in_common(line, formats))]
+        if not served:
             raise PeerError(488, "No codec in common")
+        self._audio, offer, chosen = served[0]
+        self._received = ((self._audio, offer),)  # answered again, the same line is meant
         mine_send, mine_receive = _directions(direction)
         they_send, they_receive = _directions(offer.direction)
         if offer.held_by_address:
@@ -301,7 +333,7 @@ class LegMedia:
                 self._own_keys.pop(line.suite, None)  # another device perhaps: it cannot know our rollover counter
             key = replace(self._key(line.suite, line.tag), tag=line.tag)
         answer = Media(
-            "audio", self.port, offer.protocol, tuple(chosen), direction=agreed, rtcp_mux=offer.rtcp_mux, ptime=20,
+            "audio", self.port, offer.protocol, chosen, direction=agreed, rtcp_mux=offer.rtcp_mux, ptime=20,
             crypto=(key,) if key else (),
         )  # fmt: skip
         self._conclude(offer, answer.formats, answer.formats, agreed, line, key)
@@ -338,12 +370,11 @@ class LegMedia:
         crypto_in: CryptoLine | None,
         crypto_out: CryptoLine | None,
     ) -> None:
-        if not media.held_by_address:
-            check_address(media)
+        address = self._address_of(media)
         self._remember(media)
         rtcp = 0 if media.rtcp_mux else media.rtcp_port or min(media.port + 1, 65535)
         self.agreed = Agreed(
-            media.address, media.port, rtcp, receive, send, direction, crypto_in, crypto_out, media.held_by_address
+            address, media.port, rtcp, receive, send, direction, crypto_in, crypto_out, media.held_by_address
         )
 
     def _key(self, suite: str, tag: int) -> CryptoLine:
@@ -371,7 +402,7 @@ class LegMedia:
         """Everything, keys included: for memory, never for a disk. An offer under way is forgotten."""
         record = {
             "address": self.address, "port": self.port, "encrypt": self.encrypt, "secure": self.signalling_secure,
-            "profile": self.profile, "id": self._session_id, "version": self._version,
+            "profile": self.profile, "suites": self.suites, "id": self._session_id, "version": self._version,
             "sdp": self.local_sdp.decode(), "audio": self._audio, "direction": self.remote_direction,
             "keys": [str(line) for line in self._own_keys.values()],
             "formats": [_plain(each) for each in self.remote_formats],
@@ -383,12 +414,15 @@ class LegMedia:
         return json.dumps(record, separators=(",", ":")).encode()
 
     @classmethod
-    def restore(cls, data: bytes, keys: Callable[[int], bytes]) -> LegMedia:
+    def restore(
+        cls, data: bytes, keys: Callable[[int], bytes], signalling: str = "", owns: Callable[[int], bool] = lambda port: False
+    ) -> LegMedia:
         record = json.loads(data)
         leg = cls(
             record["address"], record["port"], session_id=record["id"], keys=keys, encrypt=record["encrypt"],
-            signalling_secure=record["secure"], profile=record["profile"],
+            signalling_secure=record["secure"], profile=record["profile"], signalling=signalling, owns=owns,
         )  # fmt: skip
+        leg.suites = tuple(record["suites"])
         leg._version, leg.local_sdp, leg._audio = record["version"], record["sdp"].encode(), record["audio"]
         leg.remote_direction = record["direction"]
         leg.remote_formats = tuple(Format(*each) for each in record["formats"])
@@ -401,6 +435,21 @@ class LegMedia:
         if record["offer"] and leg.local_sdp:  # a phone that still rings answers the offer it got
             leg._offer = sdp.parse(leg.local_sdp).media[leg._audio]
         return leg
+
+
+def _declined(line: Media) -> Media:
+    """What an answer says of a line that is not taken (RFC 3264 §6)."""
+    return Media(line.kind, 0, line.protocol, line.formats, line.other_formats)
+
+
+def _in_common(line: Media, formats: Sequence[Format]) -> tuple[Format, ...]:
+    """The line's formats whose codec is in `formats`; none without one for sound."""
+    chosen: list[Format] = []
+    for theirs in line.formats:
+        match = next((each for each in formats if each.same_codec(theirs)), None)
+        if match is not None and theirs.name:
+            chosen.append(replace(theirs, parameters=match.parameters or theirs.parameters))
+    return tuple(chosen) if not all(each.is_event for each in chosen) else ()
 
 
 def _plain(each: Format) -> list[Any]:

@@ -1,10 +1,14 @@
 """SDP, read and written (RFC 8866), with SDES keys (RFC 4568), rtcp (RFC 3605) and rtcp-mux (RFC 5761).
 
-Only what a telephone system must understand is taken apart: addresses, audio formats, direction, keys. Everything
-else of an m-line is kept as text where it is of use and dropped otherwise: a B2BUA writes its own SDP.
+Only what a telephone system must understand is taken apart: of audio lines that are switched on the address, formats, direction
+and keys. Of other m-lines kind, port, protocol and formats are kept as text, to be declined with: a B2BUA writes its own SDP.
 
-Bounds: 64 kB, 8 m-lines, 64 formats an m-line, 256 attributes a section, 16 keys a section, a line of 1,024 characters.
-`a=crypto` lines that make no sense are dropped one by one, as RFC 4568 §5.1.2 wants; any other fault is PeerError 400.
+Deaf where nobody reads: o= b= t= and unknown lines, attributes that make no sense (RFC 4568 §5.1.2 wants that for a=crypto), blank
+lines, NUL at the end, lines over 1,024 characters; `Session.skipped` counts what was passed over. What is wrong in an m-line or its
+c= line is that line's `fault`: it matters if this is the line that is wanted, so whoever chooses it answers 400.
+
+Bounds: 64 kB, 8 m-lines, 64 formats an m-line, 256 attributes a section, 16 keys a section; what is beyond is passed over, except
+m-lines, which an answer has to repeat: 488.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from appliance.sip.errors import PeerError
 
@@ -44,11 +48,19 @@ STATIC: Mapping[int, tuple[str, int]] = {
 }  # fmt: skip
 
 _NUMBER = re.compile(r"[0-9]{1,20}")
-_RTPMAP = re.compile(r"([0-9]{1,3}) +([A-Za-z0-9\-.!%*_+`'~]{1,64})/([0-9]{1,8})(?:/([0-9]{1,2}))?")
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_RTPMAP = re.compile(r"([0-9]{1,3})[ \t]+([A-Za-z0-9\-.!%*_+`'~]{1,64})/([0-9]{1,8})(?:/([0-9]{1,2}))?")
 _CRYPTO = re.compile(r"([0-9]{1,9})[ \t]+([A-Za-z0-9_]{1,64})[ \t]+inline:(\S+)(.*)")
 _LIFETIME = re.compile(r"(?:2\^[0-9]{1,2}|[0-9]{1,20})")
-_MKI = re.compile(r"[0-9]{1,20}:(?:[1-9][0-9]?|1[01][0-9]|12[0-8])")  # 1 to 128 octets (RFC 4568 section 6.1)
-_ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,254}")
+_MKI = re.compile(r"[0-9]{1,39}:([0-9]{1,3})")
+MAX_MKI = 128  # octets, RFC 4568 §9.2
+# Session parameters that change nothing here (RFC 4568 §6.3): a window hint, a key derivation rate of 0 (RFC 3711 §4.3.1: keys are
+# derived once), and what begins with "-", which says of itself that it may be ignored.
+_HARMLESS = re.compile(r"WSH=[0-9]{1,9}|KDR=0|-.*", re.I)
+_ADDRESS = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,254}")
+_UNPRINTABLE = re.compile(r"[^!-~]")
+_NOT_NEEDED = tuple(f"{letter}=" for letter in "tbriuepzk")  # types of lines that are known and say nothing to a call
+NOBODY = ("-", 0, 0, "0.0.0.0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +90,12 @@ class CryptoLine:
     key: bytes = field(repr=False)
     salt: bytes = field(repr=False)
     session_parameters: str = ""
-    mki: str = ""  # "value:length", tolerated, never sent
+    mki: str = ""  # "value:length": what the far end puts behind each packet (RFC 3711 §3.1); ours has none
+
+    @property
+    def mki_length(self) -> int:
+        """Octets, 0 without MKI."""
+        return int(self.mki.rpartition(":")[2] or 0)
 
     @classmethod
     def parse(cls, text: str) -> CryptoLine | None:
@@ -92,7 +109,7 @@ class CryptoLine:
         key_salt, *rest = match[3].split("|")
         mki = ""
         for part in rest:
-            if _MKI.fullmatch(part):
+            if (found := _MKI.fullmatch(part)) is not None and 0 < int(found[1]) <= MAX_MKI:
                 mki = part
             elif not _LIFETIME.fullmatch(part):
                 return None
@@ -104,13 +121,14 @@ class CryptoLine:
         if len(raw) != key_size + salt_size:
             return None
         parameters = match[4].strip()
-        # an unknown parameter makes the line unusable (RFC 4568 §6.3); UNENCRYPTED_… would be no encryption at all
-        if any(not word.startswith(("WSH=", "-")) for word in parameters.split()):
+        # any other parameter makes the line unusable (RFC 4568 §6.3); UNENCRYPTED_… would be no encryption at all
+        if not all(_HARMLESS.fullmatch(word) for word in parameters.split()):
             return None
         return cls(int(match[1]), suite, raw[:key_size], raw[key_size:], parameters, mki)
 
     def __str__(self) -> str:
-        return f"{self.tag} {self.suite} inline:{base64.b64encode(self.key + self.salt).decode()}"
+        mki = f"|{self.mki}" if self.mki else ""
+        return f"{self.tag} {self.suite} inline:{base64.b64encode(self.key + self.salt).decode()}{mki}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +139,14 @@ class Media:
     port: int
     protocol: str  # RTP/AVP, RTP/SAVP, …
     formats: tuple[Format, ...] = ()
-    other_formats: tuple[str, ...] = ()  # of m-lines that are not RTP
+    other_formats: tuple[str, ...] = ()  # of m-lines that were not taken apart
     address: str = ""
     direction: str = "sendrecv"
     rtcp_port: int = 0  # a=rtcp; 0: port + 1, or port with rtcp_mux
     rtcp_mux: bool = False
     ptime: int = 0  # milliseconds, 0: not said
     crypto: tuple[CryptoLine, ...] = ()
-    attributes: tuple[tuple[str, str], ...] = ()  # the other ones, in order
+    fault: str = ""  # why this line cannot be read, "" when it can
 
     @property
     def held_by_address(self) -> bool:
@@ -140,11 +158,11 @@ class Media:
 class Session:
     """A whole description. `origin` is the o= line's (user, id, version, address)."""
 
-    origin: tuple[str, int, int, str] = ("-", 0, 0, "0.0.0.0")
+    origin: tuple[str, int, int, str] = NOBODY
     name: str = "-"
     address: str = ""
     media: tuple[Media, ...] = ()
-    attributes: tuple[tuple[str, str], ...] = ()
+    skipped: int = 0  # lines that made no sense and were passed over
 
     def to_bytes(self) -> bytes:
         user, id, version, where = self.origin
@@ -152,7 +170,6 @@ class Session:
         if self.address:
             lines.append(f"c=IN {family(self.address)} {self.address}")
         lines.append("t=0 0")
-        lines += [_attribute(name, value) for name, value in self.attributes]
         for media in self.media:
             lines += _media_lines(media, self.address)
         return ("\r\n".join(lines) + "\r\n").encode()
@@ -160,10 +177,6 @@ class Session:
 
 def family(address: str) -> str:
     return "IP6" if ":" in address else "IP4"
-
-
-def _attribute(name: str, value: str) -> str:
-    return f"a={name}:{value}" if value else f"a={name}"
 
 
 def _media_lines(media: Media, session_address: str) -> list[str]:
@@ -186,7 +199,6 @@ def _media_lines(media: Media, session_address: str) -> list[str]:
     if media.rtcp_mux:
         lines.append("a=rtcp-mux")
     lines += [f"a=crypto:{line}" for line in media.crypto]
-    lines += [_attribute(name, value) for name, value in media.attributes]
     if media.kind in ("audio", "video"):
         lines.append(f"a={media.direction}")
     return lines
@@ -197,16 +209,32 @@ def _wire_name(name: str) -> str:
 
 
 # ---- reading
+_KNOWN = {"rtpmap", "fmtp", "rtcp", "rtcp-mux", "crypto", "ptime", *DIRECTIONS}
+
+
 class _Section:
     """Lines of the session or of one m-line, while reading."""
 
     def __init__(self, m_line: str) -> None:
         self.m_line = m_line
-        self.address = ""
-        self.attributes: list[tuple[str, str]] = []
+        self.connection = ""  # the c= line
+        self.attributes: list[tuple[str, str]] = []  # of the known ones
+
+    def take(self, text: str) -> bool:
+        """One more attribute; False when there is no room for it."""
+        key, _, value = text.partition(":")
+        key = key.strip(" \t").lower()
+        if key in _KNOWN:
+            if len(self.attributes) >= MAX_ATTRIBUTES:
+                return False
+            self.attributes.append((key, value.strip(" \t")))
+        return True
+
+    def every(self, name: str) -> list[str]:
+        return [value for key, value in self.attributes if key == name]
 
     def first(self, name: str) -> str | None:
-        return next((value for key, value in self.attributes if key == name), None)
+        return next(iter(self.every(name)), None)
 
     @property
     def direction(self) -> str | None:
@@ -214,118 +242,117 @@ class _Section:
 
 
 def parse(body: bytes) -> Session:
-    """The description in `body`; PeerError 400 when it is none, 413 when it is too long, 488 over a bound."""
+    """The description in `body`; PeerError 400 when it is none, 413 when it is too long, 488 with too many m-lines."""
     if len(body) > MAX_SIZE:
         raise PeerError(413, "Session description too long")
-    if b"\x00" in body:
-        raise PeerError(400, "NUL in the session description")
     head = _Section("")
     sections = [head]
-    origin = ("-", 0, 0, "0.0.0.0")
-    name = "-"
-    lines = body.decode("utf-8", "replace").replace("\r\n", "\n").split("\n")
-    while lines and not lines[-1].strip():
-        lines.pop()
-    if not lines or lines[0].strip() != "v=0":
+    origin, name = NOBODY, "-"
+    skipped = 0
+    text = (line.strip(" \t\x00") for line in _LINE_END.split(body.decode("utf-8", "replace")))
+    lines = [line for line in text if line]
+    if not lines or lines[0] != "v=0":
         raise PeerError(400, "No session description")
     for line in lines[1:]:
-        line = line.strip(" \t\r")
-        if len(line) > MAX_LINE or len(line) < 2 or line[1] != "=" or "\r" in line:
-            raise PeerError(400, "Malformed session description")
-        kind, value = line[0], line[2:].strip(" \t")
+        kind, value = line[:2], line[2:].strip(" \t")
         section = sections[-1]
-        if kind == "m":
+        if kind == "m=":
             if len(sections) > MAX_MEDIA:
                 raise PeerError(488, "Too many media lines")
             sections.append(_Section(value))
-        elif kind == "c":
-            section.address = _connection(value)
-        elif kind == "a":
-            if len(section.attributes) >= MAX_ATTRIBUTES:
-                raise PeerError(488, "Too many attributes")
-            key, _, argument = value.partition(":")
-            section.attributes.append((key.lower() if key.lower() in DIRECTIONS else key, argument.strip(" \t")))
-        elif kind == "o" and section is head:
-            origin = _origin(value)
-        elif kind == "s" and section is head:
+        elif kind == "c=":
+            section.connection = section.connection or value
+        elif len(line) > MAX_LINE or "\x00" in line:
+            skipped += 1
+        elif kind == "a=":
+            skipped += not section.take(value)
+        elif kind == "o=" and (found := _origin(value)) is not None:
+            origin = found
+        elif kind == "s=" and section is head:
             name = value or "-"
-    media = tuple(_media(section, head) for section in sections[1:])
-    return Session(origin, name, head.address, media, tuple(head.attributes))
+        else:
+            skipped += kind not in _NOT_NEEDED
+    try:
+        address = _connection(head.connection)
+    except PeerError:
+        address = ""  # a line that needs it says so itself
+    return Session(origin, name, address, tuple(_media(section, head) for section in sections[1:]), skipped)
 
 
-def _origin(value: str) -> tuple[str, int, int, str]:
+def _origin(value: str) -> tuple[str, int, int, str] | None:
+    """None when it makes no sense: nobody but a reader of traces looks at it."""
     words = value.split()
     if len(words) != 6 or not _NUMBER.fullmatch(words[1]) or not _NUMBER.fullmatch(words[2]):
-        raise PeerError(400, "Malformed o= line")
+        return None
     return words[0], int(words[1]), int(words[2]), words[5]
 
 
 def _connection(value: str) -> str:
+    """The address of a c= line; "" without one."""
     words = value.split()
-    if len(words) != 3 or words[0] != "IN" or words[1] not in ("IP4", "IP6"):
+    if not words:
+        return ""
+    if len(words) != 3 or words[0].upper() != "IN" or words[1].upper() not in ("IP4", "IP6"):
         raise PeerError(400, "Malformed c= line")
     address = words[2].partition("/")[0]
-    if not _ADDRESS.fullmatch(address) and address != "::":
+    if not _ADDRESS.fullmatch(address):
         raise PeerError(400, "Malformed c= line")
     return address
 
 
-def _port(text: str) -> int:
+def _port(text: str) -> int | None:
     port = text.partition("/")[0]
-    if not _NUMBER.fullmatch(port) or len(port) > 5 or int(port) > 65535:
-        raise PeerError(400, "Malformed media port")
-    return int(port)
+    return int(port) if _NUMBER.fullmatch(port) and len(port) <= 5 and int(port) <= 65535 else None
 
 
 def _media(section: _Section, head: _Section) -> Media:
-    words = section.m_line.split()
-    if len(words) < 4:
-        raise PeerError(400, "Malformed m= line")
-    kind, port, protocol = words[0].lower(), _port(words[1]), words[2]
-    if "RTP/" in protocol.upper():
-        protocol = protocol.upper()
-    if len(words) - 3 > MAX_FORMATS:
-        raise PeerError(488, "Too many formats")
-    is_rtp = "RTP/" in protocol
-    formats = _formats(words[3:], section) if is_rtp else ()
-    rtcp = section.first("rtcp")
+    words = [_UNPRINTABLE.sub("", word)[:64] for word in section.m_line.split()[: MAX_FORMATS + 3]]
+    kind, number, protocol = (*words, "", "", "")[:3]
+    kind, protocol = kind.lower() or "audio", protocol.upper() if "RTP/" in protocol.upper() else protocol
+    port = _port(number)
+    line = Media(kind, port or 0, protocol or "RTP/AVP", other_formats=tuple(words[3:]))
+    if len(words) < 4 or port is None or "\x00" in section.m_line:
+        return replace(line, fault="Malformed m= line")
+    if kind != "audio" or port == 0 or "RTP/" not in protocol:
+        return line
+    try:
+        address = _connection(section.connection or head.connection)
+        formats = _formats(words[3:], section)
+    except PeerError as error:
+        return replace(line, fault=error.reason)
+    rtcp = (section.first("rtcp") or "").split()
     ptime = section.first("ptime") or ""
-    lines = [CryptoLine.parse(value) for key, value in section.attributes if key == "crypto"][:MAX_CRYPTO]
-    known = {"rtpmap", "fmtp", "rtcp", "rtcp-mux", "crypto", "ptime", *DIRECTIONS}
-    return Media(
-        kind=kind,
-        port=port,
-        protocol=protocol,
+    crypto = [CryptoLine.parse(value) for value in section.every("crypto")[:MAX_CRYPTO]]
+    return replace(
+        line,
         formats=formats,
-        other_formats=() if is_rtp else tuple(words[3:]),
-        address=section.address or head.address,
+        other_formats=(),
+        address=address,
         direction=section.direction or head.direction or "sendrecv",
-        rtcp_port=_port(rtcp.split()[0]) if rtcp else 0,
+        rtcp_port=(_port(rtcp[0]) or 0) if rtcp else 0,
         rtcp_mux=section.first("rtcp-mux") is not None,
         ptime=int(ptime) if ptime.isascii() and ptime.isdigit() and len(ptime) < 5 else 0,
-        crypto=tuple(line for line in lines if line is not None),
-        attributes=tuple(pair for pair in section.attributes if pair[0] not in known),
+        crypto=tuple(each for each in crypto if each is not None),
     )
 
 
 def _formats(words: list[str], section: _Section) -> tuple[Format, ...]:
     maps: dict[int, tuple[str, int, int]] = {}
     parameters: dict[int, str] = {}
-    for key, value in section.attributes:
-        if key == "rtpmap":
-            match = _RTPMAP.fullmatch(value)
-            if match is None or int(match[1]) > 127 or int(match[3]) == 0:
-                raise PeerError(400, "Malformed rtpmap")
+    for value in section.every("rtpmap"):
+        match = _RTPMAP.fullmatch(value)
+        if match is not None and int(match[1]) <= 127 and int(match[3]) > 0:
             maps[int(match[1])] = (match[2].upper(), int(match[3]), int(match[4] or 1) or 1)
-        elif key == "fmtp":
-            number, _, text = value.partition(" ")
-            if number.isascii() and number.isdigit() and len(number) < 4:
-                parameters[int(number)] = text.strip()
+    for value in section.every("fmtp"):
+        number, _, text = value.partition(" ")
+        if number.isascii() and number.isdigit() and len(number) < 4:
+            parameters[int(number)] = text.strip()
     found: dict[int, Format] = {}
     for payload_type in words:
-        if not payload_type.isascii() or not payload_type.isdigit() or len(payload_type) > 3 or int(payload_type) > 127:
-            raise PeerError(400, "Malformed payload type")
-        pt = int(payload_type)
-        name, rate, channels = maps.get(pt) or (*STATIC.get(pt, ("", 0)), 1)
-        found.setdefault(pt, Format(pt, name, rate, channels, parameters.get(pt, "")))
+        if payload_type.isascii() and payload_type.isdigit() and len(payload_type) < 4 and int(payload_type) <= 127:
+            pt = int(payload_type)
+            name, rate, channels = maps.get(pt) or (*STATIC.get(pt, ("", 0)), 1)
+            found.setdefault(pt, Format(pt, name, rate, channels, parameters.get(pt, "")))
+    if not found:
+        raise PeerError(400, "Malformed payload type")
     return tuple(found.values())

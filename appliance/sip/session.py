@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from appliance.sip.abilities import SDP_TYPE
 from appliance.sip.agent import Agent
+from appliance.sip.body import SDP_TYPE
 from appliance.sip.dialog import Dialog, merge, with_tag
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.events import (
@@ -200,9 +200,9 @@ class Session:
         if self.phase == "answered":
             self.move("confirmed")
             if self._bye_headers is None:
-                self.agent.emit(Confirmed(self.id, request.body))
+                self.agent.emit(Confirmed(self.id, request.sdp))
         elif self.exchange.acked() and self._bye_headers is None:
-            self.agent.emit(Confirmed(self.id, request.body))
+            self.agent.emit(Confirmed(self.id, request.sdp))
         if self._bye_headers is not None:
             self._bye(now, self._bye_headers)
         else:

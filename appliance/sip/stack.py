@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from appliance.sip import survival
-from appliance.sip.abilities import PHONE, SDP_TYPE, Abilities
+from appliance.sip.abilities import PHONE, Abilities
 from appliance.sip.agent import Agent, FlowFacts
+from appliance.sip.body import SDP_TYPE
 from appliance.sip.boundary import Boundary
 from appliance.sip.dialog import merge, with_tag
 from appliance.sip.errors import PeerError, WrongState

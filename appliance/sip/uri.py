@@ -3,6 +3,9 @@
 A user part is kept unescaped and is escaped again when written, so two spellings of one user compare equal. Control
 characters, NUL included, are refused however they are spelled: no extension has such a name and too much software
 downstream stops reading at one.
+
+Strict where two readers could disagree about whom or what is meant (scheme, user, host, port, a parameter given twice with two
+values), deaf where nobody reads: an empty parameter, a display name in any shape, a list entry without content.
 """
 
 from __future__ import annotations
@@ -20,11 +23,16 @@ MAX_ENTRIES = 64  # entries of one list-valued header
 
 _USER_SAFE = "-_.!~*'()&=+$,;?/"
 _PARAM_SAFE = "-_.!~*'()[]/:&+$"
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]{2,45}\]")
+_HOST = re.compile(
+    r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9.])?|\[(?=[^\]]*:)[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9._~-]{1,32})?\]"
+)
 _TEL = re.compile(r"\+?[0-9A-Fa-f*#().\-]{1,128}")
+_SEPARATORS = re.compile(r"[().\-]")
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_OUTSIDE = re.compile(r'[ <>"]')  # what a URI may hold in a quoted parameter only
 _NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -94,8 +102,12 @@ class Uri:
         """PeerError 400 for a malformed URI, 414 for one over 1,024 characters, 416 for another scheme."""
         if len(text) > MAX_URI:
             raise PeerError(414, "Request-URI Too Long")
-        if not text.isascii() or _CONTROL.search(text) or " " in text or "<" in text or ">" in text or '"' in text:
+        if not text.isascii() or _CONTROL.search(text):
             raise PeerError(400, "Malformed URI")
+        if _OUTSIDE.search(text):  # phones quote parameters such as +sip.instance, which the grammar does not have
+            before, semicolon, _ = text.partition(";")
+            if _OUTSIDE.search(_QUOTED.sub("", text)) or not semicolon or _OUTSIDE.search(before):
+                raise PeerError(400, "Malformed URI")
         scheme, colon, rest = text.partition(":")
         scheme = scheme.lower()
         if not colon or (not scheme.isalnum() and not is_token(scheme)):
@@ -107,12 +119,14 @@ class Uri:
             return cls("tel", number, "", 0, _parse_uri_params(params))
         if scheme not in ("sip", "sips"):
             raise PeerError(416, "Unsupported URI Scheme")
-        userinfo, at, rest_ = rest.rpartition("@")
-        # "@" may not occur unescaped in user, parameters or headers, so the last one is the only one
-        if at and ("@" in userinfo or not userinfo):
+        # "@" may not occur unescaped in user, parameters or headers, so it is the only one outside quotes
+        at = _hidden(rest).rfind("@")
+        userinfo, rest_ = rest[: max(at, 0)], rest[at + 1 :]
+        if at == 0 or "@" in userinfo:
             raise PeerError(400, "Malformed URI")
         user, _, password = userinfo.partition(":")
-        rest_, _, headers = rest_.partition("?")
+        question = _hidden(rest_).find("?")
+        rest_, headers = (rest_[:question], rest_[question + 1 :]) if question >= 0 else (rest_, "")
         address, _, params = rest_.partition(";")
         host, port = host_port(address)
         return cls(scheme, _unescape(user), host, port, _parse_uri_params(params), headers, password)
@@ -126,6 +140,14 @@ class Uri:
         headers = f"?{self.headers}" if self.headers else ""
         at = "@" if user else ""
         return f"{self.scheme}:{user}{at}{join_host(self.host, self.port)}{_write_uri_params(self.params)}{headers}"
+
+    @property
+    def dialled(self) -> str:
+        """The number somebody has dialled: of a telephone number (tel, or a user part with phone-context or user=phone,
+        RFC 3261 §19.1.6) without its parameters and without the signs that only part its digits (RFC 3966 §5.1.1)."""
+        number, semicolon, _ = self.user.partition(";")
+        telephone = self.scheme == "tel" or bool(semicolon) or self.params.get("user", "").lower() == "phone"
+        return _SEPARATORS.sub("", number) if telephone and _TEL.fullmatch(number) else self.user
 
     @property
     def transport(self) -> str:
@@ -158,13 +180,25 @@ class Uri:
 
 def _parse_uri_params(text: str) -> dict[str, str]:
     params: dict[str, str] = {}
-    for part in text.split(";") if text else ():
+    for part in split_list(text, ";") if text else ():
         name, _, value = part.partition("=")
-        name = _unescape(name).lower()
-        if not name or name in params or len(params) >= MAX_ENTRIES:
-            raise PeerError(400, "Malformed URI parameters")
-        params[name] = _unescape(value)
+        _add(params, _unescape(name).lower(), _unescape(value))
     return params
+
+
+def _add(params: dict[str, str], name: str, value: str) -> None:
+    """One more parameter. One without a name is none; the same one again says nothing new."""
+    if name and params.get(name, value) != value:
+        raise PeerError(400, "A parameter has two values")
+    if len(params) >= MAX_ENTRIES:
+        raise PeerError(400, "Too many parameters")
+    if name:
+        params[name] = value
+
+
+def _hidden(text: str) -> str:
+    """The text with its quoted parts blanked out, character for character."""
+    return _QUOTED.sub(lambda quoted: " " * len(quoted[0]), text) if '"' in text else text
 
 
 def _write_uri_params(params: Mapping[str, str]) -> str:
@@ -186,7 +220,7 @@ def split_list(value: str, separator: str = ",") -> Iterator[str]:
         elif quoted:
             escaped = char == "\\"
             quoted = char != '"'
-        elif char == '"' and not angle:
+        elif char == '"':
             quoted = True
         elif char == "<":
             angle = True
@@ -201,14 +235,15 @@ def split_list(value: str, separator: str = ",") -> Iterator[str]:
 
 
 def parse_params(text: str) -> dict[str, str]:
-    """Header parameters `;name[=value]…` (text begins after the first semicolon); names in lower case, unquoted."""
+    """Header parameters `;name[=value]…` (text begins after the first semicolon); names in lower case, unquoted. One with an
+    empty value is like one without."""
     params: dict[str, str] = {}
     for part in split_list(text, ";"):
-        name, equals, value = part.partition("=")
+        name, _, value = part.partition("=")
         name, value = name.rstrip(" \t").lower(), value.lstrip(" \t")
-        if not is_token(name) or name in params or (equals and not value) or len(params) >= MAX_ENTRIES:
+        if name and not is_token(name):
             raise PeerError(400, "Malformed header parameters")
-        params[name] = unquote_string(value) if value[:1] == '"' else value
+        _add(params, name, unquote_string(value) if value[:1] == '"' else value)
     return params
 
 
@@ -252,30 +287,21 @@ class NameAddr:
     @classmethod
     def parse(cls, text: str) -> NameAddr:
         text = text.strip(" \t")
-        if text[:1] == '"':
-            end = 1
-            while end < len(text) and text[end] != '"':
-                end += 2 if text[end] == "\\" else 1
-            display, rest = unquote_string(text[: end + 1]), text[end + 1 :].lstrip(" \t")
-            if rest[:1] != "<":
+        angle = _angle(text)
+        if angle < 0:
+            # addr-spec: parameters after ";" are the header's (RFC 3261 §20); of a display name only a quoted one is known as such
+            quoted = _QUOTED.match(text)
+            display, rest = (quoted[0], text[quoted.end() :].lstrip(" \t")) if quoted else ("", text)
+            spec, _, params = rest.partition(";")
+            spec = spec.rstrip(" \t")
+            if "?" in spec or "," in spec:
                 raise PeerError(400, "Malformed address")
-        else:
-            name, angle, after = text.partition("<")
-            if not angle:  # addr-spec: parameters after ";" are the header's (RFC 3261 §20)
-                spec, semicolon, params = text.partition(";")
-                spec = spec.rstrip(" \t")
-                if "?" in spec or "," in spec:
-                    raise PeerError(400, "Malformed address")
-                return cls(Uri.parse(spec), "", parse_params(params) if semicolon else {})
-            display, rest = name.strip(" \t"), angle + after
-            # phones send unquoted names with umlauts; only what could be taken for structure is refused
-            if re.search(r'[",;:@\\<>]', display):
-                raise PeerError(400, "Malformed display name")
-        inner, close, rest = rest[1:].partition(">")
-        rest = rest.strip(" \t")
-        if not close or (rest and rest[0] != ";"):
+            return cls(Uri.parse(spec), _shown(display), parse_params(params))
+        close = _hidden(text[angle:]).find(">") + angle
+        rest = text[close + 1 :].strip(" \t")
+        if close < angle or (rest and rest[0] != ";"):
             raise PeerError(400, "Malformed address")
-        return cls(Uri.parse(inner), _NOT_SHOWN.sub("", display).strip(), parse_params(rest[1:]) if rest else {})
+        return cls(Uri.parse(text[angle + 1 : close].strip(" \t")), _shown(text[:angle]), parse_params(rest[1:]))
 
     @property
     def tag(self) -> str:
@@ -289,12 +315,43 @@ class NameAddr:
         return f"{display}<{self.uri}>{write_params(self.params)}"
 
 
+def _angle(text: str) -> int:
+    """Where the "<" of the URI is, -1 without one. It stands outside quotes; with a quote that is never closed, the last one."""
+    hidden = _hidden(text)
+    quote = hidden.find('"')
+    angle = hidden.find("<", 0, quote if quote >= 0 else None)
+    return angle if angle >= 0 or quote < 0 else hidden.rfind("<")
+
+
+def _shown(display: str) -> str:
+    """A display name in any shape, safe to show."""
+    display = display.strip(" \t")
+    plain = unquote_string(display) if _QUOTED.fullmatch(display) else display
+    return _NOT_SHOWN.sub("", plain).strip()
+
+
 def parse_addresses(values: list[str]) -> list[NameAddr]:
     """All entries of a Contact-, Route- or Path-like header."""
     found: list[NameAddr] = []
-    for value in values:
-        for part in split_list(value):
-            if len(found) >= MAX_ENTRIES:
-                raise PeerError(400, "Too many addresses")
-            found.append(NameAddr.parse(part))
+    for part in (part for value in values for part in _entries(value)):
+        if len(found) >= MAX_ENTRIES:
+            raise PeerError(400, "Too many addresses")
+        found.append(NameAddr.parse(part))
     return found
+
+
+def _entries(value: str) -> Iterator[str]:
+    """The entries of a list of addresses. A comma in a display name that is not quoted parts nothing: what stands before it
+    holds no URI. With a quote that is never closed there is one entry or none."""
+    try:
+        parts = list(split_list(value))
+    except PeerError:
+        parts = [value]
+    display = ""
+    for part in parts:
+        entry = display + part
+        display = f"{entry}, " if part and "<" not in part and ":" not in part else ""
+        if part and not display:
+            yield entry
+    if display:
+        raise PeerError(400, "Malformed address")

@@ -118,10 +118,10 @@ def test_empty_values_and_leading_lines() -> None:
     [
         b"From: <sip:x@y>;tag=2\r\n", b"f: <sip:x@y>;tag=2\r\n", b"To: <sip:x@y>\r\n", b"t: <sip:x@y>\r\n", b"Call-ID: d\r\n",
         b"i: d\r\n", b"CSeq: 2 INVITE\r\n", b"Max-Forwards: 1\r\nMax-Forwards: 2\r\n", b"Content-Length: 0\r\nl: 0\r\n",
-        b"Content-Type: a/b\r\nc: a/b\r\n", b"Expires: 1\r\nExpires: 2\r\n", b"Session-Expires: 90\r\nx: 91\r\n",
+        b"Content-Type: a/b\r\nc: a/c\r\n", b"Expires: 1\r\nExpires: 2\r\n", b"Session-Expires: 90\r\nx: 91\r\n",
         b"Refer-To: <sip:a>\r\nr: <sip:b>\r\n", b"Replaces: a\r\nReplaces: b\r\n", b"Max-Forwards: -1\r\n",
         b"Max-Forwards: 256\r\n", b"Content-Length: 1\r\n", b"Content-Length: +0\r\n", b"Content-Length: 0x0\r\n",
-        b"Via: SIP/3.0/UDP x\r\n", b"Via: SIP/2.0/UDP\r\n", b"Via: SIP/2.0/UDP x:99999\r\n", b"Via: SIP/2.0/UDP x;;\r\n",
+        b"Via: SIP/3.0/UDP x\r\n", b"Via: SIP/2.0/UDP\r\n", b"Via: ;\r\n",
     ],
 )  # fmt: skip
 def test_duplicates_and_malformed_fields(extra: bytes) -> None:
@@ -135,7 +135,8 @@ def test_mandatory(name: bytes) -> None:
     lines = [line for line in whole().split(b"\r\n") if not line.startswith(name + b":")]
     with pytest.raises(Malformed) as caught:
         parse(b"\r\n".join(lines))
-    assert (caught.value.status, caught.value.request) == (400, None)
+    assert caught.value.status == 400
+    assert (caught.value.request is None) == (name == b"Via"), "answered with what there is, if it says whose answer it is"
 
 
 def test_body_is_cut_at_content_length() -> None:
@@ -219,8 +220,9 @@ def test_uri(text: str, parts: tuple[str, str, str, int, dict[str, str]]) -> Non
     "text",
     [
         "", ":", "sip:", "sip:@pbx", "sip:a@", "sip:a@b@c", "sip:a b@c", "sip:a@b:", "sip:a@b:0", "sip:a@b:65536", "sip:a@b:x",
-        "sip:a@b;;", "sip:a@b;x=1;x=2", "sip:a@-b", "sip:a@[::1", "sip:%0@b", "sip:%zz@b", "sip:%00@b", "sip:%0a@b", "sip:a@b;x=%0d",
+        "sip:a@b;x=1;x=2", "sip:a@b;x=1;X=2", 'sip:a@b;x="1', 'sip:a"@b;x="', "sip:a@-b", "sip:a@[::1", "sip:%0@b", "sip:%zz@b", "sip:%00@b", "sip:%0a@b", "sip:a@b;x=%0d",
         "sip:ü@b", "sip:<a@b>", 'sip:"a"@b', "tel:", "tel:abc xyz", "sip:a@b_c!",
+        "sip:a@2001:db8::1", "sip:a@[2001:db8::1", "sip:a@[1234]",
     ],
 )  # fmt: skip
 def test_malformed_uri(text: str) -> None:
@@ -274,13 +276,10 @@ def test_address(text: str, display: str, uri: str, tag: str) -> None:
         "<>",
         "<sip:1@x",
         "sip:1@x>",
-        '"a <sip:1@x>',
-        '"a" sip:1@x',
-        "a, b <sip:1@x>",
-        "a:b <sip:1@x>",
+        'a" <sip:1@x> "',
+        "a sip:1@x",
         "<sip:1@x> x",
         "<sip:1@x>;a=1;a=2",
-        "<sip:1@x>;tag=",
         "sip:1@x?a=b",
     ],
 )

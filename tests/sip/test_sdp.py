@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -61,16 +62,14 @@ def test_phone() -> None:
     ]
     assert audio.crypto[0].key == bytes(range(16))
     assert audio.crypto[0].salt == bytes(range(16, 30))
-    assert (video.port, image.other_formats, image.address) == (0, ("t38",), "2001:db8::1")
+    assert (video.port, video.other_formats, image.port, image.other_formats) == (0, ("34",), 5000, ("t38",))
 
 
 def test_written_and_read_again() -> None:
     session = sdp.parse(PHONE)
     again = sdp.parse(session.to_bytes())
-    assert again.media[0] == session.media[0].__class__(
-        **{name: getattr(session.media[0], name) for name in session.media[0].__slots__ if name != "crypto"},
-        crypto=tuple(CryptoLine(line.tag, line.suite, line.key, line.salt) for line in session.media[0].crypto),
-    )
+    plain = [replace(line, session_parameters="") for line in session.media[0].crypto]
+    assert again.media[0] == replace(session.media[0], crypto=tuple(plain))
     assert [media.kind for media in again.media] == ["audio", "video", "image"]
 
 
@@ -87,34 +86,107 @@ def test_old_hold(address: str) -> None:
 
 
 HEAD = "v=0\no=- 1 1 IN IP4 192.0.2.1\ns=-\nc=IN IP4 192.0.2.1\nt=0 0\n"
+AUDIO = "m=audio 4000 RTP/AVP 0 8\na=rtpmap:0 PCMU/8000\na=sendonly\n"
 
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [
-        (b"", 400),
-        (b"hello", 400),
-        (b"v=0\x00", 400),
-        (b"v=0\no=- 1 1 IN IP4\n", 400),
-        (b"v=0\no=- " + b"9" * 40 + b" 1 IN IP4 1.2.3.4\n", 400),
-        ((HEAD + "m=audio\n").encode(), 400),
-        ((HEAD + "m=audio 99999 RTP/AVP 0\n").encode(), 400),
-        ((HEAD + "m=audio -1 RTP/AVP 0\n").encode(), 400),
-        ((HEAD + "m=audio 4000 RTP/AVP 300\n").encode(), 400),
-        ((HEAD + "m=audio 4000 RTP/AVP zero\n").encode(), 400),
-        ((HEAD + "m=audio 4000 RTP/AVP 96\na=rtpmap:96 opus\n").encode(), 400),
-        ((HEAD + "m=audio 4000 RTP/AVP 96\na=rtpmap:96 opus/0\n").encode(), 400),
-        ((HEAD + "x" * 5000 + "\n").encode(), 400),
-        ((HEAD + "m=audio 4000 RTP/AVP 0\n" * 9).encode(), 488),
-        ((HEAD + "m=audio 4000 RTP/AVP " + "0 " * 65 + "\n").encode(), 488),
-        ((HEAD + "a=x\n" * 300).encode(), 488),
-        (b"v=0\n" * 20000, 413),
-    ],
+    [(b"", 400), (b"hello", 400), (b"\r\n\r\n", 400), ((HEAD + "m=audio 4000 RTP/AVP 0\n" * 9).encode(), 488), (b"v=0\n" * 20000, 413)],
 )
-def test_refused(body: bytes, status: int) -> None:
+def test_no_description(body: bytes, status: int) -> None:
     with pytest.raises(PeerError) as caught:
         sdp.parse(body)
     assert caught.value.status == status
+
+
+DEAF = {
+    "NUL at the end": (HEAD + AUDIO + "\x00", 0),
+    "NUL after every line": ((HEAD + AUDIO).replace("\n", "\x00\r\n"), 0),
+    "blank lines": ((HEAD + AUDIO).replace("\n", "\r\n\r\n \r\n"), 0),
+    "lines of CR": ((HEAD + AUDIO).replace("\n", "\r"), 0),
+    "blanks around": ((HEAD + AUDIO).replace("\n", " \t\r\n").replace("a=", "a= "), 0),
+    "no o= line": (HEAD.replace("o=- 1 1 IN IP4 192.0.2.1\n", "") + AUDIO, 0),
+    "an o= line with too few words": (HEAD.replace("o=- 1 1 IN IP4 192.0.2.1", "o=- 1 1 IN IP4") + AUDIO, 1),
+    "an o= line with a number too long": (HEAD.replace("o=- 1", "o=- " + "9" * 40) + AUDIO, 1),
+    "bandwidth": (HEAD + "b=\nb=AS\nb=:\nb=TIAS:x\n" + AUDIO, 0),
+    "no s= and t= lines": (HEAD.replace("s=-\n", "").replace("t=0 0\n", "") + AUDIO, 0),
+    "a line over 1,024 characters": (HEAD + AUDIO + "a=x-info:" + "y" * 1100 + "\n", 1),
+    "no line at all": (HEAD + "hello\n" + AUDIO + "x\n=\n", 3),
+    "attributes without sense": (HEAD + AUDIO + "a=\na=:\na=rtpmap\na=fmtp:\na=rtcp:\na=rtcp:99999\na=ptime:soon\na=crypto:\n", 0),
+    "an rtpmap that is not needed": (HEAD + AUDIO + "a=rtpmap:96\na=rtpmap:97 opus/0\na=rtpmap:x y/z\n", 0),
+    "names of attributes in capitals": ((HEAD + AUDIO).replace("a=rtpmap", "a=RTPMAP").replace("sendonly", "SendOnly"), 0),
+    "300 unknown attributes": (HEAD + "a=x\n" * 300 + AUDIO, 0),
+    "IN and IP4 in small letters": ((HEAD + AUDIO).replace("IN IP4", "in ip4"), 0),
+    "a c= line for the line alone": (HEAD.replace("c=IN IP4 192.0.2.1\n", "c=?\n") + "m=audio 4000 RTP/AVP 0 8\nc=IN IP4 192.0.2.1/127\na=sendonly\n", 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DEAF)
+def test_what_nobody_reads_does_no_harm(name: str) -> None:
+    text, skipped = DEAF[name]
+    session = sdp.parse(text.encode())
+    assert session.media == sdp.parse((HEAD + AUDIO).encode()).media
+    assert session.skipped == skipped
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "m=video 0 RTP/AVP 255", "m=video 5000 RTP/AVP zero\nc=IN\na=rtpmap:x", "m=audio 0 RTP/AVP 300", "m=image 5002 udptl t38",
+        "m=application x y", "m=video", "m=", "m=audio 0 RTP/AVP " + "0 " * 200, "m=x\x00y 1 2 3",
+    ],
+)  # fmt: skip
+def test_a_line_that_is_not_used_is_kept_as_it_is(line: str) -> None:
+    before, after = (sdp.parse((HEAD + text).encode()).media for text in (line + "\n" + AUDIO, AUDIO + line + "\n"))
+    (audio,) = sdp.parse((HEAD + AUDIO).encode()).media
+    assert before[1] == after[0] == audio
+    assert before[0].formats == after[1].formats == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("m=audio", "m= line"), ("m=audio 4000", "m= line"), ("m=audio 4000 RTP/AVP", "m= line"), ("m=audio 99999 RTP/AVP 0", "m= line"),
+        ("m=audio -1 RTP/AVP 0", "m= line"), ("m=audio x RTP/AVP 0", "m= line"), ("m=audio 4000 RTP/AVP 300", "payload type"),
+        ("m=audio 4000 RTP/AVP zero", "payload type"), ("m=audio 4000 RTP/AVP 0\nc=IN IP4", "c= line"),
+        ("m=audio 4000 RTP/AVP 0\nc=IN IP4 192.0.2.1\x00.2", "c= line"), ("m=audio 4000 RTP/AVP 0\nc=IN IP9 x", "c= line"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_an_audio_line_is_its_own_fault(line: str, fault: str) -> None:
+    wrong, right = sdp.parse((HEAD + line + "\n" + AUDIO).encode()).media
+    assert wrong.fault == f"Malformed {fault}"
+    assert right == sdp.parse((HEAD + AUDIO).encode()).media[0]
+
+
+def test_a_codec_that_nothing_names_is_no_codec() -> None:
+    (media,) = sdp.parse((HEAD + "m=audio 4000 RTP/AVP 96 97 98\na=rtpmap:96 opus\na=rtpmap:97 opus/0\n").encode()).media
+    assert [each.name for each in media.formats] == ["", "", ""]
+
+
+def test_of_too_many_formats_the_first_are_taken() -> None:
+    (media,) = sdp.parse((HEAD + "m=audio 4000 RTP/AVP " + " ".join(map(str, range(100))) + "\n").encode()).media
+    assert [each.payload_type for each in media.formats] == list(range(64))
+
+
+@pytest.mark.parametrize(
+    ("rest", "length"),
+    [
+        ("", 0), ("|2^31", 0), ("|2^31|1:1", 1), ("|1:4", 4), ("|1:4|2^20", 4), ("|4294967296|66051:128", 128), (" KDR=0", 0),
+        (" WSH=64 -X=1", 0), (" kdr=0 wsh=128", 0),
+    ],
+)  # fmt: skip
+def test_what_a_key_line_may_say_beside_the_key(rest: str, length: int) -> None:
+    line = CryptoLine.parse(f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY30}{rest}")
+    assert line is not None
+    assert line.mki_length == length
+    again = CryptoLine.parse(str(line))
+    assert again is not None
+    assert (again.key, again.salt, again.mki_length) == (line.key, line.salt, length)
+
+
+@pytest.mark.parametrize("rest", ["|1:0", "|1:129", "|x", " KDR=1", " KDR=24", " UNENCRYPTED_SRTP", " UNAUTHENTICATED_SRTP", " FEC_KEY=x", " WSH"])
+def test_a_key_line_that_would_end_in_silence_is_none(rest: str) -> None:
+    assert CryptoLine.parse(f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY30}{rest}") is None
 
 
 def test_eight_lines_and_64_formats_are_taken() -> None:

@@ -1,4 +1,6 @@
-"""RFC 4475, with a verdict for the parser and for the stack; and the same messages broken at random."""
+"""RFC 4475 and RFC 5118, with a verdict for scanner, parser and stack; and the same messages broken at random.
+
+What they lead to in the whole system, with and without credentials, is in tests/callcontrol/test_torture.py."""
 
 from __future__ import annotations
 
@@ -8,9 +10,41 @@ import pytest
 
 from appliance.sip.errors import PeerError
 from appliance.sip.events import Send
-from appliance.sip.message import Malformed, Request, parse
+from appliance.sip.message import Malformed, Request, Via, parse, response_to
+from media_core.sip_scan import ScanError, scan
+from tests.sip import torture, torture_ipv6
 from tests.sip.net import Net
-from tests.sip.torture import MESSAGES, Torture
+from tests.sip.torture import Torture
+
+MESSAGES = [*torture.MESSAGES, *torture_ipv6.MESSAGES]
+
+# Those that are no SIP message at all for the scanner, and why.
+NO_MESSAGE = {
+    "intmeth": "NUL in the header section",
+    "lwsruri": "malformed start line",
+    "lwsstart": "malformed start line",
+    "trws": "malformed start line",
+    "bigcode": "malformed start line",
+}
+
+
+def test_all_messages_are_there() -> None:
+    sections = [each.section for each in torture.MESSAGES]
+    assert set(sections) == {
+        *(f"3.1.1.{n}" for n in range(1, 14)), *(f"3.1.2.{n}" for n in range(1, 20)), "3.2.1", *(f"3.3.{n}" for n in range(1, 16)), "3.4.1",
+    }  # fmt: skip
+    assert len(set(sections)) == 49
+    assert {f"4.{n}" for n in range(1, 11)} <= {each.section for each in torture_ipv6.MESSAGES}
+    assert len({each.name for each in MESSAGES}) == len(MESSAGES)
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.name)
+def test_scanner(message: Torture) -> None:
+    if message.name not in NO_MESSAGE:
+        scan(message.data)
+        return
+    with pytest.raises(ScanError, match=NO_MESSAGE[message.name]):
+        scan(message.data)
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.name)
@@ -47,7 +81,7 @@ def test_what_the_short_torture_says() -> None:
     assert request.from_.display == 'J Rosenberg \\"'
     assert request.from_.tag == "98asjd8"
     assert request.to.tag == "1918181833n"
-    assert [via.branch for via in request.vias] == ["390skdjuw", "z9hG4bK9ikj8", "z9hG4bK30239"]
+    assert [Via.parse(via).branch for via in request.vias] == ["390skdjuw", "z9hG4bK9ikj8", "z9hG4bK30239"]
     assert request.cseq == (9, "INVITE")
     assert request.max_forwards == 68
     assert request.get("newfangledheader") == "newfangled value continued newfangled value"
@@ -64,10 +98,17 @@ def read_all(data: bytes) -> None:
     """Every property of the message; only PeerError may come out."""
     try:
         message = parse(data)
-    except Malformed:
+    except Malformed as error:
+        if error.request is not None:  # an answer can be written, whatever is wrong
+            answer = response_to(error.request.stamped("192.0.2.9", 5060), error.status, error.reason, to_tag="t").to_bytes()
+            assert answer.startswith(b"SIP/2.0 ")
         return
     for name in (
+        "via",
         "vias",
+        "sdp",
+        "dialog_id",
+        "content_type",
         "from_",
         "to",
         "call_id",
