@@ -22,7 +22,8 @@ EVENT = Format(101, "TELEPHONE-EVENT", 8000, 1, "0-16")
 
 class Phone:
     """`answer`: "auto" (ring, answer after a second), "ring" (only ring), or a status to refuse with.
-    `srtp`: "off", "offer" (RTP/SAVP), "optional" (RTP/AVP with keys); a phone with "off" refuses RTP/SAVP with 488."""
+    `srtp`: "off", "offer" (RTP/SAVP), "optional" (RTP/AVP with keys); a phone with "off" refuses RTP/SAVP with 488, one with
+    `suites` also an offer whose first key line has none of them."""
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class Phone:
         codecs: Sequence[Format] = (PCMA, PCMU, EVENT),
         instance: str = "",
         early: bool = False,
+        suites: Sequence[str] = (),
     ) -> None:
         self.box = box
         self.user = user
@@ -48,6 +50,7 @@ class Phone:
         self.codecs = tuple(codecs)
         self.instance = instance
         self.early = early
+        self.suites = tuple(suites)
         self.rtp_port = 40000
         self.flow = box.connect(self, transport)
         tokens = box.tokens(f"phone{user}at{host.rpartition('.')[2]}")
@@ -306,6 +309,8 @@ class PhoneCall:
         media = theirs.media[0]
         common = [each for each in media.formats if any(each.same_codec(ours) for ours in self.phone.codecs)]
         if (media.protocol == "RTP/SAVP" and self.phone.srtp == "off") or all(each.is_event for each in common):
+            return None
+        if media.crypto and self.phone.suites and media.crypto[0].suite not in self.phone.suites:
             return None
         crypto: tuple[CryptoLine, ...] = ()
         if media.crypto and self.phone.srtp != "off":

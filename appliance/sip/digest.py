@@ -21,12 +21,13 @@ MAX_PARAMETERS = 20
 
 ALGORITHMS: Mapping[str, str] = {"MD5": "md5", "SHA-256": "sha256"}  # registry name -> hashlib name
 
-_PARAMETER = re.compile(r'\s*([A-Za-z0-9_-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,"]*)\s*(?:,|$)')
+_PARAMETER = re.compile(r'[\s,]*([A-Za-z0-9_-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,"]*)\s*(?:,[\s,]*|$)')
 
 
 def _parse(value: str) -> dict[str, str] | None:
-    """Parameters of `Digest name=value, …`, names in lower case; None for another scheme."""
-    scheme, _, rest = value.strip().partition(" ")
+    """Parameters of `Digest name=value, …`, names in lower case; None for another scheme. An empty place in the list is none, and a
+    parameter that is said twice says it once; with two values nobody knows which is meant."""
+    scheme, _, rest = value.strip().replace("\t", " ").partition(" ")
     if scheme.lower() != "digest":
         return None
     if len(value) > MAX_SIZE:
@@ -35,9 +36,11 @@ def _parse(value: str) -> dict[str, str] | None:
     at = 0
     while at < len(rest):
         match = _PARAMETER.match(rest, at)
-        if match is None or match[1].lower() in found or len(found) >= MAX_PARAMETERS:
+        if match is None or len(found) >= MAX_PARAMETERS:
             raise PeerError(400, "Malformed credentials")
-        found[match[1].lower()] = unquote_string(match[2]) if match[2][:1] == '"' else match[2]
+        name, text = match[1].lower(), unquote_string(match[2]) if match[2][:1] == '"' else match[2]
+        if found.setdefault(name, text) != text:
+            raise PeerError(400, "Malformed credentials")
         at = match.end()
     return found
 

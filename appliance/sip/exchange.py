@@ -31,13 +31,11 @@ _REFRESHER = re.compile(r";[ \t]*refresher[ \t]*=[ \t]*(uac|uas)", re.I)
 
 
 def session_expires(message: Message) -> tuple[int, str] | None:
-    """Seconds and refresher ("" when open) of a Session-Expires header; PeerError 400 when malformed."""
-    value = message.get("Session-Expires")
-    if value is None:
-        return None
+    """Seconds and refresher ("" when open) of a Session-Expires header; one that makes no sense asks for nothing."""
+    value = message.get("Session-Expires") or ""
     match = _SESSION_EXPIRES.fullmatch(value)
     if match is None:
-        raise PeerError(400, "Malformed Session-Expires")
+        return None
     refresher = _REFRESHER.search(value)
     return int(match[1]), refresher[1].lower() if refresher else ""
 
@@ -257,10 +255,7 @@ class Exchange:
 
     def take_timer(self, response: Response, now: float) -> None:
         """What their 2xx says of it."""
-        try:
-            granted = session_expires(response)
-        except PeerError:
-            granted = None
+        granted = session_expires(response)
         if granted is not None and granted[0] >= MIN_SE:
             self._interval, self._ours = granted[0], granted[1] == "uac"
             self._start_timer(now)

@@ -381,7 +381,7 @@ def echo_of(data: bytes) -> Request | None:
     Via with a branch or a readable address."""
     first, *lines = _LINE_END.split(data.lstrip(b"\r\n").decode("utf-8", "surrogateescape"))
     method = first.split(" ")[0]
-    if not is_token(method) or method == "ACK":
+    if first[:4].upper() == "SIP/" or method == "ACK":
         return None
     found: dict[str, str] = {}
     name = ""

@@ -8,10 +8,11 @@ import pytest
 
 from appliance.callcontrol.terms import OWN, Terms
 from appliance.model import Encrypt
-from appliance.sip import events
+from appliance.sip import events, sdp
 from appliance.sip.errors import PeerError
 from appliance.sip.offer_answer import LegMedia
 from tests.box import Box, office
+from tests.box_phone import Phone
 from tests.clock import run
 
 
@@ -123,6 +124,61 @@ def test_preferred_falls_back(transport: str) -> None:
             call.hang_up()
 
     run(scene())
+
+
+def suites_offered(phone: Phone) -> list[list[str]]:
+    """Of each INVITE that the phone got."""
+    bodies = [event.request.sdp for event in phone.log if isinstance(event, events.Invited)]
+    return [[line.suite for line in sdp.parse(body).media[0].crypto] for body in bodies]
+
+
+@pytest.mark.parametrize("encrypt", ["required", "preferred"])
+def test_a_phone_that_dislikes_the_first_suite_is_offered_one_alone(encrypt: Encrypt) -> None:
+    async def scene() -> None:
+        async with Box(office("101", "102", encrypt=encrypt)) as box:
+            a = await box.phone("101", transport="TLS", srtp="offer")
+            b = await box.phone("102", transport="TLS", srtp="offer", suites=["AES_CM_128_HMAC_SHA1_80"])
+            call = await a.call("102")
+            assert call.final.result() == 200
+            await box.seconds(2)
+            assert suites_offered(b)[-1] == ["AES_CM_128_HMAC_SHA1_80"]
+            assert all(len(offered) > 1 for offered in suites_offered(b)[:-1])
+            assert box.leg_of(b).remote.crypto_in.suite == "AES_CM_128_HMAC_SHA1_80"
+            # held and taken back: the phone is not asked again for what it has refused
+            assert await call.offer("sendonly") == 200
+            await box.seconds(1)
+            assert list(b.calls.values())[-1].direction == "sendonly"
+            call.hang_up()
+            await box.seconds(1)
+            assert [leg.not_encrypted for leg in box.records[0].legs] == ["", ""]
+
+    run(scene())
+
+
+def test_a_call_that_is_not_encrypted_says_why() -> None:
+    """One phone for each reason: (policy, transport, SRTP of the phone, words)."""
+    reasons = (
+        ("off", "TLS", "offer", "Encryption is switched off for this extension"),
+        ("preferred", "UDP", "off", "not connected over TLS"),
+        ("preferred", "TLS", "off", "refused each encrypted offer, at last with AES_CM_128_HMAC_SHA1_80 alone"),
+    )
+
+    async def scene(policy: Encrypt, transport: str, srtp: str, words: str) -> None:
+        async with Box(office("101", "102", encrypt=policy)) as box:
+            a = await box.phone("101", transport="TLS", srtp="off")
+            b = await box.phone("102", transport=transport, srtp=srtp)
+            call = await a.call("102")
+            assert call.final.result() == 200
+            assert box.leg_of(b).remote.crypto_in is None
+            call.hang_up()
+            await box.seconds(1)
+            caller, callee = box.records[0].legs
+            assert words in callee.not_encrypted
+            assert ("switched off" if policy == "off" else "named no key") in caller.not_encrypted
+            assert (callee.media_secure, caller.media_secure) == (False, False)
+
+    for reason in reasons:
+        run(scene(*reason))
 
 
 def test_keys_in_clear_signalling_are_refused() -> None:
