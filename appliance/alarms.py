@@ -197,7 +197,7 @@ CHECKS: tuple[Check, ...] = (
         "certificate-ends",
         "warning",
         _certificate,
-        "Start Switchroom again to renew its own certificate, or install a new one.",
+        "Switchroom renews it by itself, 30 days before; that it could not means that its clock is wrong or that the data directory cannot be written, which the log then says.",
     ),
     Check(
         "runs-as-root",

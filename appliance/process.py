@@ -296,8 +296,24 @@ def _command(module: str) -> list[str]:
     return [sys.executable, "-P", "-m", module]
 
 
+def errand(module: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """What does one thing and ends, behind everything else; what it says goes where our own words go."""
+    return _spawn(
+        [*_command(module), *arguments],
+        {**_without_systemd(os.environ), **OWN},
+        subprocess.DEVNULL,
+        nice=19,
+        stdout=None,
+    )
+
+
 def _spawn(
-    command: list[str], environment: Mapping[str, str], stdin: int, fds: tuple[int, ...] = (), nice: int = 0
+    command: list[str],
+    environment: Mapping[str, str],
+    stdin: int,
+    fds: tuple[int, ...] = (),
+    nice: int = 0,
+    stdout: int | None = subprocess.PIPE,
 ) -> subprocess.Popen[bytes]:
     parent = os.getpid()
 
@@ -312,8 +328,8 @@ def _spawn(
         command,
         env=environment,
         stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stdout=stdout,
+        stderr=subprocess.STDOUT if stdout is not None else None,
         pass_fds=fds,
         process_group=0,
         preexec_fn=die_with_parent,  # safe: the supervisor has one thread

@@ -77,6 +77,7 @@ class Resources:
     calls_wake: int
     stop: int  # reading end of a pipe: the core ends when `stopper`, the writing end, is closed
     stopper: io.FileIO
+    renewed: dict[str, int]  # eventfds of who shows certificates, core and web: they have changed
     memory: int | None = None
     tls: certificates.Files | None = None
     certificate: certificates.Facts | None = None
@@ -93,6 +94,7 @@ class Resources:
             "core_wake": self.core_wake,
             "calls_wake": self.calls_wake,
             "journal": self.journal,
+            "renewed": self.renewed["web"],
             **{name: bound.fileno() for name, bound in self.sockets.items()},
         }
         fds = {name: fd for name in names if (fd := available[name]) is not None}
@@ -130,8 +132,13 @@ class Resources:
         _part(self, "setup code", lambda: file.unlink(missing_ok=True) if self.set_up else setup_code.keep(file))
 
     def certify(self) -> None:
-        """A certificate for this address."""
+        """Certificates for this address and time; who shows them is told when they are others than before."""
+        before = self.certificate
+        self.failed.pop("certificate", None)
         _part(self, "certificate", lambda: _certificate(self))
+        if before is not None and self.certificate != before:
+            for fd in self.renewed.values():
+                os.eventfd_write(fd, 1)
 
     def core_view(self) -> CoreView | None:
         """The supervisor's view of the core; None without shared memory."""
@@ -146,13 +153,23 @@ class Resources:
         kinds = {"sip_udp": "udp", "sip_tcp": "tcp", **({"sips": "tls"} if self.tls else {})}
         sip = [{"fd": self.sockets[name].fileno(), "transport": kind} for name, kind in kinds.items()]
         rtp = [bound.fileno() for bound in self.rtp.sockets]
-        fds = {"memory": self.memory, "core_wake": self.core_wake, "calls_wake": self.calls_wake, "stop": self.stop}
+        fds = {
+            "memory": self.memory,
+            "core_wake": self.core_wake,
+            "calls_wake": self.calls_wake,
+            "stop": self.stop,
+            "renewed": self.renewed["core"],
+        }
         files = self.tls
-        tls = (
-            {"certificate": str(files.chain), "key": str(files.key), "ticket_keys": files.ticket_keys.hex()}
-            if files
-            else None
-        )
+        tls = None
+        if files:
+            tls = {
+                "certificate": str(files.chain),
+                "key": str(files.key),
+                "ticket_keys": files.ticket_keys.hex(),
+                "rsa_certificate": str(files.rsa_chain),
+                "rsa_key": str(files.rsa_key),
+            }
         raw = [self.receiver.fileno()] if self.receiver else []
         record = {**fds, "sip": sip, "tls": tls, "rtp": _runs(rtp), "datapath": self.options.datapath}
         if raw:
@@ -183,7 +200,8 @@ def acquire(options: Options) -> Iterator[Resources]:
             undo.callback(bound.close)
         descriptors = [fd for name in ("journal", "core_wake", "calls_wake") for fd in kept.get(name, ())] or _shared()
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        for fd in (*descriptors, reading):
+        renewed = {name: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for name in ("core", "web")}
+        for fd in (*descriptors, reading, *renewed.values()):
             undo.callback(os.close, fd)
         resources = Resources(
             options=options,
@@ -196,6 +214,7 @@ def acquire(options: Options) -> Iterator[Resources]:
             calls_wake=descriptors[2],
             stop=reading,
             stopper=undo.enter_context(io.FileIO(writing, "w")),
+            renewed=renewed,
             memory=kept["memory"][0] if kept else None,
         )
         _part(resources, "shared memory", lambda: _memory(resources, undo))

@@ -25,6 +25,7 @@ from appliance.alarms import Alarms, Facts, ProcessFacts
 from appliance.boot import VARIABLE
 from appliance.migration import Watch
 from appliance.process import Early, Process
+from appliance.renewal import Renewal
 from appliance.resources import Options, Resources, acquire
 from appliance.version import VERSION
 
@@ -45,7 +46,7 @@ CORE_STEADY = 0.5  # seconds: calls are silent while the core is away, so only w
 RECENT = 600.0  # seconds a death stays in the alarms
 ORDER = ("core", "calls", "web")  # in which they are shown
 CALLS_FDS = ("memory", "core_wake", "calls_wake", "journal")
-WEB_FDS = ("admin_tcp", "admin_udp", "user_tcp", "user_udp")
+WEB_FDS = ("admin_tcp", "admin_udp", "user_tcp", "user_udp", "renewed")
 
 log = logging.getLogger("supervisor")
 
@@ -78,6 +79,8 @@ class Supervisor:
         self._hostile_media: dict[str, str] = {}
         self._faults: list[str] = []
         self._core_view = resources.core_view()
+        self._renewal = Renewal(resources)
+        self._begun = asyncio.get_running_loop().time()
         self.processes: dict[str, Process] = {}
 
     async def run(self, say: Callable[[str], None]) -> bool:
@@ -101,6 +104,7 @@ class Supervisor:
             health.notify_systemd("STOPPING=1")
             for task in watchers:
                 task.cancel()
+            self._renewal.stop()
             await self._shut_down()
             await server.close()
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -164,7 +168,9 @@ class Supervisor:
         if self._resources.set_up:
             yield "  Set up       already; log in with your name and password"
         else:
-            asked = "by the admin page before it restores a backup" if self._resources.damage else "once, by the first page"
+            asked = (
+                "by the admin page before it restores a backup" if self._resources.damage else "once, by the first page"
+            )
             yield f"  Setup code   {self._setup_code()}   (asked {asked})"
         if facts := self._resources.certificate:
             yield f"  Certificate  SHA-256 {facts.server_fingerprint}"
@@ -223,7 +229,9 @@ class Supervisor:
         await self._look_at_configuration()
         until = loop.time() + ADDRESS_WAIT
         while loop.time() < until and self._opening.report is None and not listeners.reachable(self._options.host):
-            await asyncio.sleep(0.1)  # the processor is the network's, and pages that come now would start again for the address
+            await asyncio.sleep(
+                0.1
+            )  # the processor is the network's, and pages that come now would start again for the address
         if core is not None:
             core.stand_by()
         try:
@@ -247,9 +255,7 @@ class Supervisor:
         self._looked = True
 
     async def _follow_address(self) -> None:
-        """This machine got another address: `calls` is told, the pages start again, and the core too when the certificate had to be made
-        anew. Calls go on."""
-        before = self._resources.certificate
+        """This machine got another address: `calls` is told, and the pages start again. Calls go on."""
         if self._resources.moved():
             log.warning("the address is %s now", self._resources.host)
             self._calls_know_address = False
@@ -257,8 +263,6 @@ class Supervisor:
                 if name in self.processes:
                     self.processes[name].renew(self._resources.boot(fds)[0])
             self.processes["web"].restart()
-            if "core" in self.processes and self._resources.certificate != before:
-                self.processes["core"].restart()
         if not self._calls_know_address:
             with contextlib.suppress(cti.Unavailable):  # it is asked again
                 told = cti.Moved(self._resources.host)
@@ -309,6 +313,8 @@ class Supervisor:
             try:
                 await asyncio.gather(*(self._ping(name) for name in self.processes), self._ask_what_was_noticed())
                 await self._follow_address()
+                steady = all(process.state == "running" for process in self.processes.values())
+                self._renewal.look(time.time(), asyncio.get_running_loop().time() - self._begun, steady)
                 self._update_alarms()
             except Exception:  # a fault of the watcher must not end the watching
                 log.exception("watching failed")
@@ -352,7 +358,9 @@ class Supervisor:
     async def _web_alive(self) -> bool:
         """Asked on its control socket: its ports may be full of strangers, and killing it would help them."""
         try:
-            return isinstance(await cti.ask(str(self._options.run / "web.sock"), cti.Ping(), health.PING_TIMEOUT), cti.Ok)
+            return isinstance(
+                await cti.ask(str(self._options.run / "web.sock"), cti.Ping(), health.PING_TIMEOUT), cti.Ok
+            )
         except cti.Unavailable:
             return False
 

@@ -3,11 +3,14 @@
 import multiprocessing
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from appliance import certificates
 
@@ -85,10 +88,8 @@ def test_several_processes_at_once_leave_a_pair_that_fits(tmp_path: Path) -> Non
         for maker in makers:
             maker.join()
         assert [maker.exitcode for maker in makers] == [0, 0, 0]
-        files = certificates.Files(
-            tmp_path / "keys/authority.pem", tmp_path / "keys/server.pem", tmp_path / "keys/server.key", b""
-        )
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(files.chain, files.key)
+        keys = tmp_path / "keys"
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(keys / "server.pem", keys / "server.key")
 
 
 @pytest.mark.parametrize("name", ["server.pem", "server.key"])
@@ -98,3 +99,86 @@ def test_a_damaged_server_certificate_is_made_anew(tmp_path: Path, name: str) ->
     files = certificates.ensure(tmp_path)
     ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(files.chain, files.key)
     assert files.authority.read_bytes() == before
+
+
+NOW = datetime(2027, 6, 1, tzinfo=UTC)
+UNSET = datetime(2000, 1, 1, tzinfo=UTC)  # a clock without a battery
+
+
+def loaded(data: Path) -> dict[str, x509.Certificate]:
+    return {
+        name: x509.load_pem_x509_certificates((data / f"keys/{name}.pem").read_bytes())[0]
+        for name in ("authority", "server", "rsa")
+        if (data / f"keys/{name}.pem").exists()
+    }
+
+
+@pytest.mark.parametrize("with_rsa", [False, True])
+@pytest.mark.parametrize(
+    "clock",
+    [
+        (NOW, NOW + timedelta(days=796)),
+        (NOW, NOW + timedelta(days=3700)),
+        (UNSET, NOW),
+        (UNSET, NOW + timedelta(days=3000)),
+        (UNSET, UNSET + timedelta(days=1), NOW + timedelta(days=5000)),
+        (NOW + timedelta(days=3000), NOW),
+        (NOW + timedelta(days=5000), UNSET, NOW),
+        (NOW, UNSET, NOW + timedelta(days=1)),
+        (NOW, NOW - timedelta(days=400), NOW),
+    ],
+)
+def test_after_every_step_of_the_clock_all_are_valid(
+    tmp_path: Path, clock: tuple[datetime, ...], with_rsa: bool
+) -> None:
+    """A box starts with a wrong clock, which is then set: what it shows is valid by the clock that is set, and what phones have
+    installed, the authority's name and key, stays."""
+    installed = set()
+    for now in clock:
+        facts = certificates.facts(tmp_path)
+        due = facts is None or facts.due(now.timestamp())
+        before = loaded(tmp_path)
+        certificates.ensure(tmp_path, now=now)
+        if with_rsa:
+            certificates.make_rsa_key(tmp_path)
+            certificates.ensure(tmp_path, now=now)
+        after = loaded(tmp_path)
+        assert set(after) == {"authority", "server", *(["rsa"] if with_rsa else [])}
+        assert due == any(after[name] != certificate for name, certificate in before.items()) or not before
+        for certificate in after.values():
+            if now > certificates.WRITTEN:
+                assert certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc - timedelta(days=29)
+            certificate.verify_directly_issued_by(after["authority"])
+        renewed = certificates.facts(tmp_path)
+        assert renewed is not None
+        assert not renewed.due(now.timestamp())
+        key = after["authority"].extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        installed.add((after["authority"].subject, key.digest))
+    assert len(installed) == 1
+
+
+def test_a_clock_that_was_never_set_renews_nothing(tmp_path: Path) -> None:
+    """At each start without a battery the box would show another certificate until its clock is set."""
+    certificates.ensure(tmp_path, now=NOW)
+    before = loaded(tmp_path)
+    certificates.ensure(tmp_path, now=UNSET)
+    assert loaded(tmp_path) == before
+
+
+def test_the_rsa_certificate_comes_when_its_key_is_made_and_keeps_it(tmp_path: Path) -> None:
+    certificates.ensure(tmp_path, now=NOW)
+    subprocess.run([sys.executable, "-m", "appliance.certificates", str(tmp_path)], check=True)
+    key = (tmp_path / "keys/rsa.key").read_bytes()
+    files = certificates.ensure(tmp_path, now=NOW)
+    first = loaded(tmp_path)["rsa"]
+    ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(files.rsa_chain, files.rsa_key)
+    certificates.make_rsa_key(tmp_path)
+    certificates.ensure(tmp_path, "198.51.100.7", NOW)
+    assert files.rsa_key.read_bytes() == key
+    assert loaded(tmp_path)["rsa"] != first
+    assert "198.51.100.7" in str(loaded(tmp_path)["rsa"].extensions)
+    files.rsa_key.write_bytes(b"-----BEGIN PRIVATE KEY-----\n")
+    certificates.ensure(tmp_path, now=NOW)
+    certificates.make_rsa_key(tmp_path)
+    certificates.ensure(tmp_path, now=NOW)
+    ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(files.rsa_chain, files.rsa_key)

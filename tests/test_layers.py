@@ -104,6 +104,7 @@ LAYERS = {
     "appliance.calls": row("appliance media_core", "uvloop msgspec", "composition root of the process calls"),
     "appliance.softphone": row("appliance.sip media_core", "", "a phone: sees the box through its sockets"),
     "appliance.selftest": row("appliance.softphone appliance.cti", "msgspec", "uses the box from outside"),
+    "appliance.renewal": row("appliance.process appliance.resources", "", "certificates in time while everything runs"),
     "appliance.resources": row("appliance media_core", "", "makes what outlives the processes"),
     "appliance.supervisor": row("appliance media_core", "", "composition root of the whole"),
     "appliance.maker_commands": row("appliance", "click cryptography", "command line"),

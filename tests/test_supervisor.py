@@ -153,7 +153,7 @@ def test_everything_is_made_and_undone(tmp_path: Path) -> None:
         record = json.loads(environment["SWITCHROOM_CORE"])
         assert {socket["transport"] for socket in record["sip"]} == {"udp", "tcp", "tls"}
         assert sum(count for _, count in record["rtp"]) == 8
-        assert len(set(fds)) == len(fds) == 4 + 3 + 8 + ("raw" in record)
+        assert len(set(fds)) == len(fds) == 5 + 3 + 8 + ("raw" in record)
         environment, fds = resources.boot(("memory", "core_wake", "calls_wake", "journal"))
         boot = Boot(**json.loads(environment[VARIABLE]))
         assert sorted(boot.fds.values()) == sorted(fds)

@@ -115,7 +115,7 @@ async def run(boot: Boot) -> None:
     log.info("the admin page listens on port %d, the page for everybody on port %d", boot.admin_port, boot.user_port)
     health = cti.Server(str(Path(boot.run) / "web.sock"), _alive)
     await health.start()
-    await server.run([(pages, on("admin")), (pages.portal, on("user"))], stop, hub.stop)
+    await server.run([(pages, on("admin")), (pages.portal, on("user"))], stop, hub.stop, boot.fds.get("renewed"))
     await health.close()
     pages.raise_fault()
 

@@ -136,6 +136,11 @@ class _Datagrams(UDPServer):
             return
         super().datagram_received(data, address)
 
+    def renew(self) -> None:
+        """Connections from now on are shown the certificate that the files hold now."""
+        if hasattr(self, "protocol"):
+            self.protocol.quic_config.load_cert_chain(str(self.config.certfile), self.config.keyfile)
+
     async def run(self) -> None:
         assert self.transport is not None
         sock = self.transport.get_extra_info("socket")
@@ -160,20 +165,23 @@ class Site:
         self.context = WorkerContext(None)
         self.state: dict[str, Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._tls: ssl.SSLContext | None = None
+        self._datagrams: list[_Datagrams] = []
         self._lifespan = Lifespan(self.app, config, self.loop, cast(Any, self.state))
 
     async def serve(self, stop: Callable[[], Awaitable[None]]) -> None:
         """Until `stop` returns; then answers in progress have `config.graceful_timeout` seconds."""
         life = asyncio.create_task(self._lifespan.handle_lifespan())
         await self._lifespan.wait_for_startup()
-        sockets, tls = self.config.create_sockets(), cast(ssl.SSLContext, self.config.create_ssl_context())
+        sockets, self._tls = self.config.create_sockets(), cast(ssl.SSLContext, self.config.create_ssl_context())
         doors, transports = [], []
         for listener in sockets.secure_sockets:
             listener.listen(self.config.backlog)
-            doors.append(asyncio.create_task(self._accept(listener, tls)))
+            doors.append(asyncio.create_task(self._accept(listener, self._tls)))
         for sock in sockets.quic_sockets:
             transport, protocol = await self.loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=sock)
             transports.append(transport)
+            self._datagrams.append(protocol)
             doors.append(asyncio.create_task(protocol.run()))
         try:
             await stop()
@@ -192,6 +200,13 @@ class Site:
             await self._lifespan.wait_for_shutdown()
             life.cancel()
             await asyncio.gather(life, *doors, *self._tasks, return_exceptions=True)
+
+    def renew(self) -> None:
+        """Handshakes from now on show the certificate that the files hold now; connections keep theirs."""
+        if self._tls is not None:
+            self._tls.load_cert_chain(str(self.config.certfile), self.config.keyfile)
+        for datagrams in self._datagrams:
+            datagrams.renew()
 
     async def _accept(self, listener: socket.socket, tls: ssl.SSLContext) -> None:
         while True:
@@ -235,6 +250,6 @@ def _shut(sock: socket.socket) -> None:
         sock.shutdown(socket.SHUT_RDWR)
 
 
-async def serve(application: Any, config: Config, gate: Gate, stop: Callable[[], Awaitable[None]]) -> None:
+async def serve(site: Site, stop: Callable[[], Awaitable[None]]) -> None:
     with contextlib.suppress(asyncio.CancelledError):
-        await Site(application, config, gate).serve(stop)
+        await site.serve(stop)

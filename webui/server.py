@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from wsgiref.types import WSGIApplication
@@ -17,7 +18,7 @@ from hypercorn.config import Config
 
 from webui import devices
 from webui.asgi import Application, Receive, Scope, Send, cookies
-from webui.connections import serve
+from webui.connections import Site, serve
 from webui.desk import Desk
 from webui.events import Hub, serve_events
 from webui.lanes import Lanes, admitted, patient
@@ -94,8 +95,10 @@ async def run(
     sites: Sequence[tuple[Application, Config]],
     stop: asyncio.Event,
     closing: Callable[[], Awaitable[None]] | None = None,
+    renewed: int | None = None,
 ) -> None:
-    """Serve every site until stop is set, or one of them has failed. closing: what must end before connections can (open event streams)."""
+    """Serve every site until stop is set, or one of them has failed. closing: what must end before connections can (open event streams).
+    renewed: eventfd; the files of the certificate have changed, and handshakes from now on show the new one."""
 
     async def wait_for_stop() -> None:
         await stop.wait()
@@ -103,9 +106,23 @@ async def run(
             await closing()
 
     gate = Gate()
-    served = {asyncio.create_task(serve(application, config, gate, wait_for_stop)) for application, config in sites}
+    opened = [Site(application, config, gate) for application, config in sites]
+
+    def renew(eventfd: int) -> None:
+        os.eventfd_read(eventfd)
+        try:
+            for site in opened:
+                site.renew()
+        except (OSError, ValueError) as error:  # the pages go on with the one before
+            log.error("the renewed certificate cannot be used: %s", error)
+
+    if renewed is not None:
+        asyncio.get_running_loop().add_reader(renewed, renew, renewed)
+    served = {asyncio.create_task(serve(site, wait_for_stop)) for site in opened}
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({*served, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if renewed is not None:
+        asyncio.get_running_loop().remove_reader(renewed)
     stopped.cancel()
     stop.set()
     done, late = await asyncio.wait(served, timeout=GRACE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import threading
@@ -38,6 +39,7 @@ class Served:
     authority: Path
     hub: Hub
     loop: asyncio.AbstractEventLoop
+    renewed: int  # eventfd
 
     @property
     def address(self) -> str:
@@ -79,9 +81,10 @@ def served(pages: WSGIApplication, desk: Desk) -> Iterator[Served]:
     stop = asyncio.Event()
     # the server closes the sockets it is given
     config = server.configure(tcp=tcp.detach(), udp=udp.detach(), certificate=files.chain, key=files.key)
+    renewed = os.eventfd(0, os.EFD_NONBLOCK)
 
     async def serve() -> None:
-        await server.run([(server.combine(pages, desk, hub), config)], stop, hub.stop)
+        await server.run([(server.combine(pages, desk, hub), config)], stop, hub.stop, renewed)
 
     def run() -> None:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
@@ -90,11 +93,12 @@ def served(pages: WSGIApplication, desk: Desk) -> Iterator[Served]:
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        yield Served(port, files.authority, hub, loop)
+        yield Served(port, files.authority, hub, loop, renewed)
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(5)
         assert not thread.is_alive()
+        os.close(renewed)
 
 
 @dataclass

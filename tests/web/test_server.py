@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +18,7 @@ from pathlib import Path
 import pytest
 from flask import Flask, Response, request
 
+from appliance import certificates
 from appliance.boot import Boot
 from tests.web.made import START, Clock, FakeBox, make_desk
 from tests.web.served import Served, fetch, served, sockets
@@ -58,6 +62,32 @@ async def test_a_page(site: Served, version: str) -> None:
     assert b"Setup code" in answer.body
     assert answer.headers["alt-svc"] == f'h3=":{site.port}"; ma=3600'
     assert "server" not in answer.headers
+
+
+async def test_a_renewed_certificate_is_shown_from_then_on_and_no_connection_ends(tmp_path: Path) -> None:
+    """Here another authority signs it, so that nobody can take one for the other."""
+    desk = make_desk(tmp_path, Clock(), FakeBox())
+    with served(create_app(desk), desk) as site:
+        trusted = ssl.create_default_context(cafile=str(site.authority))
+        reader, writer = await asyncio.open_connection("localhost", site.port, ssl=trusted)
+        before = ssl.get_server_certificate(("localhost", site.port))
+        shutil.rmtree(tmp_path / "keys")
+        certificates.ensure(tmp_path)
+        os.eventfd_write(site.renewed, 1)
+        while ssl.get_server_certificate(("localhost", site.port)) == before:
+            pass
+        for version in VERSIONS:
+            assert (await fetch(version, site, "GET", "/setup")).status == 200, version
+        writer.write(b"GET /setup HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.close()
+        (tmp_path / "keys/server.key").write_bytes(b"damaged")
+        os.eventfd_write(site.renewed, 1)
+        for version in VERSIONS:
+            assert (await fetch(version, site, "GET", "/setup")).status == 200, version
+    desk.sessions.close()
+    desk.history.close()
+    desk.admin._store.close()
 
 
 @pytest.mark.parametrize("version", VERSIONS)
