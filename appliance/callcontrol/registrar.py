@@ -26,7 +26,9 @@ CONTACTS = 10
 EXPIRES_MIN = 60
 EXPIRES_MAX = 3600
 EXPIRES_DEFAULT = 3600
-FLOW_TIMER = 120  # RFC 5626 §4.4.1: how often a phone behind a connection should ping
+FLOW_TIMER = (
+    120  # RFC 5626 §4.4.1: how often a phone behind a connection should ping; over UDP it asks by STUN every 24 to 29 s
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ class Registrar:
         kept = [binding for binding in kept if binding not in surplus]
         removed += surplus
         self._put(line.id, kept)
-        return Registered(self._answer(kept, request, now), stored, removed, moved)
+        return Registered(self._answer(kept, request, flow, now), stored, removed, moved)
 
     def expire(self, now: float) -> list[Binding]:
         """Take out what has run out."""
@@ -241,7 +243,7 @@ class Registrar:
                 raise PeerError(500, "Older than the binding")
 
     @staticmethod
-    def _answer(bindings: Iterable[Binding], request: Request, now: float) -> list[tuple[str, str]]:
+    def _answer(bindings: Iterable[Binding], request: Request, flow: FlowInfo, now: float) -> list[tuple[str, str]]:
         headers = []
         outbound = False
         for binding in bindings:
@@ -253,7 +255,9 @@ class Registrar:
                 outbound = True
             headers.append(("Contact", str(NameAddr(Uri.parse(binding.contact), "", params))))
         if outbound and "outbound" in request.supported:  # RFC 5626 §6
-            headers += [("Require", "outbound"), ("Flow-Timer", str(FLOW_TIMER))]
+            headers.append(("Require", "outbound"))
+            if flow.transport != Transport.UDP:
+                headers.append(("Flow-Timer", str(FLOW_TIMER)))
         return headers
 
     def _put(self, line: str, bindings: list[Binding]) -> None:
