@@ -46,6 +46,7 @@ class Commands(click.Group):
 
     others: Mapping[str, str] = {
         **dict.fromkeys(("backup", "restore"), "appliance.backup_commands"),
+        "plan": "appliance.plan_command",
         **dict.fromkeys(("console", "health", "return", "bless", "helper", "update"), "appliance.box.commands"),
     }
 

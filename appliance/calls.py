@@ -321,8 +321,8 @@ class CallsProcess:
 
     def _selftest_begin(self, connection: cti.Connection) -> cti.Message:
         """Two extensions with numbers nobody has, that exist only in this process's snapshot."""
-        taken = set(self._controller.snapshot.dial_plan)
-        free = (number for _ in range(10_000) if (number := f"{random.randrange(10**8, 10**9)}") not in taken)
+        claims = self._controller.snapshot.claims
+        free = (number for _ in range(10_000) if claims.find(number := f"{random.randrange(10**8, 10**9)}") is None)
         pairs = []
         for name in ("Self-test A", "Self-test B"):
             number = next(free)

@@ -18,6 +18,8 @@ from typing import Any, ClassVar, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from appliance import countries
+from appliance.claims import EMERGENCY, EXTENSION, SERVICE, Claim, Claims, Destination
+from appliance.words import PhoneNumber, Said, english
 
 Role = Literal["none", "read-only", "full"]
 Encrypt = Literal["required", "preferred", "off"]
@@ -98,7 +100,12 @@ class Settings(Record):
         description="Shown beside the menu and in the names of backups, so that several systems can be told apart.",
         max_length=40,
     )
-    country: str = Field(default="", title="Country", description="Sets the tones, and which numbers are kept for emergency calls.", max_length=2)
+    country: str = Field(
+        default="",
+        title="Country",
+        description="Sets the tones, and which numbers are kept for emergency calls.",
+        max_length=2,
+    )
     first_extension: str = Field(
         default="100",
         title="First extension",
@@ -194,13 +201,9 @@ class Snapshot:
         return MappingProxyType({key: tuple(lines) for key, lines in found.items()})
 
     @cached_property
-    def dial_plan(self) -> Mapping[str, str]:
-        """Every number in use and what uses it, in words."""
-        plan = {extension.number: _words(extension) for extension in self.extensions.values()}
-        plan[self.settings.echo_number] = "the echo test"
-        # last: whatever else may claim the number, help is what it reaches
-        plan |= dict.fromkeys(self.emergency_numbers, EMERGENCY)
-        return MappingProxyType(plan)
+    def claims(self) -> Claims:
+        """Every number in use and what has it."""
+        return Claims([*_settings_claims(self.settings), *map(_extension_claim, self.extensions.values())])
 
     @cached_property
     def has_administrator(self) -> bool:
@@ -229,11 +232,33 @@ class Snapshot:
         return Snapshot(self.revision, MappingProxyType({**self.records, kind: MappingProxyType(rest)}), self.moment)
 
 
-EMERGENCY = "emergency calls"
+def _extension_claim(extension: Extension) -> Claim:
+    return Claim(extension.number, Destination(EXTENSION, extension.id))
 
 
-def _in_use(number: str, used_by: str) -> str:
-    return f"{number} is {'kept for' if used_by == EMERGENCY else 'in use by'} {used_by}."
+def _settings_claims(settings: Settings) -> list[Claim]:
+    numbers = countries.emergency_numbers(settings.country)
+    echo = [Claim(settings.echo_number, Destination(SERVICE, "echo"))] if settings.echo_number else []
+    return [*(Claim(number, Destination(EMERGENCY, number)) for number in numbers), *echo]
+
+
+def owner(claim: Claim, snapshot: Snapshot) -> Said:
+    """What has the number, for "… is in use by …"."""
+    extension = snapshot.extensions.get(claim.target.id) if claim.target.kind == EXTENSION else None
+    if extension is not None:
+        number = PhoneNumber(extension.number)
+        if not extension.name:
+            return Said.of("claims.extension", number=number)
+        return Said.of("claims.extension-of", number=number, name=extension.name)
+    return Said.of(f"claims.{claim.target.id if claim.target.kind == SERVICE else claim.target.kind}")
+
+
+def _taken(field: str, claim: Claim, claims: Claims, rest: Snapshot) -> Iterable[Problem]:
+    """A problem when another of the claims has the number, with the name of who has it."""
+    if (other := claims.conflict(claim)) is not None:
+        key = "claims.kept-for" if other.target.kind == EMERGENCY else "claims.in-use"
+        said = Said.of(key, number=PhoneNumber(claim.number), owner=owner(other, rest))
+        yield Problem(field, english().say(said))
 
 
 def _words(extension: Extension) -> str:
@@ -244,7 +269,7 @@ def next_number(snapshot: Snapshot) -> str:
     """The lowest unused extension number from the first one on."""
     first = snapshot.settings.first_extension
     number = int(first)
-    while str(number).zfill(len(first)) in snapshot.dial_plan:
+    while snapshot.claims.find(str(number).zfill(len(first))) is not None:
         number += 1
     return str(number).zfill(len(first))
 
@@ -326,8 +351,8 @@ def _check_user(user: User, rest: Snapshot) -> Iterable[Problem]:
 def _check_extension(extension: Extension, rest: Snapshot) -> Iterable[Problem]:
     if not NUMBER.fullmatch(extension.number):
         yield Problem("number", "An extension number has 1 to 12 digits.")
-    elif (used_by := rest.dial_plan.get(extension.number)) is not None:
-        yield Problem("number", _in_use(extension.number, used_by))
+    else:
+        yield from _taken("number", _extension_claim(extension), rest.claims, rest)
     if extension.user and extension.user not in rest.users:
         yield Problem("user", "This user does not exist (any more).")
 
@@ -377,10 +402,11 @@ def _check_settings(settings: Settings, rest: Snapshot) -> Iterable[Problem]:
         yield Problem("realm", "The SIP realm has letters, digits, dots and dashes.")
     if not SERVICE_NUMBER.fullmatch(settings.echo_number):
         yield Problem("echo_number", "A service number has digits, * and #.")
-    elif settings.echo_number in emergency:
-        yield Problem("echo_number", _in_use(settings.echo_number, EMERGENCY))
-    elif (extension := rest.extension_by_number.get(settings.echo_number)) is not None:
-        yield Problem("echo_number", f"{settings.echo_number} is in use by extension {extension.number}.")
+    else:
+        *others, echo = _settings_claims(settings)
+        yield from _taken(
+            "echo_number", echo, Claims([*others, *map(_extension_claim, rest.extensions.values())]), rest
+        )
 
 
 CHECKS: Mapping[str, Any] = {

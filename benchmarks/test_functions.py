@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from appliance.callcontrol import routing
+from appliance.callcontrol.plan import Ring, plan
 from appliance.model import Extension, Line, Snapshot
 from appliance.sip import digest, message, sdp
 from media_core import sip_scan
@@ -61,10 +61,9 @@ def test_check_a_digest(benchmark: BenchmarkFixture) -> None:
     assert benchmark.pedantic(check, **ROUNDS) is False  # type: ignore[no-untyped-call]
 
 
-def test_route_a_number_among_a_thousand(benchmark: BenchmarkFixture) -> None:
+def test_plan_a_number_among_a_thousand(benchmark: BenchmarkFixture) -> None:
     extensions = {str(number): Extension(id=str(number), number=str(number)) for number in range(1000, 2000)}
     lines = {key: Line(id=key, extension=key, sip_username=key, sip_password="x" * 12) for key in extensions}
     snapshot = Snapshot(1, MappingProxyType({"extension": extensions, "line": lines}))
-    services = {"echo": "echo_number"}
-    target = benchmark.pedantic(routing.route, ("1999", extensions["1000"], snapshot, services), **ROUNDS)  # type: ignore[no-untyped-call]
-    assert isinstance(target, routing.Ring)
+    step = benchmark.pedantic(plan, ("1999", extensions["1000"], snapshot), **ROUNDS)  # type: ignore[no-untyped-call]
+    assert isinstance(step.action, Ring)

@@ -34,9 +34,11 @@ LAYERS = {
     "media_core": row("", "pylibsrtp", "moves packets, knows no telephone"),
     # 1: pure
     "appliance.sip": row("media_core.sip_scan", "", "sans-IO SIP: bytes and time in, bytes and events out"),
+    "appliance.words": row("", "msgspec", "sentences: key and facts, put into words at the edge"),
+    "appliance.claims": row("", "", "pure: which numbers belong to what"),
     "appliance.countries": row("", "", "facts of countries"),
     "appliance.model": row(
-        "appliance.countries", "pydantic annotated_types", "records and snapshot: no clock, no database"
+        "appliance.countries appliance.claims appliance.words", "pydantic annotated_types", "records and snapshot: no clock, no database"
     ),
     "appliance.version": row("", "", "one number"),
     "appliance.on_disk": row("", "", "files that a power cut leaves whole"),
@@ -77,7 +79,7 @@ LAYERS = {
         "everything in one file, and back",
     ),
     "appliance.callcontrol": row(
-        "appliance.sip appliance.model appliance.cti appliance.records appliance.transport media_core",
+        "appliance.sip appliance.model appliance.claims appliance.words appliance.cti appliance.records appliance.transport media_core",
         "msgspec",
         "calls over the stack and the media engine; call slots and records are msgspec structs",
     ),
@@ -109,10 +111,11 @@ LAYERS = {
     "appliance.supervisor": row("appliance media_core", "", "composition root of the whole"),
     "appliance.maker_commands": row("appliance", "click cryptography", "command line"),
     "appliance.backup_commands": row("appliance", "click", "command line"),
+    "appliance.plan_command": row("appliance", "click", "command line"),
     "appliance.__main__": row("appliance", "click msgspec cryptography", "command line"),
     "appliance": row("", "", "the package itself holds nothing"),
     "webui": row(
-        "appliance.admin appliance.passwords appliance.model appliance.cti appliance.boot appliance.store appliance.licensing appliance.countries "
+        "appliance.admin appliance.passwords appliance.model appliance.claims appliance.words appliance.callcontrol.plan appliance.cti appliance.boot appliance.store appliance.licensing appliance.countries "
         "appliance.records appliance.certificates appliance.migration appliance.aside appliance.snapshots appliance.support appliance.notices appliance.backup appliance.sealed appliance.entitlement appliance.setup_code appliance.update_client appliance.version",
         "flask flask_wtf werkzeug jinja2 markupsafe itsdangerous hypercorn h2 a2wsgi uvloop annotated_types cryptography segno msgspec",
         "pages over the use-cases, the control socket and the call records; no telephone inside",

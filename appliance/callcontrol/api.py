@@ -99,7 +99,6 @@ Script = Callable[[Call], Awaitable[None]]
 class Service:
     """A row of the service table: a number that is served by a script instead of a phone."""
 
-    name: str  # stays the same for ever: it is kept in call slots
+    name: str  # stays the same for ever: it is kept in call slots, and the claim of its number names it
     title: str  # for people
-    setting: str  # field of Settings that holds its number; empty value: switched off
     script: Script

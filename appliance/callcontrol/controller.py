@@ -1,6 +1,6 @@
 """The way in: every event of the stack and the media core comes here and goes to the call it belongs to, or starts something.
 
-Default deny. A request outside a call reaches routing only as an INVITE of an authenticated line; REGISTER binds the line that
+Default deny. A request outside a call reaches the plan only as an INVITE of an authenticated line; REGISTER binds the line that
 has the password and no other; everything else the stack answers by the row of `abilities` without looking at whom it names, so that
 answers tell nothing about which extensions exist.
 
@@ -24,10 +24,10 @@ from appliance.callcontrol.call import Call
 from appliance.callcontrol.exchange import Exchange
 from appliance.callcontrol.faults import of_stack
 from appliance.callcontrol.leg import PhoneLeg
+from appliance.callcontrol.plan import Action, Refuse, Ring, Serve, plan
 from appliance.callcontrol.quality import warning
 from appliance.callcontrol.refusals import Refusals
 from appliance.callcontrol.registrar import Binding, TooMany, may_register
-from appliance.callcontrol.routing import Refuse, Ring, Serve, Target, route
 from appliance.callcontrol.security import SecurityEvent, SecurityLog
 from appliance.model import Extension, Line, Snapshot
 from appliance.sip import events
@@ -240,7 +240,7 @@ class Controller:
             leg.session = session
             leg.user_agent = request.user_agent[:200]
             dialled = request.uri.dialled
-            target = route(dialled, extension, snapshot, {name: row.setting for name, row in self._services.items()})
+            target = plan(dialled, extension, snapshot).action
             refusal = None
             try:
                 if request.sdp:
@@ -256,7 +256,7 @@ class Controller:
             raise
         exchange.news.put_nowait(cti.CallsChanged())
 
-    def _new_call(self, leg: PhoneLeg, dialled: str, target: Target, extension: Extension) -> Call:
+    def _new_call(self, leg: PhoneLeg, dialled: str, target: Action, extension: Extension) -> Call:
         exchange = self._exchange
         name = target.service if isinstance(target, Serve) else "extension"
         call = Call(exchange, exchange.tokens()[:16], leg, dialled[:64], name, self.snapshot, started=exchange.unix())
@@ -267,7 +267,7 @@ class Controller:
             call.callee = Party(dialled, self._services[target.service].title)
         return call
 
-    def _script(self, target: Target) -> Script:
+    def _script(self, target: Action) -> Script:
         match target:
             case Ring(extension=extension):
                 return extension_script(extension)

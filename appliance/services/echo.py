@@ -18,4 +18,4 @@ async def script(call: Call) -> None:
     await call.talk()
 
 
-SERVICE = Service(name="echo", title="Echo test", setting="echo_number", script=script)
+SERVICE = Service(name="echo", title="Echo test", script=script)

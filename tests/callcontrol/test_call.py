@@ -474,14 +474,13 @@ def test_capacity() -> None:
 
 def test_a_bug_in_a_script_costs_one_call() -> None:
     from appliance.callcontrol import api
-    from appliance.services import SERVICES
 
     async def broken(call: api.Call) -> None:
         await call.answer()
         raise ZeroDivisionError
 
     async def scene() -> None:
-        services = {"echo": api.Service("echo", "Broken", SERVICES["echo"].setting, broken)}
+        services = {"echo": api.Service("echo", "Broken", broken)}
         async with Box(office("101", "102"), services=services) as box:
             a, b = await box.phone("101"), await box.phone("102")
             good = await a.call("102")

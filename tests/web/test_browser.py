@@ -31,6 +31,7 @@ PAGES = (
     "/updates",
     "/licences",
     "/changes",
+    "/dial-plan?from=100&number=101",
     "/account",
     "/extensions/add",
     "/users/add",

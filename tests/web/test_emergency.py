@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from appliance import model
 from appliance.callcontrol.api import Cause
-from appliance.callcontrol.routing import Refuse, route
+from appliance.callcontrol.plan import Refuse, plan
 from tests.web.chromium import needs_chromium, shoot
 from tests.web.made import CODE, PASSWORD, FakeBox, Visitor, make_desk
 from tests.web.served import served
@@ -35,7 +35,7 @@ def test_the_pages_say_so_until_a_line_leads_to_the_outside(
     extension = desk.admin.create("extension", {"number": "100"}, "anna")
     assert isinstance(extension, model.Extension)
     assert all(told(anna).values()), "an extension leads nowhere outside"
-    refused = route("112", extension, desk.admin.snapshot, {})
+    refused = plan("112", extension, desk.admin.snapshot).action
     assert isinstance(refused, Refuse)
     assert refused.cause is Cause.NO_ROUTE
     # any kind that has records stands in for the first one that leads outside

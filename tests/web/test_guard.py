@@ -97,6 +97,7 @@ def test_pages_hold_no_inline_script_or_style(anna: Visitor) -> None:
         "/users",
         "/licence",
         "/changes",
+        "/dial-plan",
         "/encryption",
         "/calls",
         "/account",

@@ -1,0 +1,97 @@
+"""Which numbers belong to what. Pure: records say which numbers they claim, this finds who has one and who would share one.
+
+A claim is exact, or a prefix whose rest is an argument of a kind (`*8` and an extension). It holds in a context: dialled inside, or
+called from outside on a line. Emergency numbers go before everything, exact claims before prefixes, longer prefixes before shorter ones. Two claims
+that could take the same string conflict, and the form says so by name when the second one is saved.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+INSIDE = ""  # the context of what is dialled on our own telephones; others are ids of lines
+EMERGENCY, EXTENSION, SERVICE = "emergency", "extension", "service"
+_DIGITS = re.compile(r"[0-9]{1,40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where something can be sent: a kind and which one of it (an extension's id, a service's name, an emergency number)."""
+
+    kind: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    number: str  # all of it, or its beginning when there is an argument
+    target: Destination
+    argument: str = ""  # "": none; "number": any digits; "extension": one that is there
+    context: str = INSIDE
+
+
+class Claims:
+    """The index of all claims; the first of two that conflict wins, which happens only to data that was never checked."""
+
+    def __init__(self, claims: Iterable[Claim] = ()) -> None:
+        self._emergency: dict[str, Claim] = {}
+        self._exact: dict[tuple[str, str], Claim] = {}
+        self._prefixes: dict[str, list[Claim]] = {}  # context -> longest first
+        for claim in claims:
+            if claim.target.kind == EMERGENCY:
+                self._emergency.setdefault(claim.number, claim)
+            elif claim.argument:
+                self._prefixes.setdefault(claim.context, []).append(claim)
+            else:
+                self._exact.setdefault((claim.context, claim.number), claim)
+        for prefixes in self._prefixes.values():
+            prefixes.sort(key=lambda claim: -len(claim.number))
+
+    def __iter__(self) -> Iterator[Claim]:
+        yield from self._emergency.values()
+        yield from self._exact.values()
+        for prefixes in self._prefixes.values():
+            yield from prefixes
+
+    def find(self, dialled: str, context: str = INSIDE) -> tuple[Claim, str] | None:
+        """Whose number this is, and the argument behind it ("" without)."""
+        exact = (self._emergency.get(dialled) if context == INSIDE else None) or self._exact.get((context, dialled))
+        if exact is not None:
+            return exact, ""
+        for claim in self._prefixes.get(context, ()):
+            rest = dialled.removeprefix(claim.number)
+            if rest != dialled and self._fits(claim.argument, rest):
+                return claim, rest
+        return None
+
+    def conflict(self, claim: Claim) -> Claim | None:
+        """One that could take a string which `claim` takes."""
+        return next((other for other in self if other.context == claim.context and self._overlap(claim, other)), None)
+
+    def _overlap(self, one: Claim, other: Claim) -> bool:
+        short, long = sorted((one, other), key=lambda claim: len(claim.number))
+        rest = long.number.removeprefix(short.number)
+        if not short.argument or rest == long.number:
+            return one.number == other.number and bool(one.argument) == bool(other.argument)
+        if not rest:  # the same beginning: only an argument and none are apart
+            return bool(long.argument) and bool(short.argument)
+        if not long.argument:
+            return self._fits(short.argument, rest)
+        if short.argument == "extension":
+            return any(number.startswith(rest) for number in self._extensions())
+        return bool(_DIGITS.fullmatch(rest))
+
+    def _fits(self, argument: str, rest: str) -> bool:
+        if argument == "extension":
+            claim = self._exact.get((INSIDE, rest))
+            return claim is not None and claim.target.kind == EXTENSION
+        return bool(_DIGITS.fullmatch(rest))
+
+    def _extensions(self) -> Iterator[str]:
+        return (
+            number
+            for (context, number), claim in self._exact.items()
+            if context == INSIDE and claim.target.kind == EXTENSION
+        )

@@ -1,0 +1,140 @@
+"""One language: its patterns, and how it writes numbers, times, lists and plurals."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from functools import cache
+from pathlib import Path
+
+from appliance.words.said import Duration, Fact, Instant, Listed, Person, PhoneNumber, Said
+
+HERE = Path(__file__).parent
+PLACE = re.compile(r"\{([a-z_]+)((?:\|[^{}|]*)*)\}")
+DEEPEST = 4  # sentences within sentences
+
+Escape = Callable[[str], str]
+
+
+class UnknownSentence(KeyError):
+    """No pattern has this key, or a fact that the pattern names is missing: a bug of ours."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the words of a language need beside its patterns."""
+
+    plural: Callable[[float], int]  # which of a pattern's forms
+    forms: int
+    both: str  # between the last two of a list
+    either: str
+    point: str  # of decimals
+    months: tuple[str, ...]
+    date: str  # of day, month and year
+    units: tuple[str, str, str]  # hours, minutes, seconds
+
+
+def _czech(count: float) -> int:
+    if count != int(count):
+        return 1  # decimals go with the form of two to four
+    return 0 if count == 1 else 1 if 2 <= count <= 4 else 2
+
+
+RULES: Mapping[str, Rules] = {
+    "en": Rules(
+        lambda count: int(count != 1), 2, " and ", " or ", ".",
+        ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"),
+        "{day} {month} {year}", ("h", "min", "s"),
+    ),
+    "de": Rules(
+        lambda count: int(count != 1), 2, " und ", " oder ", ",",
+        ("Januar", "Februar", "März", "April", "Mai", "Juni", "Juli", "August", "September", "Oktober", "November", "Dezember"),
+        "{day}. {month} {year}", ("h", "min", "s"),
+    ),
+    "cs": Rules(
+        _czech, 3, " a ", " nebo ", ",",
+        ("ledna", "února", "března", "dubna", "května", "června", "července", "srpna", "září", "října", "listopadu", "prosince"),
+        "{day}. {month} {year}", ("h", "min", "s"),
+    ),
+}  # fmt: skip
+
+
+def read(file: Path) -> dict[str, str]:
+    """Key to pattern."""
+    sections = tomllib.loads(file.read_text())
+    return {f"{section}.{name}": text for section, rows in sections.items() for name, text in rows.items()}
+
+
+class Words:
+    def __init__(self, language: str, patterns: Mapping[str, str]) -> None:
+        self.language = language
+        self.patterns = patterns
+        self._rules = RULES[language]
+
+    def say(self, said: Said, *, escape: Escape = str, zone: tzinfo | None = None) -> str:
+        """The sentence. `escape` is applied to every fact, not to the words around it; `zone` is the office's (None: this machine's)."""
+        return self._say(said, escape, zone, 0)
+
+    def _say(self, said: Said, escape: Escape, zone: tzinfo | None, depth: int) -> str:
+        pattern = self.patterns.get(said.key)
+        if pattern is None or depth > DEEPEST:
+            raise UnknownSentence(said.key)
+
+        def fill(match: re.Match[str]) -> str:
+            name, forms = match[1], match[2].split("|")[1:]
+            if name not in said.facts:
+                raise UnknownSentence(f"{said.key}: {name}")
+            fact = said.facts[name]
+            if not forms:
+                return self._fact(fact, escape, zone, depth)
+            if not isinstance(fact, int | float) or len(forms) != self._rules.forms:
+                raise UnknownSentence(f"{said.key}: {name}")
+            return forms[self._rules.plural(fact)].replace("#", self._number(fact))
+
+        return PLACE.sub(fill, pattern)
+
+    def _fact(self, fact: Fact, escape: Escape, zone: tzinfo | None, depth: int) -> str:
+        match fact:
+            case Said():
+                return self._say(fact, escape, zone, depth + 1)
+            case Listed(facts=facts, any=either):
+                parts = [self._fact(each, escape, zone, depth) for each in facts]
+                last = self._rules.either if either else self._rules.both
+                return last.join([*([", ".join(parts[:-1])] if parts[1:] else []), *parts[-1:]])
+            case Duration(seconds=seconds):
+                return self._duration(seconds)
+            case Instant(unix=unix):
+                return self._instant(datetime.fromtimestamp(unix, zone))
+            case PhoneNumber(digits=digits):
+                return escape(digits)
+            case Person(name=name, number=number):
+                return escape(f"{name} ({number})" if name and number else name or number)
+            case int() | float():
+                return self._number(fact)
+        return escape(fact)
+
+    def _number(self, value: float) -> str:
+        if value == int(value):
+            return str(int(value))
+        return f"{value:.1f}".replace(".", self._rules.point)
+
+    def _duration(self, seconds: float) -> str:
+        """The two largest units: 2 h 5 min, 1 min 3 s, 7 s."""
+        whole = round(seconds)
+        counts = (whole // 3600, whole // 60 % 60, whole % 60)
+        first = next((n for n, count in enumerate(counts) if count), 2)
+        shown = list(zip(counts, self._rules.units, strict=True))[first : first + 2]
+        return " ".join(f"{count} {unit}" for n, (count, unit) in enumerate(shown) if count or not n)
+
+    def _instant(self, at: datetime) -> str:
+        rules = self._rules
+        date = rules.date.format(day=at.day, month=rules.months[at.month - 1], year=at.year)
+        return f"{date}, {at:%H:%M}"
+
+
+@cache
+def english() -> Words:
+    return Words("en", read(HERE / "en.toml"))
