@@ -90,7 +90,11 @@ class Controller:
         else:
             self._exchange.fault(error, f"met while handling {type(event).__name__}")
         match event:
-            case events.Requested(transaction=transaction) | events.InDialog(transaction=transaction):
+            case (
+                events.Requested(transaction=transaction)
+                | events.InDialog(transaction=transaction)
+                | events.Elsewhere(transaction=transaction)
+            ):
                 self._respond(transaction, 500, [])
             case events.Invited() | events.Offered():
                 self._reject(session, 500)

@@ -5,47 +5,25 @@ the answer); answer due (theirs waits for the user); ack due (our 2xx waits for 
 theirs on top of theirs 500 with Retry-After; a 491 for ours is tried again after the time §14.1 gives, at most TRIES
 times. An offer that comes while an ACK is still under way waits for it.
 
-Session timer: never asked for by us. If the far end asks, it refreshes itself unless it insists that we do; then UPDATE
-without SDP, or a re-INVITE with the SDP as it was. A session that is not refreshed ends.
+The session timer is SessionTimer's; its refreshes are exchanges that nobody is told of.
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from appliance.sip.body import SDP_TYPE
 from appliance.sip.dialog import merge
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.events import OfferAnswered, Offered
-from appliance.sip.message import Headers, Message, Request, Response
+from appliance.sip.message import Headers, Request, Response
+from appliance.sip.session_timer import SessionTimer, check_timer
 from appliance.sip.transaction import Transaction
 
 if TYPE_CHECKING:
     from appliance.sip.session import Session
 
 TRIES = 4
-MIN_SE = 90  # seconds, RFC 4028 §5
-_SESSION_EXPIRES = re.compile(r"([0-9]{1,9})[ \t]*(?:;.*)?")
-_REFRESHER = re.compile(r";[ \t]*refresher[ \t]*=[ \t]*(uac|uas)", re.I)
-
-
-def session_expires(message: Message) -> tuple[int, str] | None:
-    """Seconds and refresher ("" when open) of a Session-Expires header; one that makes no sense asks for nothing."""
-    value = message.get("Session-Expires") or ""
-    match = _SESSION_EXPIRES.fullmatch(value)
-    if match is None:
-        return None
-    refresher = _REFRESHER.search(value)
-    return int(match[1]), refresher[1].lower() if refresher else ""
-
-
-def check_timer(request: Request) -> None:
-    """PeerError 422 for an interval that is too small."""
-    asked = session_expires(request)
-    if asked is not None and asked[0] < MIN_SE:
-        raise PeerError(422, "Session Interval Too Small", (("Min-SE", str(MIN_SE)),))
-
 
 class Exchange:
     def __init__(self, session: Session) -> None:
@@ -59,8 +37,7 @@ class Exchange:
         self._waiting = False  # ours waits: for an ACK, or for the glare to pass
         self._refreshing = False  # ours is a session refresh: nobody is told
         self._asked = False  # their offer had no SDP: the ACK brings the answer
-        self._interval = 0  # session timer, seconds; 0: none
-        self._ours = False  # we refresh
+        self.session_timer = SessionTimer(session)
 
     # ---- our offer
     def offer(self, body: bytes, now: float, headers: Headers) -> None:
@@ -92,8 +69,7 @@ class Exchange:
         can = self._agent.can
         defaults = [self._agent.contact(session.flow, user, sips=session.invite.uri.scheme == "sips")]
         defaults += [can.allow, can.supported, ("User-Agent", self._agent.user_agent)]
-        if self._interval:
-            defaults.append(("Session-Expires", f"{self._interval};refresher={'uac' if self._ours else 'uas'}"))
+        defaults += self.session_timer.offered
         if self._body:
             defaults.append(("Content-Type", SDP_TYPE))
         request = session.dialog.request(
@@ -113,6 +89,8 @@ class Exchange:
         self.state, self._transaction = "idle", None
         if response.status < 300:
             self._succeeded(transaction, response, now)
+        elif self._refreshing:
+            self._refused(transaction, response.status, response, now)
         elif response.status in (408, 481):
             session.die(now, f"{response.status} {response.reason}")
         elif response.status == 491 and self._tries < TRIES:
@@ -127,7 +105,7 @@ class Exchange:
         session = self._session
         assert session.dialog is not None
         session.dialog.refresh(response)
-        self.take_timer(response, now)
+        self.session_timer.take(response, now)
         if self._body:
             session.local_sdp = self._body
         if transaction.cseq[1] == "INVITE":
@@ -140,10 +118,20 @@ class Exchange:
     def _report(self, status: int, response: Response | None, now: float) -> None:
         if self._refreshing:
             self._refreshing = False
-            if status != 200:
-                self._agent.timers.set(self._session, "refresh", now + max(self._interval / 8, 5.0))
         else:
             self._agent.emit(OfferAnswered(self._session.id, status, response))
+
+    def _refused(self, transaction: Transaction, status: int, response: Response | None, now: float) -> None:
+        """Our refresh was."""
+        self._refreshing = False
+        if self.session_timer.refused(transaction.cseq[1], status, response, now):
+            self._refresh(now)
+
+    def _refresh(self, now: float) -> None:
+        method = self.session_timer.method
+        self._refreshing, self._headers, self._tries = True, (), 0
+        self._body = b"" if method == "UPDATE" else self._session.local_sdp
+        self._send(method, now)
 
     def _retry_later(self, now: float) -> None:
         """RFC 3261 §14.1: who made the Call-ID waits 2.1 to 4 s, the other up to 2 s, in steps of 10 ms."""
@@ -157,10 +145,12 @@ class Exchange:
         if transaction is not self._transaction:
             return
         self.state, self._transaction = "idle", None
-        if status == 408 and transaction.kind.endswith("client"):
-            self._session.die(now, "No answer")
-        elif transaction.is_server:
+        if transaction.is_server:
             return  # their re-INVITE went with their connection
+        if self._refreshing:
+            self._refused(transaction, status, None, now)
+        elif status == 408:
+            self._session.die(now, "No answer")
         else:
             self._report(status, None, now)
 
@@ -202,11 +192,11 @@ class Exchange:
     def _refreshed(self, request: Request, transaction: Transaction, now: float) -> None:
         """UPDATE without SDP: a new target or a session refresh."""
         self._session.dialog_refresh(request)
-        self._session.send_final(transaction, 200, now, "", self.timer_headers(request, now), b"")
+        self._session.send_final(transaction, 200, now, "", self.session_timer.answer(request, now), b"")
 
     def accept(self, body: bytes, now: float, headers: Headers) -> None:
         transaction = self._due()
-        headers = (*self.timer_headers(transaction.request, now), *headers)
+        headers = (*self.session_timer.answer(transaction.request, now), *headers)
         if transaction.cseq[1] == "INVITE":
             self.state = "ack due"
             self._session.send_2xx(transaction, body, now, headers)
@@ -242,60 +232,15 @@ class Exchange:
             self._agent.layer.abandon(transaction, now)
         self.state, self._waiting = "idle", False
 
-    # ---- session timer
-    def timer_headers(self, request: Request, now: float) -> tuple[tuple[str, str], ...]:
-        """What our 2xx says of the session timer; starts it."""
-        asked = session_expires(request)
-        if asked is None or "timer" not in request.supported:
-            return ()
-        self._interval, self._ours = asked[0], asked[1] == "uas"
-        self._start_timer(now)
-        value = f"{asked[0]};refresher={'uas' if self._ours else 'uac'}"
-        return (("Session-Expires", value), *(() if self._ours else (("Require", "timer"),)))
-
-    def take_timer(self, response: Response, now: float) -> None:
-        """What their 2xx says of it."""
-        granted = session_expires(response)
-        if granted is not None and granted[0] >= MIN_SE:
-            self._interval, self._ours = granted[0], granted[1] == "uac"
-            self._start_timer(now)
-
-    def _start_timer(self, now: float) -> None:
-        timers, interval = self._agent.timers, self._interval
-        timers.clear(self._session, "refresh", "expire")
-        if self._ours:
-            timers.set(self._session, "refresh", now + interval / 2)
-        timers.set(self._session, "expire", now + interval - (0 if self._ours else min(32, interval / 3)))
-
+    # ---- time
     def timer(self, name: str, now: float) -> None:
         session = self._session
-        if name == "expire":
-            session.die(now, "The far end stopped refreshing the session")
-        elif session.phase != "confirmed":
+        if session.phase != "confirmed":
             return
-        elif name == "retry" and self._waiting:
+        if name == "retry" and self._waiting:
             if self.state == "idle":
                 self._send("INVITE", now)
             else:
                 self._agent.timers.set(session, "retry", now + 1.0)
-        elif name == "refresh":
-            if self.state != "idle" or self._waiting:
-                self._agent.timers.set(session, "refresh", now + 5.0)
-            else:
-                self._refreshing, self._headers, self._tries = True, (), 0
-                by_update = "update" in session.peer_allows
-                self._body = b"" if by_update else session.local_sdp
-                self._send("UPDATE" if by_update else "INVITE", now)
-
-    def dump_timer(self) -> list[object]:
-        needs_sdp = self._ours and "update" not in self._session.peer_allows
-        sdp = self._session.local_sdp.decode("utf-8", "surrogateescape") if needs_sdp else ""
-        return [self._interval, self._ours, sdp]
-
-    def restore_timer(self, values: list[object], now: float) -> None:
-        interval, ours, sdp = values
-        assert isinstance(interval, int)
-        self._interval, self._ours = interval, bool(ours)
-        self._session.local_sdp = str(sdp).encode("utf-8", "surrogateescape")
-        if interval:
-            self._start_timer(now)
+        elif name in ("refresh", "expire") and self.session_timer.due(name, now, busy=self.state != "idle" or self._waiting):
+            self._refresh(now)

@@ -131,7 +131,7 @@ class Session:
             return
         assert self.dialog is not None
         self.dialog.confirmed = True
-        timer = self.exchange.timer_headers(self.invite, now)
+        timer = self.exchange.session_timer.answer(self.invite, now)
         self.move("answered")
         self.agent.timers.clear(self, "1xx")
         self.send_2xx(self._open_transaction, body, now, (*timer, *headers))
@@ -280,7 +280,7 @@ class Session:
             self.dialog = Dialog.answered(self.invite, response)
             self.dialog.confirmed = True
             self.peer_allows = response.tokens("Allow")
-            self.exchange.take_timer(response, now)
+            self.exchange.session_timer.take(response, now)
             if self.invite.body:
                 self.send_ack(response.cseq[0], b"")
                 self.move("confirmed")

@@ -22,9 +22,9 @@ from appliance.sip.boundary import Boundary
 from appliance.sip.dialog import merge, with_tag
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.events import Answered, Elsewhere, FlowId, Output, Requested, SessionId, TransactionId
-from appliance.sip.exchange import check_timer
 from appliance.sip.message import Malformed, Request, Response, parse
 from appliance.sip.session import Session
+from appliance.sip.session_timer import check_timer
 from appliance.sip.symmetric import answer_port
 from appliance.sip.transaction import LIMIT, LINGERING, Report, Transaction
 

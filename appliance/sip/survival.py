@@ -31,7 +31,7 @@ def dump(session: Session) -> bytes:
         "dialog": session.dialog.dump() if session.dialog else None,
         "forks": [dialog.dump() for dialog in session.forks.values()],
         "allows": session.peer_allows,
-        "timer": session.exchange.dump_timer(),
+        "timer": session.exchange.session_timer.dump(),
     }
     return json.dumps(record, separators=(",", ":")).encode()
 
@@ -56,7 +56,7 @@ def restore(agent: Agent, data: bytes, now: float) -> Session:
     session.transaction = adopt(invite, session.flow, reliable=agent.is_reliable(session.flow), user=session)
     if session.phase == "confirmed":
         agent.layer.drop(session.transaction)
-        session.exchange.restore_timer(record["timer"], now)
+        session.exchange.session_timer.restore(record["timer"], now)
     if phase in ("cancelling", "ending"):
         session.hang_up(now, ())
     return session

@@ -516,6 +516,9 @@ def test_the_far_end_refreshes() -> None:
     net.run(59.0)
     assert net.take("a") == []
     net.run(2.0)
+    assert net.take("a") == [], "it is asked before it is given up"
+    assert sum(b" INVITE\r\n" in data for _, data in net.sent) >= 2
+    net.run(32.0)
     assert only(net.take("a"), events.Ended).by == "timeout"
 
 
