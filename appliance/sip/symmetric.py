@@ -11,6 +11,7 @@ import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from appliance.sip.errors import PeerError
 from appliance.sip.message import Request
 
 _PRIVATE = tuple(
@@ -49,7 +50,11 @@ SYMMETRIC: tuple[Quirk, ...] = (Quirk("a NAT passes only what comes back to the 
 def answer_port(request: Request, remote: tuple[str, int]) -> int:
     """For a request that came over UDP from `remote`; its own port when answers go back the way it came."""
     host, port = remote
-    if "rport" in request.via.params or any(quirk.fits(request, host) for quirk in SYMMETRIC):
+    try:
+        via = request.via
+    except PeerError:  # the refusal of what cannot be read goes back the way it came
         return port
-    wanted = request.via.sent_by[1]
+    if "rport" in via.params or any(quirk.fits(request, host) for quirk in SYMMETRIC):
+        return port
+    wanted = via.sent_by[1]
     return wanted if LOWEST <= wanted < 65536 else port
