@@ -26,6 +26,7 @@ from media_core.records import MediaSilent as MediaSilent
 from media_core.records import MediaStarted as MediaStarted
 from media_core.records import OutOfService as OutOfService
 from media_core.records import PlayEnded as PlayEnded
+from media_core.records import Proof as Proof
 from media_core.records import RecordEnded as RecordEnded
 from media_core.records import Remote as Remote
 from media_core.records import SipSocket as SipSocket
@@ -47,6 +48,7 @@ def serve(
     rtp: Sequence[int],  # fds of bound UDP sockets, pairs: RTP at even index, its RTCP at the next
     raw: int = -1,  # fd of a socket that hears all of them (receiver.open_receiver)
     datapath: str = "auto",
+    proof: Proof = ...,
     stop: int,  # fd that becomes readable when the process has to end
     renewed: int = -1,  # eventfd: the files of `tls` have changed; new handshakes use them, connections keep what they began with
 ) -> None:
@@ -61,6 +63,8 @@ class CoreView:
         """Pid of the core that has adopted the memory (0: none yet), and the age in seconds of the oldest beat of its threads
         (relay, DSP, SIP flows; they beat at least every 0.5 s). None: not every one has begun."""
     def datapath(self) -> str: ...
+    def cipher(self) -> tuple[str, bool]:
+        """Its SRTP code and what that was held against when the core started, and whether all was well."""
 
 class MediaEngine:
     """Commands down, events up; all calls return in microseconds and never block.

@@ -63,12 +63,13 @@ cdef enum:  # Sent.follows: what the outgoing stream is made of now
 cdef enum:  # Leg.locked
     LATCH_OPEN = 0
     LATCH_LOCKED = 1
-    LATCH_DOUBTED = 2           # described again: locked, but may move while nothing comes from there
+    LATCH_DOUBTED = 2           # described again: whoever speaks first there has it
 
 cdef enum:  # Leg.connected: is the RTP socket connect()ed to `source`?
     SOCKET_OPEN = 0
     SOCKET_CONNECTED = 1        # the kernel lets nobody else in, and sends without looking for a route
     SOCKET_UNFIT = 2            # it was, and nothing more came: left open until the leg is described again
+    SOCKET_SHARED = 3           # the announced address may still claim it (latch.pyx)
 
 cdef enum:  # type of a record on a worker's command ring; id is the leg
     COMMAND_SYNC = 1            # Config has changed
@@ -289,6 +290,18 @@ cdef struct Leg:                # what the packet loop reads and writes
     uint32_t quality_poor
     uint32_t applied            # ConfigBlock.version this was made from; written last
     Endpoint forged_source      # of the first since the last notice
+    # line 13: the latch (latch.pyx)
+    Endpoint announced          # where signalling says that media comes from
+    uint64_t latched            # ns: when `source` was believed
+    uint64_t rtcp_last          # ns: when RTCP came last
+    uint32_t source_changes     # how often the source has become another, by the way
+    uint32_t latch_room[3]
+    # line 14: what was encrypted; received.packets and sent.packets when the keys were last changed, and the SRTP packets until then
+    uint64_t keyed_received
+    uint64_t keyed_sent
+    uint64_t secured_received
+    uint64_t secured_sent
+    uint64_t secured_room[4]
 
 cdef struct WorkerCounters:     # one per worker, its own lines
     uint64_t packets_in
@@ -331,6 +344,9 @@ cdef struct Header:
     uint32_t room2
     Endpoint local              # address the RTP sockets are bound to
     char datapath[64]           # its name, and why a better one is not to be had
+    char cipher[192]            # the SRTP code in use, and what it was held against at the start of the core (proof.py)
+    uint32_t cipher_differs     # 1: what the core had chosen was not as it should be, and another is used
+    uint32_t room3
 
 cdef inline Leg *leg_at(Header *memory, uint32_t index) noexcept nogil:
     return <Leg *>(<uint8_t *>memory + memory.leg_table) + index

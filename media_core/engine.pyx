@@ -638,7 +638,8 @@ cdef _stats(Leg *leg, uint64_t now):
     x = leg.losses
     received = Direction(r.packets, r.bytes, r.lost, r.reordered, r.duplicates, r.jitter / 16.0 / khz, _age(r.last, now), leg.rtcp_received,
                          leg.dropped_source, leg.dropped_auth, leg.dropped_other, x.bursts, x.burst_lost, x.burst_packets, x.burst_longest,
-                         leg.ssrc_changes)
+                         leg.ssrc_changes, leg.source_changes,
+                         leg.secured_received + (r.packets - leg.keyed_received if leg.secure_in else 0))
     for at in range(LEG_CODECS):
         if leg.clock_khz[at] and leg.clock_payloads[at] == s.payload_type:
             khz = leg.clock_khz[at]
@@ -647,5 +648,6 @@ cdef _stats(Leg *leg, uint64_t now):
     if leg.reported:
         reported = FarReport(_age(leg.reported, now), leg.reported_lost, leg.reported_fraction / 256.0, <double>leg.reported_jitter / khz,
                              leg.round_trip / 1000.0)
-    sent = Direction(s.packets, s.bytes, leg.reported_lost, 0, 0, <double>leg.reported_jitter / khz, _age(s.last, now), s.rtcp, 0, 0, s.failed)
+    sent = Direction(s.packets, s.bytes, leg.reported_lost, 0, 0, <double>leg.reported_jitter / khz, _age(s.last, now), s.rtcp, 0, 0, s.failed,
+                     secured=leg.secured_sent + (s.packets - leg.keyed_sent if leg.secure_out else 0))
     return LegStats(received, sent, leg.locked != 0, bool(leg.secure_in and leg.secure_out), endpoint_tuple(&leg.to), reported)

@@ -39,6 +39,9 @@ cdef inline bint same_endpoint(const Endpoint *known, const uint8_t *source) noe
         return a == b
     return same_host(known, source) and memcmp(known.address + 2, source + 2, 2) == 0
 
+cdef inline bint known_host(const Leg *leg, const uint8_t *source) noexcept nogil:
+    return same_host(&leg.source, source) or same_host(&leg.announced, source) or same_host(&leg.signalling, source)
+
 cdef inline void take_endpoint(Endpoint *known, const uint8_t *source) noexcept nogil:
     memset(known.address, 0, 28)
     if family(source) == AF_INET:

@@ -101,9 +101,19 @@ cdef void begin_leg(Worker *worker, uint32_t index, Leg *leg, Config *config) no
     leg.generation = config.generation
 
 
+cdef void settle_secured(Leg *leg) noexcept nogil:
+    """The keys change now: what came and went until here was encrypted, or was not. Can be done twice."""
+    if leg.secure_in:
+        leg.secured_received += leg.received.packets - leg.keyed_received
+    if leg.secure_out:
+        leg.secured_sent += leg.sent.packets - leg.keyed_sent
+    leg.keyed_received, leg.keyed_sent = leg.received.packets, leg.sent.packets
+
+
 cdef uint8_t take_key(Worker *worker, uint32_t index, srtp_direction direction, const Key *key) noexcept nogil:
     """Key a context afresh; 1: it is to be used. A key the library refuses leaves a context that refuses every packet."""
     cdef srtp_ctx *context = context_at(worker.memory, index, direction)
+    settle_secured(leg_at(worker.memory, index))
     srtp_wipe(context)
     if key.suite == 0:
         return 0
@@ -125,6 +135,7 @@ cdef void apply_config(Worker *worker, uint32_t index) noexcept nogil:
     if not config.flags & LEG_OPEN:
         leg_release(worker, index, leg, SOCKET_OPEN)
         leg.peer = NO_LEG
+        settle_secured(leg)
         leg.secure_in = leg.secure_out = 0
         srtp_wipe(context_at(worker.memory, index, 0))
         srtp_wipe(context_at(worker.memory, index, 1))
@@ -151,6 +162,7 @@ cdef void apply_config(Worker *worker, uint32_t index) noexcept nogil:
             leg.rtcp_locked = 0
             leg.candidate_count = 0
             leg.source = config.remote
+            leg.announced = config.remote
             leg.to = config.remote
             leg.source_rtcp = config.remote_rtcp
             leg.to_rtcp = config.remote_rtcp

@@ -37,6 +37,15 @@ class SipSocket:
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """What became of the cipher code when it was held against another one (proof.py)."""
+
+    backend: str = "auto"  # what the core is to use: "auto", or "openssl" when that has failed
+    words: str = ""  # for people: the code in use, and what it was held against
+    good: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class TlsFiles:
     certificate: str  # PEM chain
     key: str  # PEM
@@ -108,6 +117,8 @@ class Direction:
     burst_packets: int = 0  # length of all together, what arrived in between included
     burst_longest: int = 0  # length of the longest
     ssrc_changes: int = 0
+    source_changes: int = 0  # how often it came from another address than before, without a word of signalling
+    secured: int = 0  # packets of them that were SRTP
 
 
 @dataclass(frozen=True, slots=True)

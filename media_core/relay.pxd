@@ -14,7 +14,7 @@ cdef enum:
 cdef enum:  # Packet.verdict
     DROPPED = 0
     WELCOME = 1
-    LEARN = 2                   # not from the known source: a candidate
+    ELSEWHERE = 2               # welcome, though not from the known source
     MADE = 3                    # by the player
 
 cdef struct Packet:

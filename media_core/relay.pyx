@@ -4,9 +4,7 @@ A batch goes through passes, so that memory fetched for one packet arrives while
 RTP or RTCP, from the right source), open (SRTP), commit (statistics, latch), act (where to, renumber), seal (SRTP), send. No
 Python, no lock, no allocation; one clock read per batch.
 
-The latch (RFC 4961 symmetric RTP without the RTPbleed hole): media is accepted from the signalled address, or, while that has not
-sent, from the host the signalling comes from once LEARN_PACKETS in sequence of one SSRC have come from there; with SRTP only
-packets that authenticate count. Then it is locked. Only a new description of the leg opens it again.
+Whose packets are taken is latch.pyx's to say; with SRTP only those that authenticate.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -15,12 +13,13 @@ from libc.string cimport memcpy
 from media_core.abi cimport (
     EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED, EVENT_PLAY_ENDED, FOLLOWS_DSP, FOLLOWS_NOTHING,
     FOLLOWS_PLAYER, LATCH_LOCKED, LEG_COPIED, LEG_DESCRIBED, LEG_OPEN, LEG_RECEIVE, LEG_RECORDED, LEG_SEND, LEG_TAKEN, NO_LEG, OTHER_LAW,
-    SOCKET_CONNECTED, SOCKET_OPEN, SOCKET_UNFIT, EventBody, Leg, Sent, WorkerCounters, config_at, context_at, counters_at, event_ring, leg_at,
+    SOCKET_CONNECTED, SOCKET_OPEN, EventBody, Leg, Sent, WorkerCounters, config_at, context_at, counters_at, event_ring, leg_at,
 )
 from media_core.atomic cimport RELAXED, load32
-from media_core.leg cimport adopt_legs, apply_config, leg_connect, leg_id, leg_release, same_endpoint, same_host, take_commands, take_endpoint
+from media_core.latch cimport latch_admits, latch_lock, latch_look_after, latch_rtcp, latch_take
+from media_core.leg cimport adopt_legs, apply_config, known_host, leg_connect, leg_id, same_endpoint, take_commands
 from media_core.relay cimport (
-    BATCH, COMMON_BUFFER, DROPPED, FRAME_AUDIO, FRAME_DIGIT, FRAME_END, FRAME_EVENT, LEARN, MADE, PACKET_ROOM, WELCOME, Frame, Packet,
+    BATCH, COMMON_BUFFER, DROPPED, ELSEWHERE, FRAME_AUDIO, FRAME_DIGIT, FRAME_END, FRAME_EVENT, MADE, PACKET_ROOM, WELCOME, Frame, Packet,
     Worker,
 )
 from media_core.notice cimport notice_forged, notice_key, notice_leg
@@ -47,7 +46,6 @@ cdef extern from * nogil:
     void prefetch "__builtin_prefetch"(const void *place, int write, int locality)
 
 cdef enum:
-    LEARN_PACKETS = 4
     SLICES = 4                  # the table is gone through once a second, in so many slices
     SILENT = 10                 # seconds without a packet until it is told
     DIGIT_LOST_MS = 300         # a key whose end packets were lost ends after this silence
@@ -95,40 +93,15 @@ cdef inline uint8_t check(Worker *worker, Packet *packet, Leg *leg) noexcept nog
     if not packet.rtcp:
         if same_endpoint(&leg.source, packet.source):
             return WELCOME
-        if leg.locked != LATCH_LOCKED and same_host(&leg.signalling, packet.source):
-            return LEARN
-    elif same_endpoint(&leg.source_rtcp, packet.source) or (same_host(&leg.source, packet.source) and not leg.rtcp_locked):
+    elif same_endpoint(&leg.source_rtcp, packet.source):
         return WELCOME
+    if latch_admits(worker, packet, leg):
+        return ELSEWHERE
     leg.dropped_source += 1
     return DROPPED
 
 
 # ---- commit -------------------------------------------------------------------------------------------------------------
-
-cdef bint learned(Packet *packet, Leg *leg) noexcept nogil:
-    """One more packet of a candidate for the source; True once it is believed."""
-    cdef uint32_t ssrc = read32(packet.data + 8)
-    cdef uint16_t sequence = read16(packet.data + 2), step = <uint16_t>(sequence - leg.candidate_sequence)
-    if leg.candidate_count and ssrc == leg.candidate_ssrc and 1 <= step <= 2 and same_endpoint(&leg.candidate, packet.source):
-        leg.candidate_count += 1
-    else:
-        take_endpoint(&leg.candidate, packet.source)
-        leg.candidate_ssrc = ssrc
-        leg.candidate_count = 1
-    leg.candidate_sequence = sequence
-    if leg.candidate_count < LEARN_PACKETS:
-        leg.dropped_source += 1
-        return False
-    return True
-
-
-cdef inline void lock(Leg *leg, const uint8_t *source) noexcept nogil:
-    if leg.locked != LATCH_LOCKED:
-        take_endpoint(&leg.source, source)
-        leg.to = leg.source
-        leg.locked = LATCH_LOCKED
-        leg.candidate_count = 0
-
 
 cdef void end_digit(Worker *worker, Leg *leg, uint32_t index) noexcept nogil:
     if leg.digit and not leg.digit_told:
@@ -162,18 +135,13 @@ cdef inline bint commit(Worker *worker, Packet *packet, Leg *leg) noexcept nogil
     """The packet is genuine (as far as one can tell): latch, statistics, events. False: goes no further."""
     if packet.rtcp:
         leg.rtcp_received += 1
-        if not leg.rtcp_locked and leg.locked == LATCH_LOCKED:
-            take_endpoint(&leg.source_rtcp, packet.source)
-            leg.to_rtcp = leg.source_rtcp
-            leg.rtcp_locked = 1
+        latch_rtcp(worker, packet, leg)
         return True
-    if not same_endpoint(&leg.source, packet.source):  # the latch may have moved since check(), within this very batch
-        if leg.locked == LATCH_LOCKED:
-            leg.dropped_source += 1
+    if not same_endpoint(&leg.source, packet.source):
+        if not latch_take(worker, packet, leg):
             return False
-        if not learned(packet, leg):
-            return False
-    lock(leg, packet.source)
+    elif leg.locked != LATCH_LOCKED:
+        latch_lock(worker, packet, leg)
     if not stream_received(leg, packet, worker.now):
         return False
     if leg.connected == SOCKET_OPEN:
@@ -272,13 +240,18 @@ cdef void open_packets(Worker *worker) noexcept nogil:
 
 
 cdef inline void opened(Worker *worker, Packet *packet, int32_t length) noexcept nogil:
+    """Strangers cannot know the key, so what they send is a matter of their address: it says nothing of the telephone's key."""
     cdef Leg *leg
+    cdef bint elsewhere
     if length >= 0:
         packet.length = length
         return
     leg = leg_at(worker.memory, packet.leg)
+    elsewhere = packet.verdict == ELSEWHERE
     packet.verdict = DROPPED
-    if length == SRTP_AUTH_FAILED or length == SRTP_REPLAYED:
+    if elsewhere and not known_host(leg, packet.source):
+        leg.dropped_source += 1
+    elif length == SRTP_AUTH_FAILED or length == SRTP_REPLAYED:
         leg.dropped_auth += 1
         if length == SRTP_AUTH_FAILED:
             notice_forged(worker, packet, leg)
@@ -444,6 +417,7 @@ cdef void look_after(Worker *worker, uint32_t index) noexcept nogil:
     if leg.digit and not leg.digit_told and worker.now - leg.digit_last > <uint64_t>DIGIT_LOST_MS * 1000000:
         end_digit(worker, leg, index)
     notice_leg(worker, leg, index)
+    latch_look_after(worker, index, leg)
     if (leg.flags & (LEG_DESCRIBED | LEG_RECEIVE)) != (LEG_DESCRIBED | LEG_RECEIVE):
         leg.described = worker.now
         return
@@ -451,9 +425,6 @@ cdef void look_after(Worker *worker, uint32_t index) noexcept nogil:
     if worker.now < since:
         return
     seconds = <uint32_t>((worker.now - since) / SECOND)
-    if leg.connected == SOCKET_CONNECTED and seconds:  # at another of our addresses, perhaps? Later: what comes from elsewhere is counted
-        if leg.connected_at == <uint32_t>leg.received.packets or seconds >= SILENT:
-            leg_release(worker, index, leg, SOCKET_UNFIT if seconds < SILENT else SOCKET_OPEN)
     told = leg.silent
     if seconds >= SILENT and (told == 0 or (told < 30 <= seconds) or (told < 60 <= seconds) or seconds >= told + 60):
         leg.silent = seconds

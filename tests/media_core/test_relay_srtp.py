@@ -64,11 +64,13 @@ class SecurePhone(Phone):
             return packets
         return [bytes((self.unprotect.unprotect_rtcp if rtcp else self.unprotect.unprotect)(p)) for p in packets]
 
-    def report(self, about: int, lost: int) -> None:
+    def report_packet(self, about: int, lost: int) -> bytes:
+        """A report about the stream `about`, as it goes over the wire."""
         packet = report(self.ssrc, 777, about, 1003, lost=lost)
-        if self.suite:
-            packet = self.marked(self.protect.protect_rtcp(packet), len(packet) + 4)
-        self.rtcp.sendto(packet, (HOST, self.leg.port + 1))
+        return self.marked(self.protect.protect_rtcp(packet), len(packet) + 4) if self.suite else packet
+
+    def report(self, about: int, lost: int) -> None:
+        self.rtcp.sendto(self.report_packet(about, lost), (HOST, self.leg.port + 1))
 
 
 def dial(bench: Bench, first: str, second: str, mki: bytes = b"") -> tuple[SecurePhone, SecurePhone]:
@@ -238,3 +240,38 @@ def test_what_was_asked_while_the_core_was_away_is_done(bench: Bench) -> None:
         phones[0].send(5)
         assert len(phones[1].receive(5)) == 5
         hang_up(own, *phones)
+
+
+def test_what_was_encrypted_is_counted(bench: Bench) -> None:
+    """Not what was agreed: a leg may begin plain and be keyed later, or be agreed on and never carry a packet."""
+    a, b = dial(bench, "AES_CM_128_HMAC_SHA1_80", "AEAD_AES_128_GCM")
+
+    def counted(phone: Phone) -> tuple[int, int, int, int]:
+        stats = bench.engine.stats(phone.leg.id)
+        return stats.received.packets, stats.received.secured, stats.sent.packets, stats.sent.secured
+
+    assert counted(a) == (0, 0, 0, 0)
+    a.send(5)
+    assert len(b.receive(5)) == 5
+    assert (counted(a), counted(b)) == ((5, 5, 0, 0), (0, 0, 5, 5))
+    a.suite = ""
+    bench.engine.describe(a.leg.id, a.remote())
+    settle()
+    a.send(3)
+    assert len(b.receive(3)) == 3
+    assert (counted(a), counted(b)) == ((8, 5, 0, 0), (0, 0, 8, 8))
+    a.suite = "AES_CM_128_HMAC_SHA1_80"
+    a.rekey()
+    bench.engine.describe(a.leg.id, a.remote())
+    settle()
+    a.send(4)
+    b.send(2)
+    assert (len(b.receive(4)), len(a.receive(2))) == (4, 2)
+    assert counted(a) == (12, 9, 2, 2)
+    settle()
+    final = bench.engine.close(a.leg.id)
+    assert (final.received.secured, final.sent.secured) == (9, 2)
+    settle()
+    assert bench.engine.stats(a.leg.id).received.secured == 9, "also after its keys are gone"
+    hang_up(bench, b)
+    a.close()
