@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from appliance.encryption import protection_of_call
 from appliance.store import Migrations, open_database, sentences
 
 if TYPE_CHECKING:
@@ -61,11 +62,9 @@ class CallRow:
         return max(0.0, self.ended - self.answered) if self.answered is not None else 0.0
 
     @property
-    def secure(self) -> bool:
-        """Signalling and media of every leg that talked were encrypted."""
-        return bool(self.legs) and all(
-            leg.get("signalling_secure") and leg.get("media_secure") for leg in self.legs if leg.get("codec")
-        )
+    def protection(self) -> tuple[bool, str]:
+        """Is its lock closed, and what was encrypted, in words."""
+        return protection_of_call(self.legs)
 
 
 COLUMNS = tuple(CallRow.__dataclass_fields__)

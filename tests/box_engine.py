@@ -29,9 +29,11 @@ class FakeLeg:
     last_seen_ms: int = -1
 
     def stats(self) -> LegStats:
-        received = Direction(self.packets, self.packets * 172, 0, 0, 0, 1.5, self.last_seen_ms, 0, 0, 0, 0)
-        sent = Direction(self.packets, self.packets * 172, 0, 0, 0, 0.0, 0, 0, 0, 0, 0)
         secure = self.remote is not None and self.remote.crypto_in is not None
+        secured = self.packets if secure else 0
+        octets = self.packets * 172
+        received = Direction(self.packets, octets, 0, 0, 0, 1.5, self.last_seen_ms, 0, 0, 0, 0, secured=secured)
+        sent = Direction(self.packets, octets, 0, 0, 0, 0.0, 0, 0, 0, 0, 0, secured=secured)
         return LegStats(received, sent, True, secure, ("192.0.2.77", 0))
 
 

@@ -10,7 +10,7 @@ from appliance.records import CallRecords
 RECORD = {
     "id": "c1", "started": 10.0, "answered": 12.0, "ended": 20.0, "caller_number": "100", "caller_name": "Anna 100%", "dialled": "101", "callee_number": "101",
     "callee_name": "Bert", "outcome": "answered", "cause": 16, "hung_up_by": "caller", "sentence": "Anna talked to Bert.", "selftest": False,
-    "legs": [{"side": "caller", "codec": "PCMA", "signalling_secure": True, "media_secure": True}],
+    "legs": [{"side": "caller", "codec": "PCMA", "signalling_secure": True, "media_secure": True, "packets_sent": 400}],
 }  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def test_written_found_and_searched(records: CallRecords) -> None:
     assert [row.id for row in records.search(limit=1, offset=1)] == ["c1"]
     row = records.find("c1")
     assert row is not None
-    assert (row.seconds, row.secure) == (8.0, True)
+    assert (row.seconds, row.protection[0]) == (8.0, True)
     assert records.find("nothing") is None
     assert records.remove_selftest() == 1
     assert records.find("c3") is None

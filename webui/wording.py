@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
+import msgspec
 from flask import Flask
 from markupsafe import Markup
 
+from appliance import cti, encryption
 from appliance.model import Snapshot
 
 
@@ -68,8 +72,13 @@ def no_emergency(snapshot: Snapshot) -> str:
     return f"This telephone system has no line to the outside, so {numbers} reaches nobody. Keep another telephone at hand."
 
 
+def protection(leg: cti.LegView | Mapping[str, Any]) -> tuple[bool, str]:
+    """Of a live leg or a recorded one: is its lock closed, and what was encrypted."""
+    return encryption.protection(leg if isinstance(leg, Mapping) else msgspec.structs.asdict(leg))
+
+
 def install(app: Flask) -> None:
     app.jinja_env.filters.update(
         breakable=breakable, clock=clock, span=span, size=size, iso=iso, plain_time=plain_time, initials=initials
     )
-    app.jinja_env.globals.update(count=count)
+    app.jinja_env.globals.update(count=count, protection=protection)

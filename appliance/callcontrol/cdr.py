@@ -25,13 +25,15 @@ class LegRecord(msgspec.Struct, frozen=True, kw_only=True):
     address: str = ""  # host:port of signalling
     transport: str = ""
     signalling_secure: bool = False
-    media_secure: bool = False
+    media_secure: bool = False  # SRTP was agreed on at the end; what was encrypted in fact is counted
     not_encrypted: str = ""  # why it is not, a sentence; "" when it is or when no sound was agreed on
     codec: str = ""
     user_agent: str = ""
     status: int = 0  # the phone's final answer to our INVITE, 0: none
     packets_received: int = 0
     packets_sent: int = 0
+    secured_received: int = 0  # packets of them that were SRTP
+    secured_sent: int = 0
     lost: int = 0
     jitter_ms: float = 0.0
     dropped_source: int = 0

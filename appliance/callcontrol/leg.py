@@ -158,6 +158,8 @@ class PhoneLeg:
             status=self.status,
             packets_received=received.packets,
             packets_sent=sent.packets,
+            secured_received=received.secured,
+            secured_sent=sent.secured,
             lost=received.lost,
             jitter_ms=round(received.jitter_ms, 2),
             dropped_source=received.dropped_source,
@@ -193,6 +195,8 @@ class PhoneLeg:
             jitter_ms=round(stats.received.jitter_ms, 2) if stats else 0.0,
             poor=self.quality.now,
             forged=self.quality.forged,
+            secured_received=stats.received.secured if stats else 0,
+            secured_sent=stats.sent.secured if stats else 0,
         )
 
     def _state(self, other: PhoneLeg | None) -> str:

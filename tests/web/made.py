@@ -71,8 +71,9 @@ def leg(
 ) -> cti.LegView:
     transport = "TLS" if secure else "UDP"
     return cti.LegView(
-        number, name, f"192.0.2.{number}:50612", transport, secure, secure, codec, state, 5000, 5000, lost
-    )
+        number, name, f"192.0.2.{number}:50612", transport, secure, secure, codec, state, 5000, 5000, lost,
+        secured_received=5000 if secure else 0, secured_sent=5000 if secure else 0,
+    )  # fmt: skip
 
 
 def phone(number: str, name: str, *, line: str, secure: bool, agent: str, since: float) -> cti.RegistrationView:

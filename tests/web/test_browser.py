@@ -263,7 +263,7 @@ def test_live_calls_come_and_go_and_are_hung_up(page: Page, site: Served, made: 
     timer = page.locator("#call-one .timer")
     before = timer.inner_text()
     expect(timer).not_to_have_text(before)
-    expect(page.locator("#call-one .leg-how").first).to_contain_text("Encrypted: signalling and sound")
+    expect(page.locator("#call-one .leg-how").first).to_contain_text("Encrypted: signalling, and sound both ways")
     expect(page.locator("#call-two .legs .leg-how")).to_contain_text("Not encrypted")
     page.locator("#call-one").get_by_role("button", name="Hang up").click()
     box.calls = box.calls[1:]

@@ -181,7 +181,7 @@ def test_live_calls_show_a_lock_for_each_leg(anna: Visitor, ben: Visitor, box: F
     page = text_of(anna.get("/live/calls"))
     assert "1:05" in page
     assert "&lt;b&gt;Anna" in page
-    assert page.count("Encrypted: signalling and sound") == 2  # title and words for screen readers
+    assert page.count("Encrypted: signalling, and sound both ways") == 2  # title and words for screen readers
     assert page.count("Not encrypted") == 2
     assert "Hang up" in page
     assert "Hang up" not in text_of(ben.get("/live/calls"))
