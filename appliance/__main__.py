@@ -321,7 +321,8 @@ def _status_lines(report: cti.Status) -> Iterator[str]:
     yield ""
     yield from _aligned([(name.replace("_", " "), str(value)) for name, value in sorted(report.counters.items())])
     yield ""
-    yield from _aligned([*report.addresses.items(), *([("datapath", report.datapath)] if report.datapath else [])])
+    rows = [*report.addresses.items(), ("datapath", report.datapath), ("cipher", report.cipher)]
+    yield from _aligned([row for row in rows if row[1]])
     if report.alarms:
         yield ""
     for alarm in report.alarms:

@@ -43,6 +43,7 @@ class Facts:
     stays_root: str = ""  # why everything runs as root
     reserve: bool = True  # the room kept back on the disk is still there
     media_free: int | None = None  # bytes on the media partition
+    cipher_differs: str = ""  # the core's cipher code is not as it should be: what was found, and what is used instead
 
 
 Findings = Iterable[tuple[str, str]]  # (key within the check, sentence)
@@ -138,6 +139,11 @@ def _events(facts: Facts, now: float) -> Findings:
         yield "", f"{facts.events_lost} events of the media core were lost."
 
 
+def _cipher(facts: Facts, now: float) -> Findings:
+    if facts.cipher_differs:
+        yield "", f"The code that encrypts sound failed its test when the media core started; SRTP is done by {facts.cipher_differs}."
+
+
 def _hostile(facts: Facts, now: float) -> Findings:
     return facts.hostile_media.items()
 
@@ -218,6 +224,12 @@ CHECKS: tuple[Check, ...] = (
         "warning",
         _faults,
         "Only what is named here was affected. If it comes back, please report it with a support bundle; if a phone is named, update it.",
+    ),
+    Check(
+        "cipher-differs",
+        "warning",
+        _cipher,
+        "Calls go on. Install an update when there is one, and please report this line; if it comes back, the processor or its memory may be faulty.",
     ),
     Check("events-lost", "warning", _events, "The process calls was too slow. Look at the load of the box."),
 )

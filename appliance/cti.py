@@ -100,7 +100,7 @@ class LegView(Message):
     address: str  # host:port of signalling
     transport: str  # UDP TCP TLS
     signalling_secure: bool
-    media_secure: bool
+    media_secure: bool  # SRTP is agreed on
     codec: str
     state: str  # ringing, talking, held, on-hold
     packets_received: int = 0
@@ -109,6 +109,8 @@ class LegView(Message):
     jitter_ms: float = 0.0
     poor: str = ""  # how bad the sound from this phone is just now, in words; empty: good
     forged: int = 0  # packets that failed authentication
+    secured_received: int = 0  # of the packets, those that were SRTP
+    secured_sent: int = 0
 
 
 class CallView(Message):
@@ -227,6 +229,7 @@ class Status(Message):
     alarms: list[Alarm]
     datapath: str
     addresses: dict[str, str]  # admin, sip, sips, rtp …
+    cipher: str = ""  # the SRTP code in use, and what it was held against when the core started
 
 
 # ---- events after Subscribe ----------------------------------------------------------------------------------------

@@ -107,6 +107,16 @@ class Selftest:
             suites.append(agreed.crypto_in.suite)
         return "SRTP " + " and ".join(dict.fromkeys(suites))
 
+    async def cipher(self) -> str:
+        """What the media core found when it held its cipher code against another one."""
+        try:
+            status = await cti.ask(str(self._run / "supervisor.sock"), cti.GetStatus())
+        except cti.Unavailable as error:
+            raise Failure(f"The supervisor does not answer: {error}") from None
+        if not isinstance(status, cti.Status) or not status.cipher:
+            raise Failure("The media core did not test its cipher code at its start.")
+        return status.cipher
+
     async def sound(self) -> str:
         await self._both_hear("The call was set up")
         return "each phone hears the other's tone"
@@ -241,9 +251,9 @@ async def run_selftest(run: Path) -> Report:
     async with _closing(Selftest(run)) as test:
         plan = (
             ("call control", test.control, 6.0), ("register over TLS", test.register, 16.0), ("call", test.call, 16.0),
-            ("encryption", test.encryption, 1.0), ("sound both ways", test.sound, 8.0), ("hold", test.hold, 12.0),
-            ("resume", test.resume, 12.0), ("hang up", test.hang_up, 6.0), ("call record", test.record, 6.0),
-            ("clean up", test.clean_up, 8.0),
+            ("encryption", test.encryption, 1.0), ("cipher code", test.cipher, 2.0),
+            ("sound both ways", test.sound, 8.0), ("hold", test.hold, 12.0), ("resume", test.resume, 12.0),
+            ("hang up", test.hang_up, 6.0), ("call record", test.record, 6.0), ("clean up", test.clean_up, 8.0),
         )  # fmt: skip
         try:
             async with asyncio.timeout(WHOLE_TEST):

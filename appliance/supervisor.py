@@ -147,6 +147,7 @@ class Supervisor:
             alarms=self._alarms.standing,
             datapath=self._core_view.datapath() if self._core_view is not None else "",
             addresses=self.addresses(),
+            cipher=self._core_view.cipher()[0] if self._core_view is not None else "",
         )
 
     def addresses(self) -> dict[str, str]:
@@ -403,6 +404,7 @@ class Supervisor:
 
     def _update_alarms(self) -> None:
         resources, now = self._resources, asyncio.get_running_loop().time()
+        cipher, agrees = self._core_view.cipher() if self._core_view is not None else ("", True)
         facts = Facts(
             processes={
                 process.name: ProcessFacts(
@@ -428,6 +430,7 @@ class Supervisor:
             stays_root=self._options.stays_root,
             reserve=reserve.keep(self._options.data),
             media_free=health.disk_free(health.MEDIA),
+            cipher_differs="" if agrees else cipher,
         )
         begun, ended = self._alarms.update(facts, time.time())
         for alarm in begun:

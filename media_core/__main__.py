@@ -15,7 +15,8 @@ Everything it needs comes as inherited file descriptors, named by one JSON objec
      "datapath": "auto",          or the name of one datapath
      "go": 0}                     optional eventfd or pipe: stand by, ready to run, until it gives eight octets
 
-A standby core touches nothing. When the running one has died, a word on `go` makes the spare take over within a few
+It holds its cipher code against libsrtp first (proof.py). A standby core has done so by the time it is wanted, and touches nothing else.
+When the running one has died, a word on `go` makes the spare take over within a few
 milliseconds, without the start of an interpreter; the supervisor then starts the next spare. When the pipe is closed, it ends.
 
 All descriptors are non-blocking. A leg index owns one pair in this order, so a restarted core must be given the same sockets in
@@ -33,6 +34,7 @@ import sys
 from typing import Any
 
 from media_core import SipSocket, TlsFiles, Transport, serve
+from media_core.proof import prove
 
 VARIABLE = "SWITCHROOM_CORE"
 
@@ -71,6 +73,7 @@ def main() -> int:
     try:
         boot = json.loads(os.environ[VARIABLE])
         tls = boot.get("tls")
+        proof = prove()
         if "go" in boot and not stand_by(boot["go"], boot["stop"]):
             return 0
         serve(
@@ -83,6 +86,7 @@ def main() -> int:
             rtp=expand(boot["rtp"]),
             raw=boot.get("raw", -1),
             datapath=boot.get("datapath", "auto"),
+            proof=proof,
             stop=boot["stop"],
         )
     except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:

@@ -24,7 +24,9 @@ from media_core.player cimport Shelf, Sound
 from media_core.recorder cimport files_run
 from media_core.relay cimport BATCH, PACKET_ROOM, Datapath, Worker, worker_run
 from media_core.ring cimport Ring, ring_init, ring_size
-from media_core.srtp cimport SRTP_AUTO, srtp_engine_create, srtp_engine_destroy
+from media_core.srtp cimport SRTP_AUTO, SRTP_OPENSSL, srtp_engine_create, srtp_engine_destroy, srtp_engine_name
+
+from media_core.records import Proof
 
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd_write(int fd, unsigned long value)
@@ -101,7 +103,7 @@ cdef class _Core:
         store32(&self.memory.pid, os.getpid(), RELEASE)
         store32(&self.memory.usable, usable, RELEASE)
 
-    def make_workers(self, int core_wake, int calls_wake):
+    def make_workers(self, int core_wake, int calls_wake, proof):
         cdef uint32_t number
         cdef Worker *worker
         self.workers = <Worker *>calloc(self.memory.workers, sizeof(Worker))
@@ -118,7 +120,7 @@ cdef class _Core:
             worker.frames_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             worker.number = number
             worker.legs = self.memory.usable
-            worker.crypto = srtp_engine_create(SRTP_AUTO)
+            worker.crypto = srtp_engine_create(SRTP_OPENSSL if proof.backend == "openssl" else SRTP_AUTO)
             worker.frames = <Ring *>calloc(1, ring_size(FRAME_BYTES))
             worker.made = <uint8_t *>calloc(2 * BATCH, PACKET_ROOM)
             worker.taps = <Ring *>calloc(1, ring_size(TAP_BYTES))
@@ -128,6 +130,9 @@ cdef class _Core:
             ring_init(worker.frames, FRAME_BYTES)
             ring_init(worker.taps, TAP_BYTES)
             ring_init(worker.tees, TEE_BYTES)
+        memset(self.memory.cipher, 0, sizeof(self.memory.cipher))
+        strncpy(self.memory.cipher, (proof.words or srtp_engine_name(self.workers[0].crypto).decode()).encode(), sizeof(self.memory.cipher) - 1)
+        self.memory.cipher_differs = not proof.good
         self.shelf.memory = self.memory
         self.shelf.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.shelf.sounds = <Sound **>calloc(self.memory.legs, sizeof(Sound *))
@@ -265,11 +270,11 @@ cdef uint32_t _local(int fd, Endpoint *into):
     return port
 
 
-def serve(memory, core_wake, calls_wake, *, sip, tls, rtp, raw=-1, datapath="auto", stop, renewed=-1):
+def serve(memory, core_wake, calls_wake, *, sip, tls, rtp, raw=-1, datapath="auto", proof=Proof(), stop, renewed=-1):
     """Body of the core process: adopts the memory (also one left behind by a killed core) and runs until `stop` is readable."""
     core = _Core()
     core.adopt(memory, rtp, raw)
-    core.make_workers(core_wake, calls_wake)
+    core.make_workers(core_wake, calls_wake, proof)
     core.open(datapath)
     if sip:
         core.listen(core_wake, calls_wake, sip, tls)

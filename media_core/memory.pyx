@@ -140,3 +140,7 @@ cdef class CoreView:
     def datapath(self):
         """Its datapath, and why it is not a better one; empty: no core has run."""
         return (<bytes>self.memory.datapath).decode()
+
+    def cipher(self):
+        """Its SRTP code and what that was held against when the core started, and whether all was well."""
+        return (<bytes>self.memory.cipher).decode(errors="replace"), self.memory.cipher_differs == 0

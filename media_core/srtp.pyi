@@ -6,6 +6,9 @@ SUITE_NAMES: tuple[str, ...]  # SDES names
 def backend_name(backend: str = "auto") -> str:
     """What is picked on this machine, e.g. "ipsec-mb 1.3.0 avx512"; "" if that backend is not there."""
 
+def disproved() -> str:
+    """The multi-buffer library that is here but does not seal as OpenSSL does, e.g. "ipsec-mb 1.3.0 avx512"; "": there is none such."""
+
 def key_lengths(suite: str) -> tuple[int, int]:
     """Octets of master key and master salt."""
 

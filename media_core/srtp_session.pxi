@@ -14,6 +14,17 @@ def backend_name(backend: str = "auto") -> str:
     return name
 
 
+def disproved() -> str:
+    """The multi-buffer library that is here but does not seal as OpenSSL does, e.g. "ipsec-mb 1.3.0 avx512"; "": there is none such."""
+    cdef mb_manager *mb = mb_open()
+    cdef srtp_engine *engine = engine_new(mb) if mb != NULL else NULL
+    if engine == NULL:
+        return ""
+    name = "" if proves_itself(engine) else srtp_engine_name(engine).decode()
+    srtp_engine_destroy(engine)
+    return name
+
+
 def key_lengths(suite: str) -> tuple[int, int]:
     """Octets of master key and master salt of an SDES suite name."""
     cdef suite_row row = suites[SUITE_NAMES.index(suite)]

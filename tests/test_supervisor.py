@@ -59,6 +59,7 @@ WRONG = {
     "rtp-ports-none": Facts(rtp_pairs=0, rtp_wanted=20, rtp_limited_by="the weather"),
     "hostile-media": Facts(hostile_media={"forged media 192.0.2.66 101": "Packets fail authentication."}),
     "fault": Facts(faults=["An internal fault (ValueError) ended the call from 101 to 102."]),
+    "cipher-differs": Facts(cipher_differs="openssl 3.0.22, because ipsec-mb 1.3.0 avx512 differs from libsrtp in AEAD_AES_128_GCM"),
     "events-lost": Facts(events_lost=1),
 }
 
