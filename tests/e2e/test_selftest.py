@@ -15,6 +15,7 @@ from appliance.selftest import TONES, Report, selftest
 from appliance.sip.offer_answer import LegMedia
 from appliance.softphone import Softphone
 from appliance.softphone.sound import Audio
+from media_core.srtp import backend_name
 from tests.e2e.running import ROOT, System
 
 
@@ -39,7 +40,9 @@ def test_passes_twice(system: System) -> None:
     for _ in range(2):
         report = selftest(system.data / "run")
         assert (report.ok, report.problem) == (True, ""), report.steps
-        assert len(report.steps) == 10
+        assert len(report.steps) == 11
+        (cipher,) = (step.message for step in report.steps if step.name == "cipher code")
+        assert cipher.startswith(f"{backend_name('auto')}, the same as libsrtp")
     nothing_left(system)
 
 
@@ -122,3 +125,49 @@ def test_ports_blocked_by_a_firewall(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.stdout.startswith("1 "), done.stdout + done.stderr
     assert "seem to be blocked" in done.stdout
+
+
+WRONG_CORE = """
+import sys
+from media_core import proof
+proof.differing = lambda code: ["AEAD_AES_128_GCM"] if code == "auto" else []
+from media_core.__main__ import main
+sys.exit(main())
+"""
+WRONG_SYSTEM = f"""
+import sys
+from appliance import process
+command = process._command
+process._command = lambda module: [sys.executable, "-c", {WRONG_CORE!r}] if module == "media_core" else command(module)
+from appliance.__main__ import main
+main()
+"""
+
+
+class WrongCipher(System):
+    """Its processor seals what libsrtp cannot open."""
+
+    @staticmethod
+    def command(*arguments: str) -> list[str]:
+        return [sys.executable, "-c", WRONG_SYSTEM, *arguments] if arguments[0] == "run" else System.command(*arguments)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(not backend_name("ipsec-mb"), reason="only OpenSSL is here, and there is nothing to fall back to")
+def test_cipher_code_that_differs_is_not_used_and_an_alarm_says_so(tmp_path: Path) -> None:
+    """Calls are encrypted all the same, by OpenSSL; also after the spare has taken over."""
+    system = WrongCipher(tmp_path / "var")
+    system.start()
+    try:
+        for _ in range(2):
+            report = selftest(system.data / "run")
+            assert (report.ok, report.problem) == (True, "")
+            (said,) = (step.message for step in report.steps if step.name == "cipher code")
+            assert said.startswith(backend_name("openssl"))
+            status = system.status()
+            assert status["cipher"] == said
+            (alarm,) = (alarm for alarm in status["alarms"] if alarm["id"] == "cipher-differs")
+            assert f"SRTP is done by {said}" in alarm["message"]
+            system.kill("core")
+    finally:
+        assert system.stop() == 0
