@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
+import msgspec
 import pytest
 from flask import Flask
 
 from appliance import cti
+from appliance.callcontrol.cdr import LegRecord
 from appliance.model import Extension, Line
 from tests.web.made import PASSWORD, Clock, FakeBox, Visitor, leg, phone
 from webui.desk import Desk
@@ -216,15 +220,36 @@ def test_everything_is_drawn_while_the_box_is_silent(anna: Visitor, box: FakeBox
     assert "does not answer" in text_of(anna.get("/"))
 
 
-def past_call(desk: Desk, number: int) -> None:
+def past_call(desk: Desk, number: int, *, legs: Sequence[dict[str, Any]] = ()) -> None:
     started = time.time() - number * 60
     desk.history.write(
         {
             "id": f"call-{number}", "started": started, "answered": None, "ended": started + 9, "caller_number": f"{100 + number}", "caller_name": "Anna",
             "dialled": "200", "callee_number": "", "callee_name": "", "outcome": "no answer", "cause": 19, "hung_up_by": "caller",
-            "sentence": f"Nobody answered call {number}.", "selftest": False, "legs": [],
+            "sentence": f"Nobody answered call {number}.", "selftest": False, "legs": list(legs),
         }
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("packets", "secured", "of_call", "of_leg"),
+    [
+        (500, 500, "Encrypted: signalling and sound", "Encrypted: signalling, and sound both ways"),
+        (0, 0, "No sound flowed", "Signalling encrypted, no sound flowed"),
+        (500, 20, "Not encrypted", "Signalling encrypted, sound not all the time"),
+    ],
+)
+def test_the_lock_of_a_past_call_is_about_what_flowed(
+    anna: Visitor, desk: Desk, packets: int, secured: int, of_call: str, of_leg: str
+) -> None:
+    """SRTP was agreed on each time."""
+    leg = LegRecord(
+        side="caller", number="100", transport="TLS", signalling_secure=True, media_secure=True, codec="Opus",
+        packets_received=packets, packets_sent=packets, secured_received=secured, secured_sent=secured,
+    )  # fmt: skip
+    past_call(desk, 7, legs=[msgspec.structs.asdict(leg)])
+    assert of_call in text_of(anna.get("/calls"))
+    assert of_leg in text_of(anna.get("/calls/call-7"))
 
 
 def test_history_is_searched_and_turned_page_by_page(anna: Visitor, desk: Desk) -> None:
