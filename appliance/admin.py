@@ -91,7 +91,7 @@ class Admin:
         """The newest saved one, also when another process saved it."""
         with self._lock:
             if self._store.revision() != self._snapshot.revision:
-                self._snapshot = self._store.load()
+                self._snapshot = self._store.load(self._snapshot)
             return self._snapshot
 
     def create(self, kind: str, values: Mapping[str, Any], who: str, *, password: str = "") -> Record:

@@ -242,7 +242,7 @@ class CallsProcess:
             case cti.HangUp(call=id):
                 return self._hang_up(id)
             case cti.Applied():
-                self._apply(self._store.load())
+                self._apply(self._store.load(self._base))
                 return cti.Ok()
             case cti.Moved(host=host):
                 self._exchange.host = host

@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 INSIDE = ""  # the context of what is dialled on our own telephones; others are ids of lines
 EMERGENCY, EXTENSION, SERVICE = "emergency", "extension", "service"
 _DIGITS = re.compile(r"[0-9]{1,40}")
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(NamedTuple):
     """Where something can be sent: a kind and which one of it (an extension's id, a service's name, an emergency number)."""
 
     kind: str
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
+    """A tuple, for there are as many as extensions, made anew after each save."""
+
     number: str  # all of it, or its beginning when there is an argument
     target: Destination
     argument: str = ""  # "": none; "number": any digits; "extension": one that is there

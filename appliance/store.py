@@ -250,6 +250,11 @@ def first_tables(db: Tables) -> None:
     db["state"].insert({"name": "revision", "value": 0})  # type: ignore[union-attr]
 
 
+@config_migrations()
+def journal_by_revision(db: Tables) -> None:
+    db["journal"].create_index(["revision"])  # type: ignore[union-attr]
+
+
 class Store:
     """The configuration. One object per process; any process may save, each save is checked against the revision it was based on."""
 
@@ -276,22 +281,44 @@ class Store:
         with sentences():
             return int(self._db.execute("select value from state where name = 'revision'").fetchone()[0])
 
-    def load(self) -> Snapshot:
-        """The newest snapshot."""
+    def load(self, known: Snapshot | None = None) -> Snapshot:
+        """The newest snapshot. Beside one that is known already, only what has changed since is read and checked, for a save must not hold
+        up calls by as much as there are records."""
         with sentences(), self._db.atomic():
             revision = self.revision()
             moment = self.moment(revision)
-            rows = self._db.execute("select kind, id, body from record order by rowid").fetchall()
+            since = known if known is not None and self._is_past(known, revision) else None
+            rows = self._rows(since)
         records: dict[str, dict[str, Record]] = {kind: {} for kind in KINDS}
+        if since is not None:
+            records |= {kind: dict(since.of(kind)) for kind in KINDS}
         for kind, key, body in rows:
-            if kind in KINDS:
-                try:
-                    records[kind][key] = self._unpack(kind, key, json.loads(body))
-                except (ValueError, TypeError, KeyError) as error:  # never the body itself: it holds secrets
-                    raise StorageDamaged(
-                        f"The {kind} {key} in config.db is damaged ({type(error).__name__}). Restore a backup."
-                    ) from None
+            if kind not in KINDS:
+                continue
+            if body is None:
+                records[kind].pop(key, None)
+                continue
+            try:
+                records[kind][key] = self._unpack(kind, key, json.loads(body))
+            except (ValueError, TypeError, KeyError) as error:  # never the body itself: it holds secrets
+                raise StorageDamaged(
+                    f"The {kind} {key} in config.db is damaged ({type(error).__name__}). Restore a backup."
+                ) from None
         return Snapshot(revision, MappingProxyType({kind: MappingProxyType(found) for kind, found in records.items()}), moment)
+
+    def _is_past(self, known: Snapshot, revision: int) -> bool:
+        """Whether what is stored has come from it: after a restore another configuration may have had its number."""
+        return 0 < known.revision <= revision and self.moment(known.revision) == known.moment
+
+    def _rows(self, since: Snapshot | None) -> list[tuple[str, str, str | None]]:
+        """Kind, key and body; of what has changed since, in the order of the changes, without a body when it is gone."""
+        if since is None:
+            return self._db.execute("select kind, id, body from record order by rowid").fetchall()
+        return self._db.execute(
+            "select j.kind, j.key, r.body from (select kind, key, min(id) as first from journal where revision > ? group by kind, key) j"
+            " left join record r on r.kind = j.kind and r.id = j.key order by r.rowid, j.first",
+            [since.revision],
+        ).fetchall()
 
     def save(
         self, changes: Sequence[Change], who: str, at: float, based_on: int, audit: Iterable[tuple[str, str, str]] = ()

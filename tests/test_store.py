@@ -217,3 +217,52 @@ def test_what_is_saved_is_read_back_and_the_journal_tells_it(
         for name, value in record.model_dump(exclude={"id"}).items():
             assert name in KINDS[kind].secret_fields or told[name] == value
     assert replayed == {}
+
+
+NUMBERS = st.integers(0, 5)
+ACTIONS = st.lists(st.tuples(st.sampled_from(["put", "drop", "look"]), NUMBERS, NUMBERS), max_size=12)
+
+
+@given(ACTIONS)
+@settings(max_examples=40)
+def test_what_is_read_as_a_difference_is_what_is_read_as_a_whole(tmp_path_factory: Any, actions: list[tuple[str, int, int]]) -> None:
+    store = Store(tmp_path_factory.mktemp("difference"))
+    try:
+        known = store.load()
+        for action, key, value in actions:
+            if action == "look":
+                known = store.load(known)
+            elif action == "put":
+                put(store, Extension(id=f"e{key}", number=f"{100 + value}"), Line(id=f"l{key}", extension=f"e{key}"))
+            elif f"e{key}" in store.load().extensions:
+                store.save([Change("extension", f"e{key}", None)], "anna", 1.0, store.revision())
+        whole, difference = store.load(), store.load(known)
+        assert difference == whole
+        assert list(difference.extensions) == list(whole.extensions) or known.revision != 0
+    finally:
+        store.close()
+
+
+def test_a_difference_reads_only_what_has_changed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, *(Extension(id=f"e{n}", number=f"{1000 + n}") for n in range(200)))
+    known = store.load()
+    put(store, Extension(id="e7", number="77"), LINE)
+    store.save([Change("extension", "e9", None)], "anna", 1.0, store.revision())
+    read: list[str] = []
+    unpack = Store._unpack
+    monkeypatch.setattr(Store, "_unpack", lambda self, kind, key, body: (read.append(key), unpack(self, kind, key, body))[1])
+    found = store.load(known)
+    assert sorted(read) == ["e7", "l"]
+    assert (found.extensions["e7"].number, found.extensions.get("e9"), found.lines["l"]) == ("77", None, LINE)
+    assert len(found.extensions) == 199
+
+
+def test_another_configuration_of_the_same_number_is_read_as_a_whole(store: Store, tmp_path: Path) -> None:
+    """A restored backup may have had the known revision's number with other records."""
+    put(store, Extension(id="e", number="100"))
+    other = Store(tmp_path / "other")
+    other.save([Change("extension", "x", Extension(id="x", number="200"))], "bert", 5.0, 0)
+    known = other.load()
+    other.close()
+    assert known.revision == store.revision()
+    assert set(store.load(known).extensions) == {"e"}
