@@ -7,37 +7,23 @@ standard error.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import getpass
 import importlib
 import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 import click
 import msgspec
 
 from appliance import cti
+from appliance.terminal import NOT_RUNNING, aligned, data_option, fail, json_option, use_cases, who
 from appliance.version import VERSION
 
-if TYPE_CHECKING:
-    from appliance.admin import Admin
-
-NOT_RUNNING = 3
 REFUSALS_SHOWN = 10
-data_option = click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    default=Path("var"),
-    show_default=True,
-    envvar="SWITCHROOM_DATA",
-    help="Directory that holds everything.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 port = click.IntRange(1, 65535)
 
 
@@ -45,6 +31,7 @@ class Commands(click.Group):
     """Those below, and those of other modules, which are loaded only when they are meant: a start that is waited for is quicker."""
 
     others: Mapping[str, str] = {
+        **dict.fromkeys(("user", "extension"), "appliance.record_commands"),
         **dict.fromkeys(("backup", "restore"), "appliance.backup_commands"),
         "plan": "appliance.plan_command",
         **dict.fromkeys(("console", "health", "return", "bless", "helper", "update"), "appliance.box.commands"),
@@ -114,7 +101,7 @@ def run(data: Path, host: str, rtp: tuple[int, int], rtp_legs: int, **options: A
     try:
         stays_root = privileges.enter(data)
     except OSError as error:
-        _fail(f"The data directory {data} cannot be used: {error.strerror}.", 2)
+        fail(f"The data directory {data} cannot be used: {error.strerror}.", 2)
     # It loads longest and phones wait for it, so it begins before the rest of this is loaded.
     early = Early("appliance.calls", {**os.environ, VARIABLE: FOLLOWS})
 
@@ -133,7 +120,7 @@ def run(data: Path, host: str, rtp: tuple[int, int], rtp_legs: int, **options: A
             )
         )
     except (CannotStart, OSError) as error:
-        _fail(str(error), 2)
+        fail(str(error), 2)
     finally:
         early.drop()
 
@@ -145,7 +132,7 @@ def status(data: Path, as_json: bool) -> None:
     """Show every process, the counters and what is wrong. Exits 1 when something is."""
     report = _ask(data, "supervisor.sock", cti.GetStatus())
     if not isinstance(report, cti.Status):
-        _fail(f"The supervisor answered something else: {report}", 1)
+        fail(f"The supervisor answered something else: {report}", 1)
     refused = _refused(data)
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(report) | {"refusals": msgspec.to_builtins(refused)}, indent=2))
@@ -162,7 +149,7 @@ def restart(data: Path, process: str) -> None:
     """Restart one process (core, calls or web). Calls go on."""
     reply = _ask(data, "supervisor.sock", cti.RestartProcess(name=process))
     if isinstance(reply, cti.Failed):
-        _fail(reply.message, 1)
+        fail(reply.message, 1)
     click.echo(f"{process} is being restarted.")
 
 
@@ -182,86 +169,6 @@ def selftest(data: Path, as_json: bool) -> None:
     sys.exit(0 if report.ok else 1)
 
 
-@main.group()
-def user() -> None:
-    """People who may log in."""
-
-
-@user.command("list")
-@data_option
-@json_option
-def user_list(data: Path, as_json: bool) -> None:
-    """List the users."""
-    with _admin(data) as admin:
-        rows = [
-            {"username": u.username, "full_name": u.full_name, "role": u.role} for u in admin.snapshot.users.values()
-        ]
-    _table(rows, as_json)
-
-
-@user.command("add")
-@data_option
-@click.argument("username")
-@click.option("--full-name", default="", help="Shown on phones and pages.")
-@click.option("--role", type=click.Choice(["none", "read-only", "full"]), default="none", show_default=True)
-@click.option("--password", is_flag=True, help="Ask for a password (or read it from standard input).")
-def user_add(data: Path, username: str, full_name: str, role: str, password: bool) -> None:
-    """Add a user."""
-    word = ""
-    if password:
-        word = getpass.getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-    with _admin(data) as admin:
-        admin.create("user", {"username": username, "full_name": full_name, "role": role}, _who(), password=word)
-    click.echo(f"User {username} was added.")
-
-
-@main.group()
-def extension() -> None:
-    """Internal telephone numbers."""
-
-
-@extension.command("list")
-@data_option
-@json_option
-def extension_list(data: Path, as_json: bool) -> None:
-    """List the extensions with the SIP user names of their lines."""
-    with _admin(data) as admin:
-        snapshot = admin.snapshot
-        rows = [
-            {
-                "number": e.number,
-                "name": e.name,
-                "encrypt": e.encrypt,
-                "lines": ", ".join(line.sip_username for line in snapshot.lines_of.get(e.id, ())),
-            }
-            for e in sorted(snapshot.extensions.values(), key=lambda e: (len(e.number), e.number))
-        ]
-    _table(rows, as_json)
-
-
-@extension.command("add")
-@data_option
-@json_option
-@click.argument("number", required=False)
-@click.option("--name", default="", help="Shown on the phone that is called.")
-@click.option("--encrypt", type=click.Choice(["required", "preferred", "off"]), default="preferred", show_default=True)
-@click.option("--show-password", is_flag=True, help="Show the generated SIP password (written down in the journal).")
-def extension_add(data: Path, number: str | None, name: str, encrypt: str, show_password: bool, as_json: bool) -> None:
-    """Add an extension with its first line. Without NUMBER the next unused one is taken."""
-    with _admin(data) as admin:
-        made = admin.create(
-            "extension", {"number": number or admin.suggest_number(), "name": name, "encrypt": encrypt}, _who()
-        )
-        added = admin.snapshot.extensions[made.id]
-        line = admin.snapshot.lines_of[made.id][0]
-        row = {"number": added.number, "sip_username": line.sip_username}
-        if show_password:
-            row["sip_password"] = admin.reveal_sip_password(line.id, _who())
-    click.echo(
-        json.dumps(row) if as_json else "  ".join(f"{key.replace('_', ' ')} {value}" for key, value in row.items())
-    )
-
-
 class LicenceCommands(Commands):
     others: Mapping[str, str] = dict.fromkeys(("new-key", "issue"), "appliance.maker_commands")
 
@@ -278,7 +185,7 @@ def licence_show(data: Path, as_json: bool) -> None:
     """Show what is licensed, what counts and what remains."""
     from appliance.entitlement import box_id
 
-    with _admin(data) as admin:
+    with use_cases(data) as admin:
         usage = admin.licence_usage()
     limits = usage.limits
     figures = {
@@ -306,10 +213,10 @@ def licence_install(data: Path, file: Path) -> None:
     with file.open("rb") as opened:
         text = opened.read(licensing.LARGEST_FILE + 1).decode(errors="replace")
     try:
-        with _admin(data) as admin:
-            limits = entitlement.install(data.absolute(), text, admin, _who())
+        with use_cases(data) as admin:
+            limits = entitlement.install(data.absolute(), text, admin, who())
     except licensing.BadLicence as error:
-        _fail(str(error), 1)
+        fail(str(error), 1)
     click.echo(limits.note)
 
 
@@ -317,12 +224,12 @@ def _status_lines(report: cti.Status) -> Iterator[str]:
     yield f"Switchroom {report.version} · {'healthy' if report.healthy else 'NOT HEALTHY'} · up {_span(time.time() - report.started)}"
     yield ""
     heading = ("PROCESS", "PID", "STATE", "UP", "RESTARTS", "MEMORY", "FILES")
-    yield from _aligned([heading, *(_process_row(process) for process in report.processes)])
+    yield from aligned([heading, *(_process_row(process) for process in report.processes)])
     yield ""
-    yield from _aligned([(name.replace("_", " "), str(value)) for name, value in sorted(report.counters.items())])
+    yield from aligned([(name.replace("_", " "), str(value)) for name, value in sorted(report.counters.items())])
     yield ""
     rows = [*report.addresses.items(), ("datapath", report.datapath), ("cipher", report.cipher)]
-    yield from _aligned([row for row in rows if row[1]])
+    yield from aligned([row for row in rows if row[1]])
     if report.alarms:
         yield ""
     for alarm in report.alarms:
@@ -352,13 +259,6 @@ def _process_row(p: cti.ProcessView) -> tuple[str, ...]:
     return p.name, str(p.pid or "–"), p.state, _span(p.uptime), str(p.restarts), memory, str(p.files)
 
 
-def _aligned(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    rows = list(rows)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
 def _span(seconds: float) -> str:
     whole = int(seconds)
     if whole < 3600:
@@ -370,21 +270,11 @@ def _span(seconds: float) -> str:
     )
 
 
-def _table(rows: list[dict[str, str]], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-    elif rows:
-        for line in _aligned(
-            [tuple(name.replace("_", " ").upper() for name in rows[0]), *(tuple(row.values()) for row in rows)]
-        ):
-            click.echo(line)
-
-
 def _running(data: Path) -> Path:
     """The directory of the control sockets; exits when nothing runs there."""
     directory = data.absolute() / "run"
     if not (directory / "supervisor.sock").exists():
-        _fail(
+        fail(
             f"Switchroom is not running on {data.absolute()}. Start it with: switchroom run --data {data}", NOT_RUNNING
         )
     return directory
@@ -394,40 +284,10 @@ def _ask(data: Path, socket: str, request: cti.Message) -> cti.Message:
     try:
         return asyncio.run(cti.ask(str(_running(data) / socket), request))
     except cti.Unavailable as error:
-        _fail(
+        fail(
             f"Switchroom on {data.absolute()} does not answer: {error} Start it with: switchroom run --data {data}",
             NOT_RUNNING,
         )
-
-
-@contextlib.contextmanager
-def _admin(data: Path) -> Iterator[Admin]:
-    """The use-cases on the stored configuration; a running system is told of each change."""
-    from appliance.entitlement import open_admin
-    from appliance.model import Refused
-    from appliance.store import StorageFailed
-
-    if not (data / "config.db").exists():
-        _fail(
-            f"There is no Switchroom in {data.absolute()}. Start it once with: switchroom run --data {data}",
-            NOT_RUNNING,
-        )
-    try:
-        with open_admin(data.absolute()) as admin:
-            yield admin
-    except Refused as error:
-        _fail("\n".join(problem.message for problem in error.problems), 1)
-    except StorageFailed as error:
-        _fail(str(error), 1)
-
-
-def _who() -> str:
-    return f"command line ({os.environ.get('SUDO_USER') or getpass.getuser()})"
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(message, err=True)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,9 @@ from appliance import backup as backups
 from appliance import cti, privileges
 from appliance.resources import CannotStart, lock
 from appliance.sealed import NotOpened, peek
+from appliance.terminal import data_option, who
 
 SHORTEST_PASSPHRASE = 10
-data_option = click.option(
-    "--data", type=click.Path(path_type=Path), default=Path("var"), show_default=True, envvar="SWITCHROOM_DATA"
-)
 
 
 def _ask(question: str) -> str:
@@ -32,10 +30,6 @@ def _ask(question: str) -> str:
 def _show(what: str, done: int, total: int) -> None:
     if sys.stderr.isatty():
         click.echo(f"\r{what:<10} {100 * done // max(1, total):3} %", nl=False, err=True)
-
-
-def _who() -> str:
-    return f"command line ({os.environ.get('SUDO_USER') or getpass.getuser()})"
 
 
 def _refuse(error: object) -> Any:
@@ -85,7 +79,7 @@ def restore(data: Path, file: Path) -> None:
         with file.open("rb") as sealed:
             data.mkdir(mode=0o700, parents=True, exist_ok=True)
             with privileges.as_owner(data):
-                restored = backups.stage(data, sealed, word, _who(), time.time(), _show)
+                restored = backups.stage(data, sealed, word, who(), time.time(), _show)
     except (NotOpened, backups.BadBackup, OSError) as error:
         _refuse(error)
     contents = restored.contents

@@ -239,8 +239,8 @@ class CallsProcess:
                 return cti.Registrations(list(self._registrations()))
             case cti.GetCounters():
                 return cti.Counters(self._counters(), self._base.has_administrator)
-            case cti.HangUp(call=id):
-                return self._hang_up(id)
+            case cti.HangUp(call=id, who=who):
+                return self._hang_up(id, who)
             case cti.Applied():
                 self._apply(self._store.load(self._base))
                 return cti.Ok()
@@ -295,11 +295,11 @@ class CallsProcess:
             "messages_dropped": self._exchange.transport.dropped,
         }
 
-    def _hang_up(self, id: str) -> cti.Message:
+    def _hang_up(self, id: str, who: str) -> cti.Message:
         call = self._exchange.calls.get(id)
         if call is None:
             return cti.Failed("This call has ended already.")
-        call.end("system", Cause.NORMAL)
+        call.end(who or "system", Cause.NORMAL)
         return cti.Ok()
 
     async def _record(self, id: str) -> cti.Message:

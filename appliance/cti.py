@@ -40,6 +40,7 @@ class Ping(Message):
 
 class HangUp(Message):
     call: str
+    who: str = ""  # for the call record: who does it, in words
 
 
 class Applied(Message):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appliance.encryption import protection_of_call
+from appliance.search import folded
 from appliance.store import Migrations, open_database, sentences
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_CALLS = 200_000  # kept; then the oldest go
 TRIM_EVERY = 500  # writes
+NORMAL = 16  # normal clearing (Q.850)
 
 calls_migrations = Migrations("switchroom-calls")
 
@@ -51,7 +53,7 @@ class CallRow:
     callee_name: str
     outcome: str
     cause: int  # Q.850
-    hung_up_by: str  # caller, callee, system
+    hung_up_by: str  # caller, callee, system, or who ended it from the admin page
     sentence: str
     selftest: bool
     legs: list[dict[str, Any]]
@@ -66,9 +68,17 @@ class CallRow:
         """Is its lock closed, and what was encrypted, in words."""
         return protection_of_call(self.legs)
 
+    @property
+    def trouble(self) -> str:
+        """What became of a call that was not talked and ended as people do, in a word or two; "" for one that was."""
+        if self.answered is None:
+            return self.outcome
+        return "cut off" if self.hung_up_by == "system" and self.cause != NORMAL else ""
+
 
 COLUMNS = tuple(CallRow.__dataclass_fields__)
-SEARCHED = ("caller_number", "caller_name", "dialled", "callee_number", "callee_name")
+NUMBERS = ("caller_number", "dialled", "callee_number")  # searched, with
+NAMES = ("caller_name", "callee_name")
 
 
 class CallRecords:
@@ -106,14 +116,16 @@ class CallRecords:
             return int(self._db.total_changes - before)
 
     def search(self, text: str = "", *, limit: int = 50, offset: int = 0, selftest: bool = False) -> list[CallRow]:
-        """Newest first; text is looked for in numbers and names. The self-test's calls are left out unless asked for."""
+        """Newest first; each word of text is looked for in numbers and names. The self-test's calls are left out unless asked for."""
         where, values = [], []
         if not selftest:
             where.append("selftest = 0")
         if text:
-            pattern = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-            where.append("(" + " or ".join(f"{name} like ? escape '\\'" for name in SEARCHED) + ")")
-            values += [pattern] * len(SEARCHED)
+            for word in folded(text).split():
+                pattern = "%" + word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+                numbers = [f"{name} like ? escape '\\'" for name in NUMBERS]
+                where.append(f"({' or '.join(numbers + [f'{name} in (select value from json_each(?))' for name in NAMES])})")
+                values += [pattern] * len(NUMBERS) + [json.dumps(self._names(word))] * len(NAMES)
         clause = f" where {' and '.join(where)}" if where else ""
         with sentences():
             rows = self._db.execute(
@@ -121,6 +133,12 @@ class CallRecords:
                 [*values, limit, offset],
             ).fetchall()
         return [_row(row) for row in rows]
+
+    def _names(self, word: str) -> list[str]:
+        """The names that a folded word is in. Only the different ones are looked at here, the calls are left to the database."""
+        with sentences():
+            rows = self._db.execute(" union ".join(f"select {name} from call" for name in NAMES)).fetchall()
+        return [name for (name,) in rows if name and word in folded(name)]
 
     def find(self, call: str) -> CallRow | None:
         with sentences():

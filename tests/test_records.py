@@ -36,6 +36,29 @@ def test_written_found_and_searched(records: CallRecords) -> None:
     assert records.find("c3") is None
 
 
+def test_search_is_blind_to_accents_and_reads_words(records: CallRecords) -> None:
+    records.write({**RECORD, "caller_name": "Jürgen Groß"})
+    records.write({**RECORD, "id": "c2", "caller_name": "Łukasz", "callee_name": None})
+    for query, ids in (("jurgen", ["c1"]), ("GROSS", ["c1"]), ("gross 101", ["c1"]), ("lukasz", ["c2"]), ("lukasz bert", [])):
+        assert [row.id for row in records.search(query)] == ids, query
+
+
+@pytest.mark.parametrize(
+    ("changes", "trouble"),
+    [
+        ({}, ""),
+        ({"hung_up_by": "Anna Berger (admin page)"}, ""),
+        ({"hung_up_by": "system", "cause": 16}, ""),
+        ({"hung_up_by": "system", "cause": 102}, "cut off"),
+        ({"answered": None, "outcome": "busy"}, "busy"),
+        ({"answered": None, "outcome": "failed"}, "failed"),
+    ],
+)
+def test_a_call_that_went_wrong_is_told_from_a_good_one(records: CallRecords, changes: dict[str, object], trouble: str) -> None:
+    records.write({**RECORD, **changes})
+    assert records.search()[0].trouble == trouble
+
+
 def test_registrations_are_replaced_and_removed(records: CallRecords) -> None:
     records.save_registration("l1", "sip:a", {"line": "l1", "contact": "sip:a", "flow": 1})
     records.save_registration("l1", "sip:a", {"line": "l1", "contact": "sip:a", "flow": 2})

@@ -158,6 +158,8 @@ def _explain(error: HTTPException) -> ResponseReturnValue:
             "This page was open too long",
             "For your safety it has to be loaded again. Go back, reload the page and send it once more.",
         )
+    if status == 404 and error.description != NotFoundPage.description:
+        sentence = error.description or sentence  # a view that knows more
     response = Response(render_template("error.html", title=title, sentence=sentence), status)
     for name, value in error.get_headers():
         if name.lower() not in ("content-type", "content-length"):

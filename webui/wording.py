@@ -11,6 +11,7 @@ from flask import Flask
 from markupsafe import Markup
 
 from appliance import cti, encryption
+from appliance.durations import span
 from appliance.model import Snapshot
 
 
@@ -19,17 +20,6 @@ def clock(seconds: float) -> str:
     whole = max(0, int(seconds))
     hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def span(seconds: float) -> str:
-    """A length of time in its two largest units: 3 days 4 h, 5 min 10 s."""
-    whole = max(0, int(seconds))
-    days, hours, minutes, rest = whole // 86400, whole // 3600 % 24, whole // 60 % 60, whole % 60
-    if days:
-        return f"{days} day{'s' if days > 1 else ''} {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def size(octets: float) -> str:

@@ -70,7 +70,7 @@ class Call:
         self.bridge: tuple[PhoneLeg, PhoneLeg] | None = None
         self.ended = False
         self._cause = Cause.NORMAL
-        self._side: cdr.Side = "system"
+        self._side = "system"  # who ended it, see CallRecord.hung_up_by
         self._status = 0
         self._warning = ""
         self._left = asyncio.Event()
@@ -108,7 +108,7 @@ class Call:
             task.cancel()
         return tasks
 
-    def end(self, side: cdr.Side, cause: Cause, *, status: int = 0, warning: str = "") -> None:
+    def end(self, side: str, cause: Cause, *, status: int = 0, warning: str = "") -> None:
         """Clear the call now. The first reason counts."""
         if self._task is None or self.ended or self._left.is_set():
             return
@@ -140,7 +140,7 @@ class Call:
     def _report(self, error: BaseException) -> None:
         self._exchange.fault(error, f"ended the call from {self.caller.party} to {self.dialled}")
 
-    def _set(self, side: cdr.Side, cause: Cause, status: int = 0, warning: str = "") -> None:
+    def _set(self, side: str, cause: Cause, status: int = 0, warning: str = "") -> None:
         if not self._left.is_set():
             self._side, self._cause, self._status, self._warning = side, cause, status, warning
             self._left.set()

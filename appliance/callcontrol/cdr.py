@@ -6,7 +6,7 @@ seconds; a leg's figures are what the media core counted from this side (receive
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -61,7 +61,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     callee_name: str = ""
     outcome: Outcome
     cause: int
-    hung_up_by: Side
+    hung_up_by: str  # a Side, or who ended it from the admin page, in words
     legs: tuple[LegRecord, ...] = ()
     sentence: str = ""
     selftest: bool = False
@@ -81,9 +81,14 @@ _OUTCOMES: dict[Cause, Outcome] = {
 }
 
 
-def outcome_of(cause: Cause, hung_up_by: Side, *, answered: bool) -> Outcome:
+def is_somebody(hung_up_by: str) -> bool:
+    """Whether it is a person on the admin page: neither of the telephones nor the system."""
+    return hung_up_by not in get_args(Side)
+
+
+def outcome_of(cause: Cause, hung_up_by: str, *, answered: bool) -> Outcome:
     if answered:
         return "answered"
-    if hung_up_by == "caller" and cause == Cause.NORMAL:
+    if (hung_up_by == "caller" or is_somebody(hung_up_by)) and cause == Cause.NORMAL:
         return "cancelled"
     return _OUTCOMES.get(cause, "failed")

@@ -9,6 +9,8 @@ import pytest
 from appliance.callcontrol.api import Cause
 from appliance.callcontrol.cdr import CallRecord, LegRecord, outcome_of
 from appliance.callcontrol.diagnosis import sentence
+from appliance.records import CallRow
+from webui import wording
 
 
 def record(**changes: Any) -> CallRecord:
@@ -48,6 +50,24 @@ def unanswered(cause: Cause, outcome: str, **changes: Any) -> CallRecord:
 
 
 BOB = "Bob (102)"
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.4, 0.9, 7.5, 59.5, 59.99, 60.0, 119.7, 3599.9, 3600.0, 3661.2, 86399.6, 90000.0])
+def test_a_duration_is_the_same_in_sentence_and_column(seconds: float) -> None:
+    """The column is what the pages make of the stored record."""
+    made = record(answered=105.0, ended=105.0 + seconds)
+    row = CallRow(**{name: getattr(made, name) for name in CallRow.__dataclass_fields__ if name != "legs"}, legs=[])
+    assert f"connected for {wording.span(row.seconds)};" in sentence(made)
+
+
+BY_ANNA = "Anna Berger (admin page)"
+
+
+def test_who_hangs_up_from_the_page_is_named() -> None:
+    assert sentence(record(hung_up_by=BY_ANNA)).endswith(f"; {BY_ANNA} hung up.")
+    before = unanswered(Cause.NORMAL, "cancelled", hung_up_by=BY_ANNA)
+    assert sentence(before) == f"{BY_ANNA} ended the call from Ann (101) before Bob (102) answered."
+    assert outcome_of(Cause.NORMAL, BY_ANNA, answered=False) == "cancelled"
 
 
 @pytest.mark.parametrize(

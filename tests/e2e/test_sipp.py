@@ -59,7 +59,8 @@ def test_wrong_password(system: System, extension: Extensions, tmp_path: Path) -
 
 
 def test_administrator_cannot_register(system: System, tmp_path: Path) -> None:
-    done = system.run("user", "add", "boss", "--data", str(system.data), "--role", "full")
+    arguments = ("user", "add", "boss", "--data", str(system.data), "--role", "full", "--password")
+    done = system.run(*arguments, typed="correct horse battery\n")
     assert done.returncode == 0, done.stderr
     play(system, tmp_path, "boss", [*register(Credentials("boss", "boss", "anything", ""))[:3], expect(401)])
 

@@ -42,7 +42,7 @@ class FakeBox:
     refused: list[cti.RefusalView] = field(default_factory=list)
     status: cti.Status | None = None
     away: bool = False
-    hung_up: list[str] = field(default_factory=list)
+    hung_up: list[tuple[str, str]] = field(default_factory=list)
     started_again: int = 0
 
     def ask(self, service: Service, request: cti.Message) -> cti.Message:
@@ -57,8 +57,8 @@ class FakeBox:
                 return cti.Refusals(self.refused)
             case cti.GetStatus() if self.status:
                 return self.status
-            case cti.HangUp(call=call):
-                self.hung_up.append(call)
+            case cti.HangUp(call=call, who=who):
+                self.hung_up.append((call, who))
                 return cti.Ok()
             case cti.StartAgain():
                 self.started_again += 1

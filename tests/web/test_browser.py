@@ -269,7 +269,7 @@ def test_live_calls_come_and_go_and_are_hung_up(page: Page, site: Served, made: 
     box.calls = box.calls[1:]
     page.get_by_role("dialog").get_by_role("button", name="Hang up").click()
     expect(page.locator(".live-call")).to_have_count(1)
-    assert box.hung_up == ["one"]
+    assert box.hung_up == [("one", "Anna Berger (admin page)")]
     box.away = True
     site.publish("calls")
     expect(page.get_by_text("The telephone process does not answer").first).to_be_visible()

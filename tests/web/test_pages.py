@@ -194,7 +194,20 @@ def test_live_calls_show_a_lock_for_each_leg(anna: Visitor, ben: Visitor, box: F
 def test_hanging_up_is_asked_of_calls(anna: Visitor, ben: Visitor, box: FakeBox) -> None:
     assert anna.post("/live/calls/one/hang-up").status_code == 303
     assert ben.post("/live/calls/two/hang-up").status_code == 403
-    assert box.hung_up == ["one"]
+    assert box.hung_up == [("one", "Anna Berger (admin page)")]
+    assert "hung up a call" in text_of(anna.get("/changes"))
+
+
+def test_a_hung_up_call_is_journalled_by_its_numbers_and_one_that_had_ended_is_not(
+    anna: Visitor, desk: Desk, box: FakeBox
+) -> None:
+    legs = leg("100", "Anna", secure=True), leg("101", "Ben", secure=False)
+    box.calls = [cti.CallView("c1", 1.0, 2.0, legs[0], [legs[1]], "101")]
+    anna.post("/live/calls/c1/hang-up")
+    assert "hung up a call between 100 and 101" in text_of(anna.get("/changes"))
+    revision, box.away = desk.admin.snapshot.revision, True
+    anna.post("/live/calls/c1/hang-up")
+    assert desk.admin.snapshot.revision == revision
 
 
 def test_alarms_come_with_their_repair(anna: Visitor, box: FakeBox, clock: Clock) -> None:
@@ -269,6 +282,26 @@ def test_history_is_searched_and_turned_page_by_page(anna: Visitor, desk: Desk) 
     assert "Nobody answered call 7." in detail
     assert "nobody" in detail
     assert anna.get("/calls/nothing").status_code == 404
+
+
+def test_a_call_that_failed_has_a_word_and_a_picture(anna: Visitor, desk: Desk) -> None:
+    past_call(desk, 1)
+    for page in ("/calls", "/calls/call-1"):
+        text = text_of(anna.get(page))
+        assert 'class="trouble' in text
+        assert "no answer</span>" in text
+        assert "#phone-off" in text
+
+
+def test_search_is_blind_to_accents(anna: Visitor, desk: Desk) -> None:
+    owner = desk.admin.create("user", {"username": "jürgen", "full_name": "Jürgen Groß"}, "anna")
+    desk.admin.create("extension", {"number": "100", "name": "Küche", "user": owner.id}, "anna")
+    desk.admin.create("extension", {"number": "101", "name": "Lager"}, "anna")
+    for path, query, hit in (("/users", "GROSS jurgen", "Jürgen Groß"), ("/extensions", "kuche", "Küche"), ("/extensions", "jurgen gross", "Küche")):
+        found = text_of(anna.get(f"{path}?q={query}", **{"HX-Target": path.strip("/")}))
+        assert hit in found
+        assert "Lager" not in found
+        assert "Anna Berger" not in found
 
 
 def test_changes_say_who_changed_what(anna: Visitor, desk: Desk, extension: Extension) -> None:

@@ -165,7 +165,7 @@ def take(who: str) -> ResponseReturnValue:
     return Response(
         url_for(
             "backup.restored", made=int(contents.made), extensions=contents.extensions, calls=contents.calls,
-            people=", ".join(restored.administrators),
+            people=", ".join(restored.administrators), start=desk().start,
         ),
         mimetype="text/plain",
     )  # fmt: skip
@@ -202,7 +202,8 @@ def start_again() -> None:
 def restored() -> ResponseReturnValue:
     """Shown until the restored system answers; it knows nothing and tells only what its address says."""
     made, extensions, calls = (request.args.get(name, 0, int) for name in ("made", "extensions", "calls"))
-    if "wait" not in request.args and not made:
+    over = request.args.get("start", desk().start) != desk().start  # opened again when everything has started again
+    if over or ("wait" not in request.args and not made):
         return redirect(url_for("status.listing"), 303)
     people: Any = request.args.get("people", "")[:200]
     return render_template("restored.html", made=made, extensions=extensions, calls=calls, people=people)
@@ -224,6 +225,7 @@ def put_back(name: str) -> ResponseReturnValue:
             extensions=contents.extensions,
             calls=contents.calls,
             people=", ".join(found.administrators),
+            start=desk().start,
         ),
         303,
     )
@@ -246,4 +248,4 @@ def renew() -> ResponseReturnValue:
         update_client.ask("restart", when="now")
     except HelperFailed as error:
         return _page({"renew": str(error)}, 409)
-    return redirect(url_for("backup.restored", wait=1), 303)
+    return redirect(url_for("backup.restored", wait=1, start=desk().start), 303)

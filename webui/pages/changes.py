@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
 from appliance.model import KINDS, Snapshot
 from appliance.store import JournalRow
 from webui.desk import desk
 from webui.guard import route
+from webui.wording import plain_time
 
 pages = Blueprint("changes", __name__)
 PAGE = 50
+GONE = "{name} was deleted by {who} on {when}. If something was typed into a form here, it was not saved."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,28 @@ def listing() -> ResponseReturnValue:
     return render_template(
         "changes.html", rows=told, older=rows[PAGE - 1].id if len(rows) > PAGE else None, first=before is None
     )
+
+
+LOOKED_AT = 2_000  # rows of the journal, for who has deleted something
+
+
+def deletion(kind: str, key: str) -> JournalRow | None:
+    """The row that says who deleted a record; None when nobody did, or long ago."""
+    before, looked = None, 0
+    while looked < LOOKED_AT and (rows := desk().admin.journal(limit=200, before=before)):
+        if row := next((row for row in rows if (row.kind, row.key, row.after) == (kind, key, None)), None):
+            return row
+        before, looked = rows[-1].id, looked + len(rows)
+    return None
+
+
+def gone(kind: str, key: str) -> NoReturn:
+    """Ends the request: what this address showed is not there. Says who deleted it, where somebody did."""
+    row = deletion(kind, key)
+    if row is None:
+        abort(404)
+    name = _name(kind, row.before or {}, desk().admin.snapshot)
+    abort(404, GONE.format(name=f"{name[0].upper()}{name[1:]}", who=row.who, when=plain_time(row.at)))
 
 
 def tell(row: JournalRow, snapshot: Snapshot) -> Told:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from appliance.admin import Usernames, renamed
 from appliance.cti import RegistrationView
 from appliance.model import Extension, Refused, Snapshot
+from appliance.search import folded
+from appliance.search import found as found_in
 from webui.desk import desk
 from webui.forms import Field, Option, fields_of, problems_by_field, typed, values_of
 from webui.guard import person, route
-from webui.pages.lines import goes_off, lines_part
+from webui.pages.changes import gone
+from webui.pages.lines import goes_off, lines_part, phones_part
 from webui.pages.status import registrations
 
 pages = Blueprint("extensions", __name__)
@@ -25,7 +28,7 @@ TABS = {"number": "general", "usernames": "general", "name": "general", "user": 
 def listing() -> ResponseReturnValue:
     text = request.args.get("q", "").strip()
     snapshot = desk().admin.snapshot
-    found = [one for one in snapshot.extensions.values() if text.casefold() in _searchable(one, snapshot)]
+    found = [one for one in snapshot.extensions.values() if _fits(text, one, snapshot)]
     found.sort(key=lambda one: (len(one.number), one.number))
     part = request.headers.get("HX-Target") == "extensions"
     return render_template(
@@ -37,11 +40,9 @@ def listing() -> ResponseReturnValue:
     )
 
 
-def _searchable(extension: Extension, snapshot: Snapshot) -> str:
+def _fits(text: str, extension: Extension, snapshot: Snapshot) -> bool:
     owner = snapshot.users.get(extension.user)
-    return " ".join(
-        (extension.number, extension.name, owner.full_name if owner else "", owner.username if owner else "")
-    ).casefold()
+    return found_in(text, extension.number, extension.name, *((owner.full_name, owner.username) if owner else ()))
 
 
 def _phones() -> Mapping[str, list[RegistrationView]] | None:
@@ -127,11 +128,11 @@ def _confirm(extension: Extension, problem: str = "") -> str:
 
 
 def _extension(key: str) -> Extension:
-    return desk().admin.snapshot.extensions.get(key) or abort(404)
+    return desk().admin.snapshot.extensions.get(key) or gone("extension", key)
 
 
 def _owners() -> tuple[Option, ...]:
-    users = sorted(desk().admin.snapshot.users.values(), key=lambda user: (user.full_name or user.username).casefold())
+    users = sorted(desk().admin.snapshot.users.values(), key=lambda user: folded(user.full_name or user.username))
     return (
         Option("", "Nobody"),
         *(Option(user.id, f"{user.full_name or user.username} ({user.username})") for user in users),
@@ -169,7 +170,7 @@ def _edit_form(
     usernames: Usernames = "",
 ) -> str:
     problems = refused.problems if refused else ()
-    phones, wrong = _phones(), problems_by_field(problems)
+    wrong = problems_by_field(problems)
     return render_template(
         "extensions/edit.html",
         extension=extension,
@@ -178,6 +179,6 @@ def _edit_form(
         wrong=wrong,
         tab=tab if tab in ("general", "lines", "advanced") else "general",
         lines_html=lines_part(extension),
-        phones=None if phones is None else phones.get(extension.number, []),
+        phones_html=phones_part(extension),
         owner=desk().admin.snapshot.users.get(extension.user),
     )

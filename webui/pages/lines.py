@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from flask import Blueprint, abort, render_template, request
+from flask import Blueprint, Response, abort, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
+from appliance.cti import RegistrationView
 from appliance.model import Extension, Line, Problem, Refused
 from webui.desk import desk
 from webui.forms import fields_of, problems_by_field, typed, values_of
 from webui.guard import person, route
+from webui.pages.changes import deletion
 from webui.pages.status import refusals, registrations
+from webui.wording import plain_time
 
 pages = Blueprint("lines", __name__)
 
@@ -31,55 +34,92 @@ def lines_part(
 ) -> Markup:
     """The tab's contents. problems and typed values belong to line `at` ("" is the whole tab)."""
     lines = desk().admin.snapshot.lines_of.get(extension.id, ())
-    answer = registrations()
-    phones: dict[str, list[Any]] = {}
-    for one in answer.registrations if answer else ():
-        phones.setdefault(one.line, []).append(one)
+    phones = _phones_on(lines)
     refused = {one.line: one for one in refusals() if one.line}
     wrong = list(problems)
     drawn = [
         (
             line,
             fields_of(Line, values if at == line.id and values else values_of(line), wrong if at == line.id else ()),
-            phones.get(line.id, []),
             refused.get(line.id),
         )
         for line in lines
     ]
     problem = " ".join(problems_by_field(wrong).values()) if not at else problems_by_field(wrong).get("", "")
-    return Markup(
+    part = Markup(
         render_template(
-            "extensions/lines.html", extension=extension, lines=drawn, said=said, problem=problem, boot=desk().boot
+            "extensions/lines.html",
+            extension=extension,
+            lines=drawn,
+            phones=phones,
+            said=said,
+            problem=problem,
+            boot=desk().boot,
         )
     )
+    # what else of the page tells of its phones: a part alone is put into a page that was drawn before
+    return part + phones_part(extension, swap=True) if request.blueprint == "lines" else part
+
+
+def _phones_on(lines: Iterable[Line]) -> list[RegistrationView] | None:
+    """The phones registered on these lines; None when nobody can tell."""
+    answer, keys = registrations(), {line.id for line in lines}
+    return [one for one in answer.registrations if one.line in keys] if answer else None
+
+
+def phones_part(extension: Extension, *, swap: bool = False) -> Markup:
+    """How many phones are registered. swap: and which on each line, each to be put where the page shows it."""
+    lines = desk().admin.snapshot.lines_of.get(extension.id, ())
+    return Markup(render_template("extensions/phones.html", lines=lines, phones=_phones_on(lines), swap=swap))
+
+
+@route(pages, "/extensions/<key>/phones", role="read-only", live=True)
+def phones(key: str) -> ResponseReturnValue:
+    return phones_part(_extension(key), swap=True)
 
 
 def goes_off(lines: Iterable[Line]) -> str:
     """Which phones a new SIP username of these lines puts out of service, in a sentence."""
-    answer, keys = registrations(), {line.id for line in lines}
-    if answer is None:
+    found = _phones_on(lines)
+    if found is None:
         return "A phone that uses it goes off until it has the new one. Which one that is cannot be told just now."
-    phones = [f"{one.user_agent or 'A phone'} at {one.address}" for one in answer.registrations if one.line in keys]
+    phones = [f"{one.user_agent or 'A phone'} at {one.address}" for one in found]
     if not phones:
         return "No phone is registered with it now; one that is switched on later needs the new one."
     verb = "goes off until it has" if len(phones) == 1 else "go off until they have"
     return f"{' and '.join(phones)} {verb} the new one."
 
 
+def _extension(key: str) -> Extension:
+    """When it has been deleted meanwhile, the whole page says so, not the part."""
+    if (found := desk().admin.snapshot.extensions.get(key)) is None:
+        abort(Response(status=204, headers={"HX-Redirect": url_for("extensions.edit", key=key)}))
+    return found
+
+
 def _line(key: str) -> tuple[Line, Extension]:
-    snapshot = desk().admin.snapshot
-    line = snapshot.lines.get(key) or abort(404)
-    return line, snapshot.extensions.get(line.extension) or abort(404)
+    """When the line has been removed meanwhile, the tab is drawn as it is now and says so."""
+    line = desk().admin.snapshot.lines.get(key)
+    if line is not None:
+        return line, _extension(line.extension)
+    row = deletion("line", key)
+    if row is None:
+        abort(404)
+    extension = _extension(str((row.before or {}).get("extension", "")))
+    name = (row.before or {}).get("sip_username", "")
+    said = f"The line {name} was removed by {row.who} on {plain_time(row.at)}. What was typed here was not saved."
+    whole = {"HX-Retarget": "#lines", "HX-Reswap": "outerHTML"}  # whatever place was to be filled
+    return abort(Response(lines_part(extension, problems=[Problem("", said)]), headers=whole))
 
 
 @route(pages, "/extensions/<key>/lines", role="read-only", live=True)
 def part(key: str) -> ResponseReturnValue:
-    return lines_part(desk().admin.snapshot.extensions.get(key) or abort(404))
+    return lines_part(_extension(key))
 
 
 @route(pages, "/extensions/<key>/lines", role="full", methods=("POST",))
 def add(key: str) -> ResponseReturnValue:
-    extension = desk().admin.snapshot.extensions.get(key) or abort(404)
+    extension = _extension(key)
     try:
         desk().admin.add_line(key, {"label": request.form.get("label", "").strip()}, person().username)
     except Refused as refused:

@@ -7,6 +7,7 @@ here once an administrator exists. On a box that cannot read its configuration t
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import logging
 import math
@@ -67,7 +68,9 @@ def only_restore() -> ResponseReturnValue | None:
 
 @route(pages, "/setup", role="setup")
 def begin() -> ResponseReturnValue:
-    setup_code.keep(desk().setup_code_file)  # it may have been used up by an administrator whom a restored backup does not have
+    with contextlib.suppress(OSError):  # then there is no way in
+        # it may have been used up by an administrator whom a restored backup does not have
+        setup_code.keep(desk().setup_code_file)
     if not session.get("setup"):
         return _draw("code", {}, {})
     if desk().damage:

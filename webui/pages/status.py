@@ -21,7 +21,7 @@ from appliance.cti import (
     Unavailable,
 )
 from webui.desk import desk
-from webui.guard import route
+from webui.guard import person, route
 
 pages = Blueprint("status", __name__)
 REFUSALS_SHOWN = 10
@@ -115,6 +115,10 @@ def figures_part() -> ResponseReturnValue:
 
 @route(pages, "/live/calls/<call>/hang-up", role="full", methods=("POST",))
 def hang_up(call: str) -> ResponseReturnValue:
+    calls = live_calls()
+    view = next((one for one in calls.calls if one.id == call), None) if calls else None
     with contextlib.suppress(Unavailable):  # the list drawn next tells how it stands
-        desk().box.ask("calls", HangUp(call))
+        desk().box.ask("calls", HangUp(call, f"{person().full_name or person().username} (admin page)"))
+        between = f" between {view.caller.number} and {view.dialled}" if view else ""
+        desk().admin.note("settings", "settings", f"hung up a call{between}", person().username)
     return redirect(url_for("status.calls_part"), 303)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from flask import Blueprint, abort, flash, redirect, render_template, request, session, url_for
+from flask import Blueprint, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
 from appliance.model import Problem, Record, Refused, User
+from appliance.search import folded
+from appliance.search import found as found_in
 from webui.desk import desk
 from webui.forms import fields_of, problems_by_field, typed, values_of
 from webui.guard import person, route
+from webui.pages.changes import gone
 from webui.sessions import Session
 
 pages = Blueprint("users", __name__)
@@ -19,13 +22,13 @@ pages = Blueprint("users", __name__)
 
 @route(pages, "/users", role="read-only")
 def listing() -> ResponseReturnValue:
-    text = request.args.get("q", "").strip().casefold()
+    text = request.args.get("q", "").strip()
     snapshot = desk().admin.snapshot
     extensions: dict[str, list[Any]] = {}
     for extension in sorted(snapshot.extensions.values(), key=lambda one: (len(one.number), one.number)):
         extensions.setdefault(extension.user, []).append(extension)
-    found = [user for user in snapshot.users.values() if text in f"{user.username} {user.full_name}".casefold()]
-    found.sort(key=lambda user: (user.full_name or user.username).casefold())
+    found = [user for user in snapshot.users.values() if found_in(text, user.username, user.full_name)]
+    found.sort(key=lambda user: folded(user.full_name or user.username))
     part = request.headers.get("HX-Target") == "users"
     return render_template("users/list.html" if part else "users.html", users=found, extensions=extensions, text=text)
 
@@ -101,7 +104,7 @@ def _confirm(user: User, problems: dict[str, str] | None = None) -> str:
 
 
 def _user(key: str) -> User:
-    return desk().admin.snapshot.users.get(key) or abort(404)
+    return desk().admin.snapshot.users.get(key) or gone("user", key)
 
 
 def _form(user: Record | None, values: Mapping[str, Any], refused: Refused | None = None) -> str:

@@ -1,0 +1,161 @@
+"""`switchroom user` and `switchroom extension`: the fields, checks and sentences of the pages."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from appliance.__main__ import main
+from appliance.admin import Admin
+from appliance.model import KINDS, Refused
+from appliance.store import Store
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    Store(tmp_path).close()
+    return tmp_path
+
+
+def run(data: Path, *arguments: str, typed: str = "") -> Result:
+    return CliRunner().invoke(main, [*arguments, "--data", str(data)], input=typed)
+
+
+def listed(data: Path, kind: str) -> list[dict[str, str]]:
+    return list(json.loads(run(data, kind, "list", "--json").stdout))
+
+
+@contextlib.contextmanager
+def admin_of(data: Path) -> Iterator[Admin]:
+    store = Store(data)
+    try:
+        yield Admin(store)
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("kind", ["user", "extension"])
+@pytest.mark.parametrize("command", ["add", "change"])
+def test_every_field_that_people_see_is_an_option(data: Path, kind: str, command: str) -> None:
+    said = run(data, kind, command, "--help").stdout
+    for name, info in KINDS[kind].model_fields.items():
+        hidden = isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("hidden")
+        key = name in ("username", "number")
+        assert (f"--{name.replace('_', '-')}" in said) == (not hidden and (not key or command == "change")), name
+
+
+def test_everything_is_added_and_listed(data: Path) -> None:
+    done = run(
+        data,
+        "user",
+        "add",
+        "jürgen",
+        "--full-name",
+        "Jürgen Groß",
+        "--role",
+        "full",
+        "--password",
+        typed=f"{PASSWORD}\n",
+    )
+    assert (done.exit_code, done.stdout) == (0, "User jürgen was added.\n")
+    done = run(
+        data,
+        "extension",
+        "add",
+        "105",
+        "--name",
+        "Lab",
+        "--user",
+        "jürgen",
+        "--encrypt",
+        "required",
+        "--ring-seconds",
+        "20",
+        "--json",
+    )
+    assert json.loads(done.stdout) == {"number": "105", "sip_username": "105"}
+    assert listed(data, "extension") == [
+        {"number": "105", "name": "Lab", "user": "jürgen", "encrypt": "required", "ring_seconds": "20", "lines": "105"}
+    ]
+    assert listed(data, "user") == [
+        {"username": "jürgen", "full_name": "Jürgen Groß", "role": "full", "extensions": "105"}
+    ]
+    with admin_of(data) as admin:
+        assert admin.authenticate("jürgen", PASSWORD) is not None
+
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("user", {"username": "a b"}, ""),
+    ("user", {"username": "dora", "role": "emperor"}, ""),
+    ("user", {"username": "dora", "role": "full"}, ""),
+    ("user", {"username": "dora", "full_name": "x" * 81}, ""),
+    ("user", {"username": "dora"}, "sunshine2024"),
+    ("user", {"username": "dora"}, "short"),
+    ("user", {"username": "anna"}, ""),
+    ("extension", {"number": "112"}, ""),
+    ("extension", {"number": "100"}, ""),
+    ("extension", {"number": "12a"}, ""),
+    ("extension", {"number": "101", "encrypt": "maybe"}, ""),
+    ("extension", {"number": "101", "ring_seconds": "1"}, ""),
+    ("extension", {"number": "101", "ring_seconds": "soon"}, ""),
+    ("extension", {"number": "101", "name": "A\nB"}, ""),
+]
+
+
+@pytest.mark.parametrize(("kind", "values", "password"), REFUSED)
+def test_what_the_page_refuses_is_refused_in_the_same_words(
+    data: Path, kind: str, values: dict[str, Any], password: str
+) -> None:
+    with admin_of(data) as admin:
+        admin.create("user", {"username": "anna"}, "root")
+        admin.create("extension", {"number": "100"}, "root")
+        revision = admin.snapshot.revision
+        with pytest.raises(Refused) as refused:
+            admin.create(kind, values, "root", password=password)
+    key, *options = values.items()
+    arguments = [part for name, value in options for part in (f"--{name.replace('_', '-')}", value)]
+    done = run(data, kind, "add", key[1], *arguments, *(["--password"] if password else []), typed=f"{password}\n")
+    assert done.exit_code == 1
+    assert done.stderr.splitlines() == [problem.message for problem in refused.value.problems]
+    with admin_of(data) as admin:
+        assert admin.snapshot.revision == revision
+
+
+def test_changing_and_deleting(data: Path) -> None:
+    run(data, "user", "add", "anna")
+    assert "needs a password" in run(data, "user", "change", "anna", "--role", "full").stderr
+    done = run(
+        data, "user", "change", "anna", "--role", "full", "--username", "anne", "--password", typed=f"{PASSWORD}\n"
+    )
+    assert done.exit_code == 0
+    assert listed(data, "user") == [{"username": "anne", "full_name": "", "role": "full", "extensions": ""}]
+    assert "only administrator" in run(data, "user", "delete", "anne", "--yes").stderr
+    run(data, "extension", "add", "100", "--user", "anne")
+    unsaid = run(data, "extension", "change", "100", "--number", "200")
+    assert unsaid.exit_code == 1
+    assert "--sip-usernames keep, or change" in unsaid.stderr
+    assert (
+        run(data, "extension", "change", "100", "--number", "200", "--sip-usernames", "keep", "--user", "").exit_code
+        == 0
+    )
+    assert [(row["number"], row["lines"], row["user"]) for row in listed(data, "extension")] == [("200", "100", "")]
+    asked = run(data, "extension", "delete", "200", typed="n\n")
+    assert "Nobody can dial 200 any more." in asked.stderr
+    assert len(listed(data, "extension")) == 1
+    assert run(data, "extension", "delete", "200", typed="y\n").exit_code == 0
+    assert listed(data, "extension") == []
+
+
+def test_what_is_not_there_is_said(data: Path, tmp_path: Path) -> None:
+    assert run(data, "extension", "change", "999", "--name", "x").stderr == "There is no extension 999.\n"
+    assert run(data, "extension", "add", "--user", "nobody").stderr == "There is no user nobody.\n"
+    assert run(data, "user", "add", "dora", "--password", typed="\n").stderr == "No password was given.\n"
+    assert run(tmp_path / "nothing", "user", "list").exit_code == 3
