@@ -88,7 +88,9 @@ def _failed(facts: Facts, now: float) -> Findings:
 
 
 def _damage(facts: Facts, now: float) -> Findings:
-    if facts.damage:
+    if facts.damage and "calls" in facts.processes:  # it has read it before
+        yield "", f"The configuration cannot be read any more: {facts.damage} Telephones go on with what was read before; nothing can be changed."
+    elif facts.damage:
         yield "", f"The configuration cannot be read, so no telephone works: {facts.damage}"
 
 

@@ -38,7 +38,7 @@ from appliance.model import Extension, Line, Snapshot
 from appliance.records import CallRecords
 from appliance.services import SERVICES
 from appliance.sip.uri import join_host
-from appliance.store import StorageDamaged, Store
+from appliance.store import StorageDamaged, StorageFailed, Store
 from appliance.transport import Transport, token
 
 log = logging.getLogger("appliance.calls")
@@ -242,8 +242,7 @@ class CallsProcess:
             case cti.HangUp(call=id, who=who):
                 return self._hang_up(id, who)
             case cti.Applied():
-                self._apply(self._store.load(self._base))
-                return cti.Ok()
+                return self._read_again()
             case cti.Moved(host=host):
                 self._exchange.host = host
                 return cti.Ok()
@@ -312,6 +311,22 @@ class CallsProcess:
         return cti.Record(asdict(row)) if row is not None else cti.Failed("There is no such call record (yet).")
 
     # ---- configuration
+    def _read_again(self) -> cti.Message:
+        """What it has read stays in force when it cannot be read any more. Another file in its place is opened."""
+        try:
+            snapshot = self._store.load(self._base)
+        except StorageFailed:
+            try:
+                store = Store(self._data)
+                snapshot = store.load()
+            except StorageFailed as error:
+                log.error("the configuration stays as it was: %s", error)
+                return cti.Failed(str(error))
+            self._store.close()
+            self._store = store
+        self._apply(snapshot)
+        return cti.Ok()
+
     def _apply(self, snapshot: Snapshot) -> None:
         self._base = snapshot
         for pairs in self._selftests.values():

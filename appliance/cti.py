@@ -83,6 +83,12 @@ class RestartProcess(Message):
     name: str
 
 
+class ConfigurationSeen(Message):
+    """What the pages have found: why the configuration cannot be read; "": it can."""
+
+    damage: str
+
+
 class StartAgain(Message):
     """End everything and start it again, with the backup that waits. Calls go on where systemd keeps what they need."""
 

@@ -128,8 +128,8 @@ class Resources:
 
     def guard_setup(self) -> None:
         """A code for the first-run wizard until that has been gone through, or until a backup is restored."""
-        file = self.options.setup_code
-        _part(self, "setup code", lambda: file.unlink(missing_ok=True) if self.set_up else setup_code.keep(file))
+        file, unwanted = self.options.setup_code, self.set_up and not self.damage
+        _part(self, "setup code", lambda: file.unlink(missing_ok=True) if unwanted else setup_code.keep(file))
 
     def certify(self) -> None:
         """Certificates for this address and time; who shows them is told when they are others than before."""
@@ -198,7 +198,7 @@ def acquire(options: Options) -> Iterator[Resources]:
         privileges.settle()
         for bound in (*rtp.sockets, *([receiver] if receiver else [])):
             undo.callback(bound.close)
-        descriptors = [fd for name in ("journal", "core_wake", "calls_wake") for fd in kept.get(name, ())] or _shared()
+        descriptors = _shared(kept)
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         renewed = {name: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for name in ("core", "web")}
         for fd in (*descriptors, reading, *renewed.values()):
@@ -215,10 +215,10 @@ def acquire(options: Options) -> Iterator[Resources]:
             stop=reading,
             stopper=undo.enter_context(io.FileIO(writing, "w")),
             renewed=renewed,
-            memory=kept["memory"][0] if kept else None,
+            memory=kept["memory"][0] if "memory" in kept else None,
         )
         _part(resources, "shared memory", lambda: _memory(resources, undo))
-        _keep(resources, bool(kept))
+        _keep(resources, "rtp" in kept)
         yield resources
 
 
@@ -226,7 +226,7 @@ SHARED = ("journal", "core_wake", "calls_wake", "memory")
 
 
 def _kept(options: Options) -> dict[str, list[int]]:
-    """What systemd kept for us, when it is whole and still what the options want; otherwise nothing: the memory and the sockets
+    """What systemd kept for us, when it is whole and still what the options want; otherwise only the journal: the memory and the sockets
     are one, and half of them would be none."""
     kept = fdstore.adopt()
     if parcels := kept.get("rtp"):
@@ -236,11 +236,12 @@ def _kept(options: Options) -> dict[str, list[int]]:
     whole = all(len(kept.get(name, ())) == 1 for name in SHARED) and len(kept.get("rtp", ())) == 2 * options.legs
     if not kept or (whole and _fits(kept["memory"][0])):
         return kept
-    log.warning("what was kept from before the restart is not whole or of another version; it is not used")
+    log.warning("what was kept from before the restart is not whole or of another version; its calls end")
     fdstore.forget(kept)
+    journal = kept.pop("journal", [])  # says whom to tell, and what to write down (callcontrol/slot.py)
     for fd in (fd for fds in kept.values() for fd in fds):
         os.close(fd)
-    return {}
+    return {"journal": journal} if len(journal) == 1 else {}
 
 
 def _keep(resources: Resources, kept: bool) -> None:
@@ -269,7 +270,7 @@ def _fits(memory: int) -> bool:
 
 def _rtp(options: Options, kept: dict[str, list[int]]) -> listeners.Rtp:
     """In the order of ports, for the core finds a leg's socket by its place."""
-    if kept:
+    if "rtp" in kept:
         adopted = [socket.socket(fileno=fd) for fd in kept["rtp"]]
         for bound in adopted:
             bound.setblocking(False)
@@ -280,12 +281,13 @@ def _rtp(options: Options, kept: dict[str, list[int]]) -> listeners.Rtp:
     return rtp
 
 
-def _shared() -> list[int]:
+def _shared(kept: dict[str, list[int]]) -> list[int]:
     """Journal and the two wake-ups."""
     flags = os.EFD_NONBLOCK | os.EFD_CLOEXEC
-    descriptors = [os.memfd_create("switchroom-journal"), os.eventfd(0, flags), os.eventfd(0, flags)]
-    os.ftruncate(descriptors[0], JOURNAL_BYTES)
-    return descriptors
+    journal = kept["journal"][0] if "journal" in kept else os.memfd_create("switchroom-journal")
+    if os.fstat(journal).st_size < JOURNAL_BYTES:
+        os.ftruncate(journal, JOURNAL_BYTES)
+    return [journal, *(kept[name][0] if name in kept else os.eventfd(0, flags) for name in ("core_wake", "calls_wake"))]
 
 
 def _restore(data: Path) -> None:

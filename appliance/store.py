@@ -6,6 +6,7 @@ Every change is one transaction: records, journal rows and the revision together
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
@@ -82,8 +83,15 @@ def sentences() -> Iterator[None]:
         raise StorageFailed(f"The database reports: {text}. Nothing was saved.") from error
 
 
-def _is_damage(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# What a disk answers that does not give back what was written; a full one is something else.
+_UNREADABLE = (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_FSTAT, sqlite3.SQLITE_IOERR_CORRUPTFS)
+
+
+def _is_damage(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0)
+    damaged = code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+    system = isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR, errno.EUCLEAN)
+    return damaged or code in _UNREADABLE or system
 
 
 @contextmanager
@@ -185,11 +193,14 @@ def _open_database(path: Path, migrations: Migrations) -> Database:
             path, timeout=5.0, check_same_thread=False, isolation_level=None, factory=Database
         )
     except (OSError, sqlite3.Error) as error:
+        if _is_damage(error):
+            raise StorageDamaged(f"{path.name} cannot be read ({error}). Restore a backup.") from error
         raise StorageFailed(f"{path.name} cannot be opened ({error}).") from error
     try:
         connection.execute("pragma journal_mode=wal")
         connection.execute("pragma synchronous=full")
         connection.execute("pragma foreign_keys=on")
+        connection.execute("pragma wal_checkpoint(truncate)")  # what the file has lost may stand in its log still
         progress = Progress(path)
         with progress.watch(connection):
             if connection.execute("pragma quick_check(1)").fetchone()[0] != "ok":
@@ -265,7 +276,9 @@ class Store:
             if key.exists() and not (database.exists() and database.stat().st_size):
                 raise StorageDamaged(f"{database.name} is {'empty' if database.exists() else 'missing'}. Restore a backup.")
             self._db = open_database(database, config_migrations)
+            self._file = database
             try:
+                self._opened = self._present()
                 if not key.exists() and self.revision():
                     # a new key would open nothing, and what it sealed from now on would be lost with the next restore
                     raise StorageDamaged(f"The box key {key} is missing. Restore keys and database from the same backup.")
@@ -277,7 +290,24 @@ class Store:
     def close(self) -> None:
         self._db.close()
 
+    def _present(self) -> tuple[int, int]:
+        """Which file it is. It is not opened for that: closing it would take the locks that SQLite has on it (its "How To Corrupt", 2.2)."""
+        try:
+            found = self._file.stat()
+        except OSError:
+            raise StorageDamaged(f"{self._file.name} is missing. Restore a backup.") from None
+        if not found.st_size or not os.access(self._file, os.R_OK):
+            raise StorageDamaged(f"{self._file.name} {'cannot be read' if found.st_size else 'is empty'}. Restore a backup.")
+        return found.st_dev, found.st_ino
+
+    def _demand_file(self) -> None:
+        """StorageDamaged when the file is gone or another one by now: what is read from the one that was opened would hide that, and what
+        is written into it would be lost."""
+        if self._present() != self._opened:
+            raise StorageDamaged(f"{self._file.name} was replaced by another file while it was in use. Start Switchroom again.")
+
     def revision(self) -> int:
+        self._demand_file()
         with sentences():
             return int(self._db.execute("select value from state where name = 'revision'").fetchone()[0])
 

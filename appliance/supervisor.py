@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from appliance import cti, health, heartbeat, listeners, reserve
+from appliance import condition, cti, health, heartbeat, listeners, reserve
 from appliance.alarms import Alarms, Facts, ProcessFacts
 from appliance.boot import VARIABLE
 from appliance.migration import Watch
@@ -74,6 +74,7 @@ class Supervisor:
         self._misses: dict[str, int] = {}
         self._calls_know_address = True
         self._looked = False  # whether the box is set up is known, as far as it can be
+        self._file = condition.Watch(self._options.data / "config.db")
         self._opening = Watch(self._options.data, 0.0)
         self._counters: dict[str, int] = {}
         self._hostile_media: dict[str, str] = {}
@@ -123,12 +124,18 @@ class Supervisor:
                 return cti.Ok()
             case cti.RestartProcess(name=name):
                 return cti.Failed(f"There is no process {name}; there are {', '.join(self.processes)}.")
+            case cti.ConfigurationSeen(damage=why):
+                self._configuration_is(why)
+                return cti.Ok()
             case cti.StartAgain():
                 log.warning("everything is started again because somebody asked")
-                self._again = True
-                asyncio.get_running_loop().call_later(TELL_FIRST, self._end.set)
+                self._start_again()
                 return cti.Ok()
         return cti.Failed("The supervisor does not know this request.")
+
+    def _start_again(self) -> None:
+        self._again = True
+        asyncio.get_running_loop().call_later(TELL_FIRST, self._end.set)
 
     def status(self) -> cti.Status:
         now = asyncio.get_running_loop().time()
@@ -230,9 +237,7 @@ class Supervisor:
         await self._look_at_configuration()
         until = loop.time() + ADDRESS_WAIT
         while loop.time() < until and self._opening.report is None and not listeners.reachable(self._options.host):
-            await asyncio.sleep(
-                0.1
-            )  # the processor is the network's, and pages that come now would start again for the address
+            await asyncio.sleep(0.1)  # the processor is the network's; pages that come now would start again for the address
         if core is not None:
             core.stand_by()
         try:
@@ -248,12 +253,36 @@ class Supervisor:
         if calls is None or calls.state != "running":
             self._resources.look_at_configuration()
         self._resources.guard_setup()
-        if self._resources.damage and calls is not None:
+        if self._resources.damage:
+            await self._leave_out_calls()
+        self._looked = True
+
+    async def _leave_out_calls(self) -> None:
+        if (calls := self.processes.get("calls")) is not None:
             log.error("calls does not run: it would be without a configuration")
             self.processes = {name: process for name, process in self.processes.items() if process is not calls}
             calls.stop()
             await _wait([calls], PATIENCE)
-        self._looked = True
+
+    async def _look_for_damage(self) -> None:
+        """The configuration may be lost while everything runs. `calls` goes on with what it has read, so it is left out only when it has died."""
+        if self._looked and (news := self._file.look()) is not None:
+            self._configuration_is(news)
+        calls = self.processes.get("calls")
+        if self._resources.damage and calls is not None and calls.state == "backing off":
+            await self._leave_out_calls()
+
+    def _configuration_is(self, damage: str) -> None:
+        """The pages start again when that is news: they offer the restore of a backup, or are the usual ones."""
+        before, self._resources.damage = self._resources.damage, damage
+        if bool(damage) == bool(before):
+            return
+        log.error("the configuration cannot be read any more: %s", damage) if damage else log.info("the configuration can be read again")
+        self._resources.guard_setup()
+        if not damage and "calls" not in self.processes:
+            self._start_again()
+        elif "web" in self.processes:
+            self.processes["web"].restart()
 
     async def _follow_address(self) -> None:
         """This machine got another address: `calls` is told, and the pages start again. Calls go on."""
@@ -316,6 +345,7 @@ class Supervisor:
                 await self._follow_address()
                 steady = all(process.state == "running" for process in self.processes.values())
                 self._renewal.look(time.time(), asyncio.get_running_loop().time() - self._begun, steady)
+                await self._look_for_damage()
                 self._update_alarms()
             except Exception:  # a fault of the watcher must not end the watching
                 log.exception("watching failed")

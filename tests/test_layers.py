@@ -70,6 +70,7 @@ LAYERS = {
     "appliance.process": row("appliance.privileges", "", "keeps one process alive"),
     "appliance.health": row("", "", "sees a process from outside"),
     "appliance.setup_code": row("", "", "the code shown where the box was started"),
+    "appliance.condition": row("", "", "a look at a database from outside"),
     "appliance.reserve": row("appliance.health", "", "room for a full disk"),
     "appliance.logfile": row("", "", "where the log goes"),
     "appliance.archive": row("", "", "reads a tar from outside"),

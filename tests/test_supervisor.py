@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from appliance import entitlement, health, licensing, listeners
+from appliance import entitlement, fdstore, health, licensing, listeners
 from appliance.alarms import CHECKS, Alarms, Facts, ProcessFacts
 from appliance.boot import FOLLOWS, VARIABLE, Boot
 from appliance.process import DELAYS, STEADY, Backoff, Early, Process
@@ -415,6 +415,20 @@ def test_pages_need_an_address_that_others_can_reach() -> None:
         pytest.skip("network namespaces are not allowed here")
     assert reachable_alone("0.0.0.0") == reachable_alone("::") == "False"
     assert reachable_alone("127.0.0.1") == reachable_alone("192.0.2.7") == "True"  # somebody has said so
+
+
+def test_of_what_another_version_kept_only_the_journal_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says which phones have to be told that their call is over, and what to write down."""
+    kept = {name: [os.memfd_create(name)] for name in ("journal", "core_wake", "calls_wake", "memory")}
+    os.write(kept["journal"][0], b"a call")
+    mark = os.fstat(kept["journal"][0]).st_ino
+    monkeypatch.setattr(fdstore, "adopt", lambda: kept)
+    with acquire(options(tmp_path / "var")) as resources:
+        assert os.fstat(resources.journal).st_ino == mark
+        assert os.pread(resources.journal, 6, 0) == b"a call"
+        assert resources.memory is not None
+        assert os.fstat(resources.memory).st_size > 0
+        assert len(resources.rtp.sockets) == 8
 
 
 # ---- the licence of this box -----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ Ends in under a second on SIGTERM or SIGINT. A configuration that cannot be read
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shutil
@@ -79,6 +80,8 @@ def make_desk(boot: Boot, box: ControlSockets) -> Desk:
         log.error("only a restore is offered, for the configuration cannot be read: %s", error)
         damage, admin = str(error), Admin(Store(folder))
         setup_code.keep(run / "setup-code")
+    with contextlib.suppress(cti.Unavailable):
+        box.ask("supervisor", cti.ConfigurationSeen(damage))
     return Desk(
         admin=admin,
         damage=damage,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -16,9 +17,9 @@ from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import NotFound as NotFoundPage
 
-from appliance import update_client
+from appliance import cti, update_client
 from appliance.admin import NotFound
-from appliance.store import StorageFailed
+from appliance.store import StorageDamaged, StorageFailed
 from appliance.version import VERSION
 from webui import guard, wording
 from webui.desk import Desk, desk
@@ -169,6 +170,10 @@ def _explain(error: HTTPException) -> ResponseReturnValue:
 
 def _storage(error: StorageFailed) -> ResponseReturnValue:
     log.error("%s %s: %s", request.method, request.path, error)
+    if isinstance(error, StorageDamaged):
+        g.person = None  # nobody is known any more
+        with contextlib.suppress(cti.Unavailable):  # it starts the pages again, which then offer the restore of a backup
+            desk().box.ask("supervisor", cti.ConfigurationSeen(str(error)))
     return render_template("error.html", title="It could not be stored", sentence=str(error)), 503
 
 

@@ -20,6 +20,7 @@ from appliance.callcontrol.slot import LegSlot
 from appliance.callcontrol.terms import OWN, Terms, answerable, why_not_encrypted
 from appliance.model import Encrypt
 from appliance.sip import events
+from appliance.sip.dialog import Dialog
 from appliance.sip.errors import WrongState
 from appliance.sip.offer_answer import LegMedia
 from appliance.sip.sdp import Format
@@ -206,6 +207,13 @@ class PhoneLeg:
         if not self.wants_receive:
             return "held"
         return "on-hold" if other is not None and not other.wants_receive else "talking"
+
+    def dialog(self, sip: Callable[[Callable[[Any, float], Dialog | None]], Dialog | None]) -> Dialog | None:
+        """With the phone, once it is set up and as long as it is."""
+        try:
+            return sip(lambda stack, now: stack.dialog(self.session)) if self.session and not self.over else None
+        except WrongState:
+            return None
 
     def slot(self, sip: Callable[[Callable[[Any, float], bytes]], bytes]) -> LegSlot:
         try:

@@ -19,7 +19,7 @@ from appliance.sip.abilities import PHONE, Abilities
 from appliance.sip.agent import Agent, FlowFacts
 from appliance.sip.body import SDP_TYPE
 from appliance.sip.boundary import Boundary
-from appliance.sip.dialog import merge, with_tag
+from appliance.sip.dialog import Dialog, merge, with_tag
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.events import Answered, Elsewhere, FlowId, Output, Requested, SessionId, TransactionId
 from appliance.sip.message import Malformed, Request, Response, parse
@@ -272,6 +272,18 @@ class Stack:
         self._settle(now)
 
     # ---- survival
+    def dialog(self, session: SessionId) -> Dialog | None:
+        """Of a session that is set up: what `farewell` needs when nobody knows the session any more."""
+        dialog = self._session(session).dialog
+        return dialog if dialog is not None and dialog.confirmed else None
+
+    def farewell(self, flow: FlowId, dialog: Dialog, now: float) -> None:
+        """BYE in a dialog that is no session of ours; whatever is answered."""
+        self._boundary.begin(flow)
+        headers = [("Reason", 'Q.850;cause=41;text="Temporary failure"'), ("User-Agent", self._agent.user_agent)]
+        self._agent.send(dialog.request("BYE", self._agent.via(flow), headers), flow, now, None)
+        self._settle(now)
+
     def dump(self, session: SessionId) -> bytes:
         return survival.dump(self._session(session))
 

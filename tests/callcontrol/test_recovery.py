@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from appliance.callcontrol import slot
+from appliance.callcontrol.leg import PhoneLeg
 from tests.box import Box, office
 from tests.clock import run
 
@@ -175,3 +177,57 @@ def test_media_nobody_owns_is_closed() -> None:
             assert box.engine.media == {}
 
     run(scene())
+
+
+@pytest.mark.parametrize("transport", ["UDP", "TLS"])
+@pytest.mark.parametrize("why", ["another version", "cannot be restored"])
+def test_a_slot_of_another_version_ends_its_call_properly(
+    transport: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> None:
+        async with Box(office("101", "102")) as box:
+            a, b = await box.phone("101", transport=transport), await box.phone("102", transport=transport)
+            call = await a.call("102")
+            there = await b.incoming.get()
+            await box.seconds(5)
+            assert await call.offer("sendonly") == 200
+            assert await call.offer("sendrecv") == 200
+            await box.seconds(2)
+            if why == "another version":
+                monkeypatch.setattr(slot, "VERSION", 2)
+            else:
+                monkeypatch.setattr(PhoneLeg, "restored", lambda *_: 1 / 0)
+            await restart(box)
+            assert box.resumed == 0
+            await box.seconds(2)
+            assert call.ended
+            assert there.ended
+            (record,) = box.records
+            assert (record.caller_number, record.dialled, record.callee_number) == ("101", "102", "102")
+            assert (record.outcome, record.cause) == ("answered", 41)
+            assert record.seconds > 6
+            assert "another version" in record.sentence
+            assert len(box.exchange.journal) == 0
+            assert box.engine.legs() == []
+            if why == "another version":
+                again = await a.call("102")
+                assert again.final.result() == 200
+                again.hang_up()
+                await box.seconds(2)
+
+    run(scene())
+
+
+def test_a_head_keeps_its_places_for_ever() -> None:
+    """As version 1 wrote it: whoever changes this cannot end the calls of the boxes in the field."""
+    written = (
+        b"switchroom call 1\n\x00\x8e\x9a\xa2c1\xcb@$\x00\x00\x00\x00\x00\x00\xcb@(\x00\x00\x00\x00\x00\x00\xa3100\xa4Anna\xa3101"
+        b"\xa3101\xa4Bert\xc2\x91\x9a\x07\xa3UDP\xa9192.0.2.1\xcd\x13\xc4\xa1i\xb3<sip:100@pbx>;tag=a\xb3<sip:101@pbx>;tag=b"
+        b"\xb1sip:101@192.0.2.1\x91\xae<sip:proxy;lr>\x05the rest"
+    )
+    ways = (slot.Way(7, "UDP", "192.0.2.1", 5060, "i", "<sip:100@pbx>;tag=a", "<sip:101@pbx>;tag=b", "sip:101@192.0.2.1", ("<sip:proxy;lr>",), 5),)
+    head = slot.Head("c1", 10.0, 12.0, "100", "Anna", "101", "101", "Bert", False, ways)
+    assert head.before(b"the rest") == written
+    assert slot.Head.read(written) == head
+    for rubbish in (b"", b"x", slot.HEAD, slot.HEAD + b"\xff\xff\x90", written[:60]):
+        assert slot.Head.read(rubbish) is None

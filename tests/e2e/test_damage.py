@@ -3,12 +3,15 @@ has the setup code. What is damaged is kept."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from appliance.softphone import Account, Softphone
 from tests.e2e.running import System, wait_until
 from tests.image.browser import Browser
 
@@ -78,7 +81,7 @@ def test_a_damaged_configuration_is_said_and_a_backup_restored(damage: str, syst
     assert System.run("user", "list", "--data", str(system.data)).returncode != 0
 
     stranger = Browser(system.admin_port, tmp_path / "again.pem")
-    assert "configuration cannot be read, so no telephone works" in stranger.open("/login")
+    assert "configuration cannot be read." in stranger.open("/login")
     with pytest.raises(AssertionError, match="403"):
         stranger.send("/setup/restore", sent)
     stranger.submit("/setup/code", code=code_of(system))
@@ -112,3 +115,90 @@ def test_damaged_call_records_begin_anew_and_calls_go_on(system: System) -> None
     assert System.run("selftest", *data).returncode == 0
     wait_until(lambda: "records-damaged" in [alarm["id"] for alarm in system.status()["alarms"]], "the alarm")
     assert (system.data / "aside/calls.db.1").read_bytes() == GARBAGE
+
+
+def overwrite(data: Path, content: bytes) -> None:
+    """In place and with its log: the same file to whoever has it open."""
+    for name in ("config.db", "config.db-wal"):
+        with (data / name).open("r+b") as file:
+            length = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            file.write((content * (length // len(content) + 1))[:length])
+
+
+def truncate(data: Path) -> None:
+    os.truncate(data / "config.db-wal", 0)
+    os.truncate(data / "config.db", 6000)
+
+
+# While everything runs and a call is up: what is done, whether it can be undone.
+DAMAGES_RUNNING: dict[str, Callable[[Path], object]] = {
+    "zeros": lambda data: overwrite(data, bytes(4096)),
+    "random octets": lambda data: overwrite(data, os.urandom(4096)),
+    "cut off": truncate,
+    "deleted": lose_database,
+    "unreadable": lambda data: (data / "config.db").chmod(0),
+}
+TONE, OTHER_TONE = 697.0, 1209.0
+
+
+async def call_through_damage(system: System, damage: Callable[[Path], object]) -> None:
+    """Two phones talk; the configuration is lost; they go on talking, and one hangs up."""
+    logins = [system.add_extension(encrypt="required") for _ in range(2)]
+    phones = []
+    for login, tone in zip(logins, (TONE, OTHER_TONE), strict=True):
+        account = Account(
+            system.host, system.sips_port, "TLS", login.number, login.username, login.password, str(system.authority), "required"
+        )  # fmt: skip
+        phones.append(Softphone(account, frequency=tone))
+        await phones[-1].connect()
+        await phones[-1].register()
+    incoming = asyncio.create_task(phones[1].incoming())
+    made = await phones[0].call(logins[1].number)
+    taken = await incoming
+    taken.answer()
+    await made.wait(made.answered, 8, "answered")
+    damage(system.data)
+    await asyncio.to_thread(wait_until, lambda: alarm_of(system), "the alarm")
+    assert await taken.hears(TONE, 8)
+    assert await made.hears(OTHER_TONE, 8)
+    made.hang_up()
+    await taken.wait(taken.ended, 8, "told that the other one has hung up")
+    again = asyncio.create_task(phones[1].incoming())
+    once_more = await phones[0].call(logins[1].number)  # with what was read before
+    (await again).answer()
+    await once_more.wait(once_more.answered, 8, "answered")
+    once_more.hang_up()
+    for phone in phones:
+        await phone.close()
+
+
+def alarm_of(system: System) -> str:
+    found = [alarm["message"] for alarm in system.status()["alarms"] if alarm["id"] == "configuration-damaged"]
+    return found[0] if found else ""
+
+
+@pytest.mark.parametrize("damage", DAMAGES_RUNNING)
+def test_a_configuration_lost_while_running_is_said_and_calls_go_on(damage: str, system: System, tmp_path: Path) -> None:
+    browser = Browser(system.admin_port, tmp_path / "authority.pem")
+    browser.set_up(code_of(system), PASSWORD)
+    sent = a_backup(system, tmp_path)
+    asyncio.run(call_through_damage(system, DAMAGES_RUNNING[damage]))
+    assert "Telephones go on with what was read before" in alarm_of(system)
+
+    stranger = Browser(system.admin_port, tmp_path / "again.pem")
+    wait_until(lambda: "configuration cannot be read." in stranger.open("/login"), "the pages to offer a restore", 40)
+    restarts = {process["name"]: process["restarts"] for process in system.status()["processes"]}
+    assert restarts["calls"] == restarts["core"] == 0
+    assert restarts["web"] == 1
+    if damage == "unreadable":
+        (system.data / "config.db").chmod(0o600)
+        wait_until(lambda: not alarm_of(system), "the configuration to be read again")
+        browser = Browser(system.admin_port, tmp_path / "mended.pem")
+        browser.log_in("anna", PASSWORD)
+        assert ">100<" in browser.open("/extensions")
+    if damage == "zeros":
+        stranger.submit("/setup/code", code=code_of(system))
+        stranger.send("/setup/restore", sent)
+        wait_until(lambda: System.run("status", "--data", str(system.data)).returncode == 0, "the restored system", 60)
+        Browser(system.admin_port, tmp_path / "restored.pem").log_in("anna", PASSWORD)
