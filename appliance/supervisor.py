@@ -277,7 +277,7 @@ class Supervisor:
         before, self._resources.damage = self._resources.damage, damage
         if bool(damage) == bool(before):
             return
-        log.error("the configuration cannot be read any more: %s", damage) if damage else log.info("the configuration can be read again")
+        log.error("the configuration %s", f"cannot be read any more: {damage}" if damage else "can be read again")
         self._resources.guard_setup()
         if not damage and "calls" not in self.processes:
             self._start_again()
@@ -409,11 +409,9 @@ class Supervisor:
 
     async def _ask_counters(self) -> bool:
         """Fetch the counters of `calls`; empty when it does not answer."""
-        try:
+        reply: cti.Message | None = None
+        with contextlib.suppress(cti.Unavailable):
             reply = await cti.ask(str(self._options.run / "calls.sock"), cti.GetCounters(), health.PING_TIMEOUT)
-        except cti.Unavailable:
-            self._counters = {}
-            return False
         if not isinstance(reply, cti.Counters):
             self._counters = {}
             return False
