@@ -85,7 +85,7 @@ cdef struct FlowCounters:   # written by the core, since the memory was made
     uint64_t dropped_noise  # datagrams that are no SIP: STUN, NULs, garbage
     uint64_t dropped_table  # datagrams of new sources while every UDP entry is kept
     uint64_t dropped_send   # sends to flows that are gone or that the kernel refused
-    uint64_t evicted        # UDP flows that made room for another
+    uint64_t evicted        # unproved flows that made room for another
     uint64_t framing        # streams closed for bad framing
     uint64_t timeouts       # streams closed by a limit of time
     uint64_t handshakes     # TLS handshakes done

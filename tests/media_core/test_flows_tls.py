@@ -199,6 +199,25 @@ def test_a_handshake_broken_off_is_named_and_silence_is_not(files: TlsFiles) -> 
         ]
 
 
+def test_handshakes_in_progress_make_room_for_a_phone(files: TlsFiles) -> None:
+    """One host that connects and says nothing, or only half a ClientHello, holds every place; here there are 16."""
+    with running(tls_box(files, flows=32)) as box, contextlib.ExitStack() as stack:
+        for sent in [b"", hello(files)[:100]] * 20:
+            stranger = socket.create_connection(box.address(Transport.TLS), PATIENCE, source_address=("127.9.9.9", 0))
+            stack.enter_context(stranger)
+            stranger.sendall(sent)
+        with secure(box, client_context(files)) as phone:
+            flow = box.one_open()
+            assert flow.remote == phone.getsockname()
+            for _ in range(40):
+                stack.enter_context(
+                    socket.create_connection(box.address(Transport.TLS), PATIENCE, source_address=("127.9.9.9", 0))
+                )
+            phone.sendall(message(b"still here"))
+            box.until(lambda: box.received(flow.id) == [message(b"still here")])
+        assert box.count("refused") == 0
+
+
 def test_a_flood_of_failures_is_told_at_a_rate(box: Box) -> None:
     """One a host; of many hosts ten at once and then five a second."""
     for n in range(60):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from flask import Flask
 
-from appliance import cti
+from appliance import certificates, cti
 from appliance.callcontrol.cdr import LegRecord
 from appliance.model import Extension, Line
 from tests.web.made import PASSWORD, Clock, FakeBox, Visitor, leg, phone
@@ -318,6 +319,15 @@ def test_the_authority_can_be_fetched_without_a_login(visitor: Visitor) -> None:
     answer = visitor.get("/encryption/authority.crt")
     assert answer.data.startswith(b"-----BEGIN CERTIFICATE-----")
     assert b"PRIVATE" not in answer.data
+
+
+def test_the_rsa_fingerprint_is_shown_once_there_is_one(anna: Visitor, desk: Desk) -> None:
+    assert "RSA" not in text_of(anna.get("/encryption"))
+    certificates.make_rsa_key(Path(desk.boot.data))
+    certificates.ensure(Path(desk.boot.data))
+    facts = desk.certificate()
+    assert facts is not None
+    assert facts.rsa_fingerprint in text_of(anna.get("/encryption")).replace("<wbr>", "")
 
 
 def test_a_fault_of_ours_is_an_apology_and_keeps_its_details_in_the_log(
