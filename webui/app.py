@@ -6,22 +6,25 @@ import contextlib
 import hashlib
 import json
 import logging
+import mimetypes
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, g, render_template, request, send_from_directory, url_for
+from flask import Flask, Response, abort, g, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
-from flask_wtf.csrf import CSRFError, CSRFProtect  # type: ignore[import-untyped]
+from flask_wtf.csrf import CSRFError  # type: ignore[import-untyped]
 from jinja2 import StrictUndefined
 from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import NotFound as NotFoundPage
+from werkzeug.security import safe_join
 
 from appliance import cti, update_client
 from appliance.admin import NotFound
 from appliance.store import StorageDamaged, StorageFailed
 from appliance.version import VERSION
-from webui import guard, wording
+from webui import compression, guard, unsent, wording
+from webui.compression import MaskedTokens
 from webui.desk import Desk, desk
 from webui.pages import BLUEPRINTS, MENU
 from webui.sessions import ServerSideSessions
@@ -74,7 +77,7 @@ def create_app(made: Desk) -> Flask:
     app.session_interface = ServerSideSessions(made.sessions, made.now)
     app.before_request(_allow_files)
     furnish(app, made)
-    CSRFProtect(app)
+    MaskedTokens(app)
     app.jinja_env.globals.update(menu=MENU)
     for pages in BLUEPRINTS:
         app.register_blueprint(pages)
@@ -86,6 +89,7 @@ def furnish(app: Flask, made: Desk) -> None:
     app.extensions["switchroom"] = made
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.after_request(compression.compress)
     guard.install(app)
     wording.install(app)
     assets = Assets(STATIC)
@@ -116,12 +120,26 @@ def _for_every_page() -> dict[str, Any]:
         "no_emergency": wording.no_emergency(desk().admin.snapshot),
         "damaged": update_client.damaged(),
         "damage": desk().damage,
+        "unsent": unsent.waiting() if getattr(g, "person", None) else None,
     }
 
 
 def _serve_static(app: Flask) -> None:
     def static(filename: str) -> Response:
-        response = send_from_directory(STATIC, filename)
+        plain = safe_join(str(STATIC), filename)
+        if plain is None or not Path(plain).is_file():
+            abort(404)
+        coding, contents = compression.packed(Path(plain)) or ("", Path(plain))
+        kind = mimetypes.guess_type(filename)[0] or "application/octet-stream"
+        if isinstance(contents, bytes):
+            response = Response(contents, mimetype=kind)
+            response.add_etag()
+            response.make_conditional(request)
+        else:
+            response = send_file(contents, mimetype=kind, conditional=True)
+        if coding:
+            response.headers["Content-Encoding"] = coding
+        response.vary.add("Accept-Encoding")
         versioned = "v" in request.args or filename.startswith("vendor/")
         response.headers["Cache-Control"] = f"public, max-age={31536000 if versioned else 300}" + (
             ", immutable" if versioned else ""

@@ -36,6 +36,8 @@ RANGES = {  # the characters each font file holds, as the font's own style sheet
     "inter-latin-ext.woff2": "U+0100-02BA,U+02BD-02C5,U+02C7-02CC,U+02CE-02D7,U+02DD-02FF,U+0304,U+0308,U+0329,U+1D00-1DBF,"
     "U+1E00-1E9F,U+1EF2-1EFF,U+2020,U+20A0-20AB,U+20AD-20C0,U+2113,U+2C60-2C7F,U+A720-A7FF",
 }
+# In node_modules and not in the pages: the tests look for barriers with it.
+AXE = WORK / "node_modules" / "axe-core" / "axe.min.js"
 LICENCES = ("@tabler/core", "@tabler/icons", "htmx.org", "@fontsource-variable/inter", "@popperjs/core")
 
 
@@ -78,6 +80,13 @@ def fetch() -> Path:
     return WORK / "node_modules"
 
 
+def pack(file: Path) -> None:
+    """A copy of it beside it, compressed with Brotli as far as that goes: it is done once, and Node.js brings it along."""
+    code = "const z=require('zlib'),f=require('fs'),n=process.argv[1];f.writeFileSync(n+'.br',z.brotliCompressSync(f.readFileSync(n)))"
+    node = Path(npm_command()[0]).with_name("node")
+    subprocess.run([str(node), "-e", code, str(file)], check=True)
+
+
 def sprite(modules: Path) -> bytes:
     """One SVG of the icons named in icons.txt, each a symbol."""
     symbols = []
@@ -118,6 +127,8 @@ def build() -> None:
         stem, _, suffix = name.rpartition(".")
         manifest[name] = f"{stem}.{hashlib.sha256(contents).hexdigest()[:10]}.{suffix}"
         (TARGET / manifest[name]).write_bytes(contents)
+        if suffix in ("css", "js", "svg"):
+            pack(TARGET / manifest[name])
         return manifest[name]
 
     for name, path in FILES.items():

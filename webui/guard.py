@@ -14,6 +14,7 @@ from flask import Blueprint, Flask, Response, abort, current_app, g, redirect, r
 from flask.typing import ResponseReturnValue
 
 from appliance.model import User
+from webui import unsent
 from webui.desk import desk
 from webui.sessions import Session
 
@@ -90,14 +91,18 @@ def enforce() -> ResponseReturnValue | None:
     if role == "visitor":
         return None
     if g.person is None:
-        return _send_to(
-            url_for(
-                "login.form", to=request.full_path.rstrip("?") if request.method == "GET" and not here.live else None
-            )
-        )
+        return _send_to(url_for("login.form", to=_back(here) or None))
+    unsent.forget_sent()
     if role == "full" and not may_change():
         abort(403)
     return None
+
+
+def _back(here: Session) -> str:
+    """Where to go after the login: the page asked for, or the one whose form was sent without a session, with what was typed."""
+    if request.method == "POST":
+        return unsent.keep()
+    return "" if here.live else request.full_path.rstrip("?")
 
 
 def _send_to(address: str) -> Response:

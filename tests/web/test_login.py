@@ -13,9 +13,9 @@ from webui import devices
 from webui.app import create_app
 from webui.desk import Desk
 from webui.limits import source_name
-from webui.pages.login import is_local
 from webui.sessions import ABSOLUTE, IDLE
 from webui.throttle import BOUND, FREE, Count, Throttle
+from webui.unsent import is_local
 
 
 def test_a_login_opens_the_page(visitor: Visitor) -> None:

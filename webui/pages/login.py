@@ -9,7 +9,7 @@ from typing import cast
 from flask import Blueprint, Response, current_app, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from webui import devices
+from webui import devices, unsent
 from webui.desk import desk
 from webui.guard import route
 from webui.sessions import ServerSideSessions, Session
@@ -27,7 +27,7 @@ def form() -> ResponseReturnValue:
 
 
 def _draw(username: str, problem: str, to: str, status: int = 200, headers: dict[str, str] | None = None) -> ResponseReturnValue:
-    return render_template("login.html", username=username, problem=problem, to=to), status, headers or {}
+    return render_template("login.html", username=username, problem=problem, to=to, kept=unsent.KEY in session), status, headers or {}
 
 
 @route(pages, "/login", role="visitor", methods=("POST",))
@@ -51,8 +51,8 @@ def submit() -> ResponseReturnValue:
     if user.role == "none":
         return _draw(username, "This user may not open the admin page. An administrator can change that under Users.", to, 403)
     log.info("%s logged in from %s", user.username, request.remote_addr)
-    cast(ServerSideSessions, current_app.session_interface).begin(cast(Session, session), user.id)
-    response = cast(Response, redirect(to if is_local(to) else url_for("status.listing"), 303))
+    unsent.carry(cast(ServerSideSessions, current_app.session_interface).begin, user.id)
+    response = cast(Response, redirect(to if unsent.is_local(to) else url_for("status.listing"), 303))
     if not own:
         devices.remember(here, response, user.id)
     return response
@@ -69,12 +69,3 @@ def _held_back(seconds: int, username: str) -> str:
 def leave() -> ResponseReturnValue:
     cast(Session, session).ended = True
     return redirect(url_for("login.form"), 303)
-
-
-def is_local(address: str) -> bool:
-    """Is it a path on this page, and nothing a browser could read as another host?"""
-    return (
-        address.startswith("/")
-        and not address.startswith(("//", "/\\"))
-        and all(letter.isprintable() for letter in address)
-    )

@@ -85,6 +85,20 @@ if (asked && !asked.value && location.hash) {
   history.replaceState(history.state, "", location.pathname + location.search);
 }
 
+// what was typed when the session was lost goes back into its form, which is not sent
+for (const kept of document.querySelectorAll("[data-unsent]")) {
+  const typed = JSON.parse(kept.dataset.typed);
+  const address = (form) => new URL(form.getAttribute("action") || location.href, location.href).pathname;
+  const form = [...document.forms].find((one) => one.method === "post" && address(one) === kept.dataset.unsent);
+  for (const field of form?.elements ?? []) {
+    const values = typed.filter(([name]) => name === field.name).map(([, value]) => value);
+    if (["hidden", "password", "file", "submit"].includes(field.type) || !field.name) continue;
+    if (["radio", "checkbox"].includes(field.type)) field.checked = values.includes(field.value);
+    else if (values.length) field.value = values[0];
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+}
+
 document.addEventListener("htmx:sendError", () => say("The box does not answer"));
 document.addEventListener("htmx:responseError", () => say("That did not work"));
 
