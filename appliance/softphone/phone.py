@@ -239,6 +239,7 @@ class Softphone:
             keys=secrets.token_bytes,
             encrypt=self.account.encrypt,
             signalling_secure=self.account.transport == "TLS",
+            signalling=self.account.host,
         )
         return PhoneCall(self, leg, audio)
 
