@@ -43,6 +43,7 @@ LOAD, EQUAL, LEAST, BITS, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, ERROR = 0x7FFF0000, 0x00050000  # SECCOMP_RET_*
 NUMBER, ARCHITECTURE, FIRST = 0, 4, 16  # offsets in struct seccomp_data; of an argument its low half
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, FILTER = 38, 22, 2  # <linux/prctl.h>, <linux/seccomp.h>
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
 Step = tuple[int, int, int, int]  # code, jump if true, jump if false, value
 
@@ -50,14 +51,20 @@ log = logging.getLogger("supervisor")
 
 
 def confine() -> None:
-    """For this process and all it starts, for good. A kernel without seccomp confines nothing; that is logged."""
+    """For this process and all it starts, for good. Capabilities that systemd gave it are its own from now on: what it starts has none. A
+    kernel without seccomp confines nothing; that is logged."""
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0))
+
+    def prctl(*words: int) -> int:
+        return int(libc.prctl(*map(ctypes.c_ulong, (*words, *[0] * (5 - len(words))))))
+
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     if (steps := program(platform.machine())) is None:
         return
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
     head = ctypes.create_string_buffer(struct.pack("@HP", len(steps), ctypes.addressof(code)))
-    if libc.prctl(PR_SET_SECCOMP, FILTER, head, 0, 0) != 0:
+    if prctl(PR_SET_SECCOMP, FILTER, ctypes.addressof(head)) != 0:
         log.info("system calls are not confined: %s", errno.errorcode.get(ctypes.get_errno(), "unknown"))
 
 

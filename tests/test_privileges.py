@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -115,6 +117,38 @@ def test_system_calls_that_nobody_of_ours_makes_are_refused_and_threads_and_proc
     assert said.pop("namespace") == ["-1", str(errno.EPERM)]
     assert len(said) > 30
     assert set(map(tuple, said.values())) == {("-1", str(errno.EPERM))}
+
+
+SYSTEM_PYTHON = Path("/usr/bin/python3")
+HANDED_DOWN = """
+import subprocess, sys
+sys.path.insert(0, sys.argv[1])
+import confinement
+confinement.confine()
+def effective(): return next(line.split()[1] for line in open("/proc/self/status") if line.startswith("CapEff"))
+print(effective())
+print(subprocess.run([sys.executable, "-c", "print(open('/proc/self/status').read().split('CapEff:')[1].split()[0])"], capture_output=True, text=True).stdout)
+"""
+
+
+@needs_root
+@pytest.mark.skipif(
+    shutil.which("setpriv") is None or not SYSTEM_PYTHON.exists(), reason="needs setpriv and the system's own Python"
+)
+def test_capabilities_that_systemd_gives_are_not_handed_down() -> None:
+    """As the unit of the box has it: an account with AmbientCapabilities."""
+    place = Path(tempfile.mkdtemp(prefix="switchroom-"))
+    try:
+        place.chmod(0o755)
+        shutil.copy(confinement.__file__, place / "confinement.py")
+        done = subprocess.run(
+            ["setpriv", f"--reuid={ACCOUNT.uid}", f"--regid={ACCOUNT.gid}", "--clear-groups", "--inh-caps=+net_bind_service",
+             "--ambient-caps=+net_bind_service", str(SYSTEM_PYTHON), "-B", "-c", HANDED_DOWN, str(place)],
+            cwd="/", capture_output=True, text=True, timeout=30, check=True,
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(place)
+    assert [int(each, 16) for each in done.stdout.split()] == [1 << privileges.KEPT["NET_BIND_SERVICE"], 0]
 
 
 def run_filter(steps: list[confinement.Step], architecture: int, number: int, argument: int = 0) -> int:
