@@ -200,7 +200,7 @@ def _open_database(path: Path, migrations: Migrations) -> Database:
         connection.execute("pragma journal_mode=wal")
         connection.execute("pragma synchronous=full")
         connection.execute("pragma foreign_keys=on")
-        connection.execute("pragma wal_checkpoint(truncate)")  # what the file has lost may stand in its log still
+        connection.execute("pragma wal_checkpoint(passive)")  # what the file has lost may stand in its log still; waits for nobody
         progress = Progress(path)
         with progress.watch(connection):
             if connection.execute("pragma quick_check(1)").fetchone()[0] != "ok":
