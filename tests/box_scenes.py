@@ -171,6 +171,70 @@ def full(flow: int, data: bytes) -> None:
     raise media_core.OutOfService
 
 
+async def strange_bodies(box: Box, a: Phone, b: Phone) -> None:
+    def multipart(data: bytes) -> bytes:
+        head, end, body = data.partition(b"\r\n\r\n")
+        if not head.startswith(b"INVITE") or not body:
+            return data
+        body = b"--x\r\nContent-Type: application/sdp\r\n\r\n" + body + b"\r\n--x--\r\n"
+        head = head.replace(b"Content-Type: application/sdp", b"Content-Type: multipart/mixed;boundary=x")
+        return head.rpartition(b"Content-Length:")[0] + b"Content-Length: %d" % len(body) + end + body
+
+    def other(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+        return lambda data: data.replace(old, new)
+
+    a.rewrite = multipart
+    call = await a.call("102")
+    call.hang_up()
+    a.rewrite = other(b"Content-Type: application/sdp", b"Content-Disposition: x;handling=optional\r\nContent-Type: text/plain")
+    call = await a.call("102")
+    call.hang_up()
+    a.rewrite = lambda data: data
+    for address in (b"c=IN IP4 240.0.0.1", b"c=IN IP4 127.0.0.1"):
+        b.rewrite = other(b"c=IN IP4 " + b.host.encode(), address.ljust(len(b"c=IN IP4 " + b.host.encode())))
+        call = await a.call("102")
+        call.hang_up()
+        await box.seconds(1)
+
+
+async def other_hosts(box: Box, a: Phone, b: Phone) -> None:
+    """What one phone of a line, or a stranger, sends in the dialog of another."""
+    again, stranger = await box.phone("101"), await box.phone("301", register=False)
+    for phone in (stranger, again):
+        call = await a.call("102")
+        kept: list[bytes] = []
+        a.rewrite = lambda data, kept=kept: kept.append(data) or b""  # type: ignore[misc, func-returns-value]
+        call.hang_up()
+        box.from_phone(phone.flow, kept[0])
+        await box.seconds(1)
+        a.rewrite = lambda data: data
+        await box.seconds(40)
+        for each in list(b.calls.values()):
+            each.hang_up()
+        await box.seconds(1)
+    for number in range(12):
+        await a.register(contacts=[f"<sip:101@{a.host}:{2000 + number}>"])
+    await a.register(contacts=[f"<sip:101@{a.host}:{3000 + number}>" for number in range(12)])
+
+
+async def refused_refreshes(box: Box, a: Phone, b: Phone) -> None:
+    """The phone lists UPDATE and refuses it, and then wants another interval."""
+
+    def refuse(data: bytes) -> bytes:
+        if data.startswith(b"SIP/2.0 200") and b" UPDATE\r\n" in data:
+            return data.replace(b"200 OK", b"405 No")
+        if data.startswith(b"SIP/2.0 200") and b" INVITE\r\n" in data:
+            return data.replace(b"200 OK\r\n", b"422 No\r\nMin-SE: 200\r\n")
+        return data
+
+    call = await a.call("102", headers=[("Session-Expires", "90;refresher=uas"), ("Supported", "timer")])
+    a.rewrite = refuse
+    await box.seconds(100)
+    a.rewrite = lambda data: data
+    call.hang_up()
+    await box.seconds(1)
+
+
 async def refusals(box: Box, a: Phone, b: Phone) -> None:
     await a.call("999")
     b.answer = 486
@@ -238,4 +302,4 @@ async def lost_phones(box: Box, a: Phone, b: Phone) -> None:
     await box.seconds(1)
 
 
-SCENES: tuple[Callable[[Box, Phone, Phone], Awaitable[None]], ...] = (registrations, conversation, refusals, glare, bad_lines, other_ways, late_offers, lost_phones)
+SCENES: tuple[Callable[[Box, Phone, Phone], Awaitable[None]], ...] = (registrations, conversation, refusals, glare, bad_lines, strange_bodies, other_hosts, refused_refreshes, other_ways, late_offers, lost_phones)

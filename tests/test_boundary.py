@@ -108,8 +108,10 @@ ROWS = {
         callcontrol/journal.py:Journal.__init__ callcontrol/journal.py:Journal.__iter__ callcontrol/journal.py:Journal._newest
         callcontrol/journal.py:Journal.close callcontrol/call.py:Call.detach callcontrol/slot.py:CallSlot.read
         callcontrol/leg.py:PhoneLeg.restored callcontrol/recovery.py:_lost callcontrol/recovery.py:_restore callcontrol/recovery.py:_script
-        callcontrol/recovery.py:_talk callcontrol/recovery.py:recover sip/dialog.py:Dialog.restore sip/exchange.py:Exchange.restore_timer
+        callcontrol/recovery.py:_talk callcontrol/recovery.py:recover sip/dialog.py:Dialog.restore sip/session_timer.py:SessionTimer.restore
         sip/offer_answer.py:LegMedia.restore sip/offer_answer.py:_restore_agreed sip/stack.py:Stack.restore sip/survival.py:restore
+        callcontrol/recovery.py:_clear callcontrol/recovery.py:_say_goodbye callcontrol/slot.py:Head.read callcontrol/slot.py:Head.record
+        callcontrol/slot.py:Way.dialog callcontrol/slot.py:_split sip/stack.py:Stack.farewell
         sip/transaction.py:Transactions.adopt sip/transaction.py:Transactions.adopt_received""",
     "works behind a fault only, so it would be a second one at the same time": """
         sip/boundary.py:Boundary._bury sip/boundary.py:Boundary._drop sip/boundary.py:Boundary._end sip/boundary.py:Boundary.fault
@@ -120,7 +122,7 @@ ROWS = {
         callcontrol/ringing.py:Fork.lost""",
     "is asked for by the control socket, whose requests have their own boundary (the last test here)": """
         callcontrol/faults.py:Faults.__iter__ callcontrol/faults.py:Faults.__len__ callcontrol/journal.py:Journal.__len__
-        callcontrol/refusals.py:Refusals.last callcontrol/refusals.py:Refusals.last_of
+        callcontrol/plan.py:asked callcontrol/plan.py:explained callcontrol/refusals.py:Refusals.last callcontrol/refusals.py:Refusals.last_of
         callcontrol/registrar.py:Registrar.__len__ callcontrol/security.py:SecurityLog.__iter__ sip/stack.py:Stack.counters
         sip/timers.py:Timers.__len__ sip/transaction.py:Transactions.__len__""",
     "goes on reading when what has waited is taken (tests/test_transport.py)": "transport.py:Transport._read",
@@ -130,7 +132,7 @@ ROWS = {
         sip/digest.py:Challenge.parse sip/digest.py:Credentials.__str__ sip/digest.py:answer sip/digest.py:strongest
         sip/exchange.py:Exchange.acknowledge sip/session.py:Session.acknowledge sip/stack.py:Stack.acknowledge sip/stack.py:Stack._tag
         sip/message.py:Message.dialog_id sip/message.py:Request.__repr__ sip/message.py:Response.__repr__ sip/message.py:Via.received
-        sip/message.py:Via.rport sip/sdp.py:_attribute sip/uri.py:Uri.bare sip/uri.py:Uri.transport transport.py:Transport.shut
+        sip/message.py:Via.rport sip/uri.py:Uri.bare sip/uri.py:Uri.transport transport.py:Transport.shut
         transport.py:token""",
 }
 NOT_REACHED = {f"appliance/{name}": reason for reason, names in ROWS.items() for name in names.split()}
