@@ -49,10 +49,11 @@ def rewriting(status: int, line: bytes) -> Callable[[bytes], bytes]:
     [
         b"Record-Route: <sip:a;lr>;",
         b"Record-Route: " + b", ".join([b"<sip:a;lr>"] * 20),
-        b'Record-Route: "a <sip:a;lr>',
+        b"Record-Route: <sip:a;lr",
+        b"Record-Route: <sip:a:x;lr>",
         b'Allow: INVITE, "ACK',
     ],
-    ids=["semicolon", "many", "quote", "Allow"],
+    ids=["semicolon", "many", "bracket", "port", "Allow"],
 )
 @pytest.mark.parametrize("others", [0, 1], ids=["alone", "another phone rings"])
 def test_an_answer_no_dialog_can_be_made_of(status: int, line: bytes, others: int) -> None:
@@ -70,7 +71,7 @@ def test_an_answer_no_dialog_can_be_made_of(status: int, line: bytes, others: in
             registered = await asyncio.wait_for(asyncio.gather(*(phone.register() for phone in rest)), 0.2)
             assert registered == [200] * 20
             there = await b.incoming.get()
-            harmless = line.startswith(b"Allow") and status == 180  # nobody reads it before there is a call
+            harmless = line.endswith(b";") or line.startswith(b"Allow")  # an empty parameter and a broken Allow are read over today
             if harmless:
                 await call.final
                 call.hang_up()

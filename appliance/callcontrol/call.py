@@ -94,10 +94,11 @@ class Call:
             self._exchange.enter(self, leg)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        """The end itself has met a fault: it is gone through once more."""
+        """Cancelled before its first step, or the end itself has met a fault: the end is gone through now."""
         error = None if task.cancelled() else task.exception()
-        if error is not None and not self._detached and self.id in self._exchange.calls:
+        if error is not None:
             self._report(error)
+        if not self._detached and self.id in self._exchange.calls:
             self._finish()
 
     def detach(self) -> list[asyncio.Task[None]]:
@@ -286,7 +287,7 @@ class Call:
         leg.over = True
         if leg not in self.legs:
             if self.fork is not None:
-                self.fork.lost(leg)
+                self.fork.lost(leg, 500 if by == "fault" else 503)
             return
         if by == "peer":
             self.end(leg.side, Cause.NORMAL)

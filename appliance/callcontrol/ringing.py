@@ -49,8 +49,8 @@ class Fork:
     def deliver(self, leg: PhoneLeg, event: events.Event) -> None:
         self._events.put_nowait((leg, event))
 
-    def lost(self, leg: PhoneLeg) -> None:
-        self._events.put_nowait((leg, events.Rejected(leg.session, 503, "Lost", None)))
+    def lost(self, leg: PhoneLeg, status: int) -> None:
+        self._events.put_nowait((leg, events.Rejected(leg.session, status, "Lost", None)))
 
     async def winner(self) -> PhoneLeg:
         """The leg that has answered; Clear when nobody has, or nobody can."""

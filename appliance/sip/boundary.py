@@ -29,13 +29,11 @@ class Boundary:
         self._agent = agent
         self.session: Session | None = None
         self.flow: FlowId | None = None
-        self.faults = 0
 
     def begin(self, flow: FlowId | None = None, session: Session | None = None, transaction: Transaction | None = None) -> None:
         self.flow, self.session, self._agent.layer.touched = flow, session, transaction
 
     def fault(self, error: Exception, now: float) -> None:
-        self.faults += 1
         layer = self._agent.layer
         transaction, layer.touched = layer.touched, None
         session = self.session

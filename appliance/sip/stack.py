@@ -303,7 +303,6 @@ class Stack:
             "timers": len(self._agent.timers),
             "malformed": self._malformed,
             "stray": self._stray,
-            "sip_faults": self._boundary.faults,
         }
 
     # ---- joining

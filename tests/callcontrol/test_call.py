@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
-import media_core
-from appliance.callcontrol.api import Cause
 from appliance.callcontrol.faults import Faults
 from appliance.sip import events
 from appliance.sip.sdp import Format
@@ -387,35 +383,6 @@ def test_digits_by_info_become_events_and_unknown_requests_are_refused() -> None
                 await a.request("MESSAGE", "", session=call.session, body=b"hi", content_type="text/plain")
             ).status == 405
             call.hang_up()
-
-    run(scene())
-
-
-@pytest.mark.parametrize("others", [0, 1])
-def test_a_phone_that_is_unplugged_is_known_at_once(others: int) -> None:
-    """ICMP says that nobody listens on its port: the caller heard nothing for 32 s."""
-
-    async def scene() -> None:
-        async with Box(office("101", "102", lines=2)) as box:
-            a, b = await box.phone("101"), await box.phone("102")
-            other = [await box.phone("102-2") for _ in range(others)]
-            b.on = False
-            call = a.dial("102")
-            await box.seconds(0.1)
-            begun = asyncio.get_running_loop().time()
-            box.engine.tell(media_core.FlowUnreachable(b.flow.id))
-            assert await call.final == (200 if others else 480)
-            assert asyncio.get_running_loop().time() - begun < 1.1
-            assert [phone.incoming.qsize() for phone in other] == [1] * others
-            if others:
-                call.hang_up()
-            else:
-                await box.seconds(1)
-                assert box.records[0].cause == Cause.NO_RESPONSE
-            b.on = True
-            assert (await a.call("102")).final.result() == 200  # it is plugged in again, on the same flow
-            for each in a.calls.values():
-                each.hang_up()
 
     run(scene())
 
