@@ -152,9 +152,9 @@ class Message:
     # ---- the ones everybody needs
     @cached_property
     def vias(self) -> list[str]:
-        """The Via entries as they came, the topmost first."""
+        """The Via entries as they came, the topmost first, which is only checked by `via`."""
         found = [part for value in self.get_all("Via") for part in split_list(value) if part]
-        if not 0 < len(found) <= MAX_HOPS or not all(_VIA.fullmatch(part) for part in found):
+        if not 0 < len(found) <= MAX_HOPS or not all(_VIA.fullmatch(part) for part in found[1:]):
             raise PeerError(400, "Malformed Via")
         return found
 
@@ -318,8 +318,9 @@ class Request(Message):
             params["rport"] = str(port)
         if "rport" in params or via.host != host.lower():
             params["received"] = host
-        self.via = replace(via, params=params)
-        self.vias[0] = str(self.via)
+        if params != via.params:
+            self.via = replace(via, params=params)
+            self.vias[0] = str(self.via)
         return self
 
     def to_bytes(self) -> bytes:

@@ -240,6 +240,43 @@ def test_an_offer_with_an_address_that_media_must_not_go_to(address: str) -> Non
     run(scene())
 
 
+@pytest.mark.parametrize("address", NOWHERE)
+def test_an_answer_in_an_ack_with_an_address_that_media_must_not_go_to(address: str) -> None:
+    """The answer to an offer that we made: the call cannot begin, so it ends, on both sides."""
+
+    async def scene() -> None:
+        async with Box(office("101", "102")) as box:
+            a, b = await box.phone("101"), await box.phone("102")
+            a.host, a.rtp_port = address, 20000 if address == HOST else 40000
+            call = await a.call("102", late=True)
+            await box.seconds(3)
+            (answered,) = b.calls.values()
+            assert (call.ended, answered.ended) == (True, True)
+            assert not list(box.exchange.faults)
+
+    run(scene())
+
+
+@pytest.mark.parametrize("address", NOWHERE)
+def test_a_phone_that_is_asked_again_and_answers_with_such_an_address_keeps_its_call(address: str) -> None:
+    async def scene() -> None:
+        async with Box(office("101", "102")) as box:
+            a, b = await box.phone("101"), await box.phone("102")
+            call = await a.call("102")
+            await box.seconds(2)
+            before = box.leg_of(b).remote
+            b.host, b.rtp_port = address, 20000 if address == HOST else 40000
+            assert await call.offer("sendonly") == 200
+            await box.seconds(2)
+            (talking,) = b.calls.values()
+            assert talking.offers, "it was asked to be held"
+            assert (call.ended, talking.ended) == (False, False)
+            assert before in [leg.remote for leg in box.engine.media.values()]
+            call.hang_up()
+
+    run(scene())
+
+
 def test_an_address_of_nowhere_is_hold() -> None:
     async def scene() -> None:
         async with Box(office("101", "102")) as box:

@@ -266,6 +266,12 @@ def test_the_lock_of_a_past_call_is_about_what_flowed(
     assert of_leg in text_of(anna.get("/calls/call-7"))
 
 
+def test_a_leg_that_was_not_encrypted_says_why(anna: Visitor, desk: Desk) -> None:
+    leg = LegRecord(side="callee", number="200", transport="TLS", signalling_secure=True, not_encrypted="The phone named no key that can be used.")
+    past_call(desk, 7, legs=[msgspec.structs.asdict(leg)])
+    assert "The phone named no key that can be used." in text_of(anna.get("/calls/call-7"))
+
+
 def test_history_is_searched_and_turned_page_by_page(anna: Visitor, desk: Desk) -> None:
     assert "No calls yet" in text_of(anna.get("/calls"))
     for number in range(60):
