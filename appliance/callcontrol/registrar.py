@@ -287,4 +287,4 @@ def _same_phone(old: Binding, new: Binding) -> bool:
 
 def may_register(request: Request, line: Line, number: str) -> bool:
     """The address of record must be the authenticated line's own (S-05: nobody registers another's)."""
-    return request.to.uri.user in (line.sip_username, number)
+    return not {request.to.uri.user, request.to.uri.dialled}.isdisjoint({line.sip_username, number})

@@ -37,6 +37,7 @@ from media_core.sip_scan import HEADERS, IDS, Scan, ScanError, scan
 Headers = Iterable[tuple[str, str]]
 
 MAX_CSEQ = 2**31
+MAX_FIELD = 8192  # what sip_scan takes of a header field; here of one that is only echoed
 COOKIE = "z9hG4bK"  # RFC 3261 §8.1.1.7
 
 _FULL_NAME = {name.lower(): name for name, _ in HEADERS} | {short: name for name, short in HEADERS if short}
@@ -390,7 +391,7 @@ def echo_of(data: bytes) -> Request | None:
         if not line:
             break
         if line[0] in " \t":
-            if name:
+            if name and len(found[name]) < MAX_FIELD:
                 found[name] += " " + line.strip(" \t")
             continue
         key, _, value = line.partition(":")

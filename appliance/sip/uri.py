@@ -31,7 +31,9 @@ _SEPARATORS = re.compile(r"[().\-]")
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.S)
+# A quote that is never closed is taken to the end as well, so that a text full of them is read once, not once for each.
+_QUOTES = re.compile(r'"(?:[^"\\]|\\.)*("?)', re.S)
 _OUTSIDE = re.compile(r'[ <>"]')  # what a URI may hold in a quoted parameter only
 _NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -106,7 +108,7 @@ class Uri:
             raise PeerError(400, "Malformed URI")
         if _OUTSIDE.search(text):  # phones quote parameters such as +sip.instance, which the grammar does not have
             before, semicolon, _ = text.partition(";")
-            if _OUTSIDE.search(_QUOTED.sub("", text)) or not semicolon or _OUTSIDE.search(before):
+            if _OUTSIDE.search(_hidden(text)) or not semicolon or _OUTSIDE.search(before):
                 raise PeerError(400, "Malformed URI")
         scheme, colon, rest = text.partition(":")
         scheme = scheme.lower()
@@ -197,8 +199,8 @@ def _add(params: dict[str, str], name: str, value: str) -> None:
 
 
 def _hidden(text: str) -> str:
-    """The text with its quoted parts blanked out, character for character."""
-    return _QUOTED.sub(lambda quoted: " " * len(quoted[0]), text) if '"' in text else text
+    """The text with dots for its quoted parts, character for character."""
+    return _QUOTES.sub(lambda quoted: "." * len(quoted[0]) if quoted[1] else quoted[0], text) if '"' in text else text
 
 
 def _write_uri_params(params: Mapping[str, str]) -> str:

@@ -130,6 +130,7 @@ REGISTERS = (
     Row("an instance within the URI", "{port}>", '{port};+sip.instance="<urn:uuid:1>">'),
     Row("an instance in the wrong quotes", ";expires=600", ";expires=600;+sip.instance=\"<urn:uuid:1>", 400),
     Row("a comma in the display name of the Contact", "Contact: ", "Contact: Doe, John "),
+    Row("a phone-context", "To: <sip:101@", "To: <sip:101;phone-context=example.com@"),
     Row("two Contacts, one with a comma in its name", "Contact: ", "Contact: <sip:101@198.51.100.9>;expires=600, Doe, John "),
 )  # fmt: skip
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from appliance.sip.errors import PeerError
-from appliance.sip.message import Malformed, Request, Response, Via, parse, response_to
-from appliance.sip.uri import NameAddr, Uri, split_list
+from appliance.sip.message import Malformed, Request, Response, Via, echo_of, parse, response_to
+from appliance.sip.uri import NameAddr, Uri, parse_addresses, split_list
 from media_core.sip_scan import HEADERS, IDS, ScanError, scan
 
 GOOD = (
@@ -205,6 +205,11 @@ def test_response_echoes_what_it_must() -> None:
         ("sip:a%40b%3Bc@[2001:db8::1]:5060", ("sip", "a@b;c", "2001:db8::1", 5060, {})),
         ("sip:*60@pbx", ("sip", "*60", "pbx", 0, {})),
         ("sip:%23100@pbx;user=phone", ("sip", "#100", "pbx", 0, {"user": "phone"})),
+        ("sip:1@pbx;;lr;", ("sip", "1", "pbx", 0, {"lr": ""})),
+        ("sip:1@pbx;x=1;x=1", ("sip", "1", "pbx", 0, {"x": "1"})),
+        ('sip:1@pbx;i="<urn:a@b>";y="c d;e?f"', ("sip", "1", "pbx", 0, {"i": '"<urn:a@b>"', "y": '"c d;e?f"'})),
+        ("sip:1;phone-context=x@pbx", ("sip", "1;phone-context=x", "pbx", 0, {})),
+        ("sip:a@[::ffff:192.0.2.1]:5060", ("sip", "a", "::ffff:192.0.2.1", 5060, {})),
         ("tel:+49-30-1234;phone-context=x", ("tel", "+49-30-1234", "", 0, {"phone-context": "x"})),
     ],
 )
@@ -229,6 +234,18 @@ def test_malformed_uri(text: str) -> None:
     with pytest.raises(PeerError) as caught:
         Uri.parse(text)
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("sip:101@x", "101"), ("sip:*60@x;user=phone", "*60"), ("tel:+49-30-(12)34", "+49301234"), ("sip:+49.30@x;user=phone", "+4930"),
+        ("sip:101;phone-context=x@x", "101"), ("sip:a.b@x", "a.b"), ("sip:a.b@x;user=phone", "ab"), ("sip:anna-x@x;user=phone", "anna-x"),
+        ("sip:a;b@x", "a"), ("sip:x;y@x", "x;y"),
+    ],
+)  # fmt: skip
+def test_what_was_dialled(text: str, number: str) -> None:
+    assert Uri.parse(text).dialled == number
 
 
 def test_uri_status() -> None:
@@ -257,6 +274,13 @@ def test_equality(one: str, other: str, same: bool) -> None:
         ("Anna  Maria <sip:1@x;p=1>;tag=t", "Anna  Maria", "sip:1@x;p=1", "t"),
         ("Jürgen Groß <sip:1@x>", "Jürgen Groß", "sip:1@x", ""),
         ("sip:1@x;tag=t", "", "sip:1@x", "t"),
+        ('"a" sip:1@x;tag=t', "a", "sip:1@x", "t"),
+        ("Doe, John <sip:1@x>;tag=t", "Doe, John", "sip:1@x", "t"),
+        ("a:b [c] @ <sip:1@x>", "a:b [c] @", "sip:1@x", ""),
+        ('"open <sip:1@x>;tag=t', '"open', "sip:1@x", "t"),
+        ('"a\\" <sip:2@x>" <sip:1@x>;tag=t', 'a" <sip:2@x>', "sip:1@x", "t"),
+        ("< sip:1@x >;;tag=t;", "", "sip:1@x", "t"),
+        ("<sip:1@x>" + ";tag=t;x=" + '"\\""', "", "sip:1@x", "t"),
         ("<sip:1@x>", "", "sip:1@x", ""),
         ('"" <sip:1@x>', "", "sip:1@x", ""),
         ('"a\x07b\u202ec" <sip:1@x>', "abc", "sip:1@x", ""),
@@ -293,6 +317,37 @@ def test_lists_are_split_outside_quotes_and_brackets() -> None:
     assert len(request(b'Contact: "x,y" <sip:a@b>, <sip:c@d>\r\nm: <sip:e@f>\r\n').contacts) == 3
     with pytest.raises(PeerError):
         list(split_list('"a, b'))
+
+
+@pytest.mark.parametrize(
+    ("value", "users"),
+    [
+        ("Doe, John <sip:1@x>, <sip:2@x>", ["1", "2"]), (", <sip:1@x>,,", ["1"]), ("a, b, c <sip:1@x>", ["1"]), ('"a, <sip:1@x>', ["1"]),
+        ("sip:1@x, sip:2@x", ["1", "2"]), ('<sip:1@x;i="<urn:a>">, <sip:2@x>', ["1", "2"]),
+    ],
+)  # fmt: skip
+def test_lists_of_addresses(value: str, users: list[str]) -> None:
+    assert [each.uri.user for each in parse_addresses([value])] == users
+
+
+@pytest.mark.parametrize("value", ["<sip:1@x>, nobody", "nobody", "<sip:1@x>, <sip:2@x", '"a, <sip:1@x>, <sip:2@x'])
+def test_malformed_lists_of_addresses(value: str) -> None:
+    with pytest.raises(PeerError):
+        parse_addresses([value])
+
+
+def test_a_malformed_request_is_echoed_as_far_as_it_can_be_read() -> None:
+    """Lines ended in any way, a field over and over; only what is answered at all."""
+    data = b"INVITE  sip:x SIP/2.0\nVia: SIP/2.0/UDP h;branch=z9\rv: SIP/2.0/UDP other\nf: <sip:a@b>;tag=1\nFrom: x\nCall-ID: c\n d\nCSeq: x\n\nTo: body\n"
+    echo = echo_of(data)
+    assert echo is not None
+    answer = response_to(echo.stamped("192.0.2.9", 5060), 400, "Bad", to_tag="t").to_bytes().split(b"\r\n")
+    assert answer[1:5] == [b"Via: SIP/2.0/UDP h;branch=z9;received=192.0.2.9", b"From: <sip:a@b>;tag=1", b"Call-ID: c d", b"CSeq: x"]
+    for silent in (b"", b"ACK" + data[6:], b"SIP/2.0 200 OK" + data[21:], b"INVITE sip:x SIP/2.0\r\nCSeq: 1 INVITE\r\n\r\n", b"\x00\x01"):
+        assert echo_of(silent) is None
+    folded = echo_of(b"OPTIONS sip:x\r\nVia: SIP/2.0/UDP h\r\nCall-ID: a" + b"\r\n b" * 20000 + b"\r\n\r\n")
+    assert folded is not None
+    assert len(folded.get("Call-ID") or "") < 8200
 
 
 def test_contact_star() -> None:
