@@ -49,12 +49,24 @@ class WrittenPhone(Phone):
     ("via", "contact", "more", "status"),
     [
         (";rport", "", "", 200),
+        (";rport;", "", "", 200),
+        (";rport=", "", "", 200),
+        (";rport", ";", "", 200),
         (";rport", "", OUTBOUND, 200),
         (";rport", INSTANCE, OUTBOUND, 200),
         (";rport", "", "Require: teleport\n", 420),
         (";rport", "", "Require: outbound, teleport\n", 420),
     ],
-    ids=["control", "outbound", "outbound, instance", "unknown", "unknown beside outbound"],
+    ids=[
+        "control",
+        "Via ends in ;",
+        "rport without a value",
+        "Contact ends in ;",
+        "outbound",
+        "outbound, instance",
+        "unknown",
+        "unknown beside outbound",
+    ],
 )
 def test_a_register_as_it_is_written(via: str, contact: str, more: str, status: int) -> None:
     async def scene() -> None:
