@@ -99,6 +99,9 @@ class _Connection(TCPServer):
             pass
         finally:
             await spoken.handle(Closed())
+            if isinstance(spoken, H2Protocol):  # answers still wait there for their reader
+                for buffer in list(spoken.stream_buffers.values()):
+                    await buffer.close()
 
     async def protocol_send(self, event: Event) -> None:
         if not isinstance(event, RawData):

@@ -4,8 +4,8 @@ A `Source` is an address (IPv6: a /64). It has a purse of tokens for each kind o
 pays from its own purse first, so that a new visitor gets his first page also while a neighbour behind the same address empties the shared one.
 Who has logged in has *proved* himself: his connection has a larger purse and is never the one that makes room.
 
-Nobody is turned away because others came first: a connection too many closes the oldest unproved one of its source, or of the
-source that has the most. Only what comes faster than the purse allows is refused.
+Nobody is turned away because others came first: a connection too many closes the oldest unproved one of its source, or of the source that has
+the most; a request too many closes the connection that has the most of them open. Only what comes faster than the purse allows is refused.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ class Visit:
     def __init__(self, source: Source, cut: Callable[[], None]) -> None:
         self.source, self.cut = source, cut
         self.proved = False
+        self.requests = 0  # open ones, of a stranger
         self._purse = Purse()
 
     def take(self, kind: str, now: float) -> bool:
@@ -104,6 +105,15 @@ class Source:
         if not self._reported:
             self._reported = True
             log.warning("closed a connection: %s", what)
+
+    def spare(self, asking: Visit) -> bool:
+        """Close the connection with the most open requests; False when that is the one that asks for another."""
+        greedy = max(self.visits, key=lambda visit: visit.requests, default=asking)
+        if greedy is asking or greedy.requests <= asking.requests:
+            return False
+        del self.visits[greedy]
+        greedy.cut()
+        return True
 
     def make_room(self) -> bool:
         """Close the oldest connection that is not proved; False when there is none."""
@@ -174,17 +184,19 @@ class Gate:
         source = visit.source
         if not counted and not visit.take("request", now):
             return False
-        if source.requests >= OPEN_PER_SOURCE:
+        if source.requests >= OPEN_PER_SOURCE and not source.spare(visit):
             return False
         if self.requests >= OPEN_REQUESTS:
             busiest = max(self._sources.values(), key=lambda one: one.requests)
-            if busiest is source or not busiest.make_room():
+            if not busiest.spare(visit):
                 return False
+        visit.requests += 1
         source.requests += 1
         self.requests += 1
         return True
 
     def end(self, visit: Visit) -> None:
+        visit.requests -= 1
         visit.source.requests -= 1
         self.requests -= 1
 

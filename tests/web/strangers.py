@@ -20,6 +20,7 @@ HEADERS, RESET, SETTINGS, PING, CONTINUATION = 0x1, 0x3, 0x4, 0x6, 0x9
 END_STREAM, END_HEADERS = 0x1, 0x4
 INITIAL_WINDOW_SIZE = 0x4
 BATCH = 500  # frames in one write
+VISITOR = "127.0.0.9"
 GIVE_UP = 10.0  # seconds a visitor waits for the page
 Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -115,13 +116,23 @@ class Attack:
     protocol: str
     connections: int
     act: Callable[[Pair, Seen], Awaitable[None]]
+    again: bool = True  # opens another connection when one is closed
 
 
 ATTACKS: dict[str, Attack] = {
     "slow POST": Attack("http/1.1", 64, lambda p, s: trickle(p, s, POST)),
+    "eight slow POSTs": Attack("http/1.1", 8, lambda p, s: trickle(p, s, POST), again=False),
     "slow header": Attack("http/1.1", 64, lambda p, s: trickle(p, s, b"GET /login HTTP/1.1\r\nHost: localhost\r\nX: ")),
     "open requests": Attack(
         "h2", 4, lambda p, s: hold(p, s, frame(SETTINGS, 0, 0), 90, lambda at: frame(*OPEN, at, request("POST", "/login")))
+    ),
+    "90 open requests": Attack(
+        "h2", 1, lambda p, s: hold(p, s, frame(SETTINGS, 0, 0), 90, lambda at: frame(*OPEN, at, request("POST", "/login"))),
+        again=False,
+    ),
+    "90 unread answers": Attack(
+        "h2", 1, lambda p, s: hold(p, s, NO_WINDOW, 90, lambda at: frame(*WHOLE, at, request("GET", "/login"))),
+        again=False,
     ),
     "unread answers": Attack(
         "h2", 4, lambda p, s: hold(p, s, NO_WINDOW, 90, lambda at: frame(*WHOLE, at, request("GET", "/login")))
@@ -147,7 +158,7 @@ async def attack(name: str, host: str, port: int, source: str, seconds: float) -
     client = Client(host, port, source, row.protocol)
 
     async def one() -> None:
-        while True:
+        while row.again or not seen.closed:
             with contextlib.suppress(OSError, TimeoutError):
                 pair = await client.open()
                 try:
@@ -184,7 +195,7 @@ async def measure(name: str, host: str, port: int, source: str, seconds: float) 
     attacking = asyncio.create_task(attack(name, host, port, source, seconds))
     waits = []
     while not attacking.done():
-        waits.append(await visit(host, port, "127.0.0.1"))
+        waits.append(await visit(host, port, VISITOR))
         await asyncio.sleep(0.2)
     seen = await attacking
     refused = sum(wait >= GIVE_UP for wait in waits)

@@ -7,7 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.web.strangers import CONTINUATION, HEADERS, PING, PREFACE, RESET, SETTINGS, frame
-from webui.limits import CONNECTIONS, CRUMB, DATA, KINDS, OF_PROVED, OF_SOURCE, PER_SOURCE, SOURCES, Frames, Gate, Visit
+from webui.limits import (
+    CONNECTIONS,
+    CRUMB,
+    DATA,
+    KINDS,
+    OF_PROVED,
+    OF_SOURCE,
+    OPEN_PER_SOURCE,
+    OPEN_REQUESTS,
+    PER_SOURCE,
+    SOURCES,
+    Frames,
+    Gate,
+    Visit,
+)  # fmt: skip
 
 SOURCE = "192.0.2.1"
 
@@ -78,13 +92,38 @@ def test_a_crowd_from_one_address_gives_its_places_to_another() -> None:
     gate, cut = Gate(), []
     for at in range(CONNECTIONS):
         where = at % (CONNECTIONS // PER_SOURCE + 1)
-        gate.enter(f"192.0.2.{where}", at / 10, lambda where=where: cut.append(where))  # type: ignore[misc]
+        gate.enter(f"192.0.2.{where}", at / 10.0, lambda where=where: cut.append(where))  # type: ignore[misc]
     crowd = gate.connections
     while gate.connections < CONNECTIONS:
         gate.enter("198.51.100.1", 50.0, lambda: cut.append(-1))
     visit(gate, "203.0.113.1", 60.0)
     assert len(cut) == 1
     assert crowd <= CONNECTIONS
+
+
+def test_requests_that_stay_open_give_their_places_to_the_next() -> None:
+    """Eight slow POSTs, 90 open requests: whoever comes next is served, from the same address too."""
+    gate, cut = Gate(), []
+    slow = gate.enter(SOURCE, 0.0, lambda: cut.append("slow"))
+    assert slow is not None
+    for _ in range(OPEN_PER_SOURCE):
+        assert gate.begin(slow, 0.0, counted=True)
+    visit(gate)  # one that is in its handshake
+    assert not gate.begin(slow, 0.0, counted=True)  # it is the one that has too many
+    assert cut == []
+    assert gate.begin(visit(gate), 0.0, counted=True)
+    assert cut == ["slow"]
+
+
+def test_the_crowd_of_all_addresses_gives_its_places_too() -> None:
+    gate, cut = Gate(), []
+    for number in range(OPEN_REQUESTS // OPEN_PER_SOURCE + 1):
+        slow = gate.enter(f"192.0.2.{number}", 0.0, lambda number=number: cut.append(number))  # type: ignore[misc]
+        assert slow is not None
+        for _ in range(min(OPEN_PER_SOURCE, OPEN_REQUESTS - gate.requests)):
+            assert gate.begin(slow, 0.0, counted=True)
+    assert gate.begin(visit(gate, "203.0.113.1"), 0.0, counted=True)
+    assert len(cut) == 1
 
 
 def test_when_all_have_logged_in_nobody_is_thrown_out() -> None:
