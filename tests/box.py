@@ -216,6 +216,6 @@ class Box:
             *((p.user, p.stack) for p in set(self.phones.values())),
         ]:
             counters = stack.counters()
-            left = {key: counters[key] for key in ("sessions", "dialogs", "transactions") if counters[key]}
+            left = {key: counters[key] for key in ("sessions", "dialogs", "transactions", "timers") if counters[key]}
             assert not left, f"{name}: {left}"
         assert not list(self.exchange.faults), list(self.exchange.faults)
