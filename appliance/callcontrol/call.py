@@ -249,6 +249,7 @@ class Call:
         task = asyncio.get_running_loop().create_task(self._guard(work), name=f"call {self.id} beside")
         self._work.add(task)
         task.add_done_callback(self._work.discard)
+        task.add_done_callback(lambda _: work.close())  # cancelled before its first step, it would be complained of
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:
