@@ -167,7 +167,7 @@ class Admin:
             if isinstance(record, User) and isinstance(old, User):
                 problems += _last_administrator(old, record, snapshot)
             if isinstance(record, Extension) and (named := renamed(snapshot, key, record.number)):
-                if not usernames:
+                if not usernames and not any(problem.field == "number" for problem in problems):
                     problems.append(Problem("usernames", "Choose what becomes of the SIP username."))
                 elif usernames == "change":
                     changes += [Change("line", line.id, line) for line in named]

@@ -132,11 +132,15 @@ def test_a_new_number_asks_about_the_sip_username_and_names_the_phone(
     assert status == 422
     assert "Choose what becomes of the SIP username." in text
     assert "Keep 100" in text
-    assert "Change to 120" in text
+    assert "Change it to the new number" in text
     assert "Yealink SIP-T54W at 192.0.2.100:50612 goes off until it has the new one." in text
     assert 'id="pane-general" role="tabpanel"' in text
     assert 'class="tab-pane active show" id="pane-general"' in text
     assert desk.admin.snapshot.extensions[key].number == "100"
+    desk.admin.create("extension", {"number": "130"}, "anna")
+    text = tab.send(number="130")[1]
+    assert "130 is in use by extension 130." in text
+    assert "Choose what becomes" not in text, "first the number has to be one"
     assert tab.send(number="120", name="Front desk", usernames="keep")[0] == 303
     names = [line.sip_username for line in desk.admin.snapshot.lines_of[key]]
     assert (desk.admin.snapshot.extensions[key].number, names) == ("120", ["100"])

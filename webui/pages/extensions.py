@@ -149,13 +149,13 @@ def _renumbering(extension: Extension, values: Mapping[str, Any], problem: str, 
     """The question what becomes of the SIP usernames, where they are made of a number that changes."""
     number, snapshot = str(values.get("number", "")), desk().admin.snapshot
     new = renamed(snapshot, extension.id, number) if number and extension.id in snapshot.extensions else []
-    if not new:
+    if not new or not (problem or chosen):  # first the number itself has to be one
         return None
     old = [snapshot.lines[line.id] for line in new]
-    was, would = (", ".join(line.sip_username for line in lines) for lines in (old, new))
+    was = ", ".join(line.sip_username for line in old)
     options = (
         Option("keep", f"Keep {was}", "Every phone stays registered; only the number that others dial changes."),
-        Option("change", f"Change to {would}", goes_off(old)),
+        Option("change", "Change it to the new number", goes_off(old)),
     )
     label = "SIP username" if len(new) == 1 else "SIP usernames"
     return Field("usernames", label, value=chosen, kind="choice", options=options, problem=problem)
