@@ -57,8 +57,8 @@ def lines_part(
             boot=desk().boot,
         )
     )
-    # what else of the page tells of its phones: a part alone is put into a page that was drawn before
-    return part + phones_part(extension, swap=True) if request.blueprint == "lines" else part
+    # the header of the page that it is put into, when it is not drawn with that page, tells of the phones too
+    return part + phones_part(extension, (), swap=True) if request.blueprint == "lines" else part
 
 
 def _phones_on(lines: Iterable[Line]) -> list[RegistrationView] | None:
@@ -67,15 +67,15 @@ def _phones_on(lines: Iterable[Line]) -> list[RegistrationView] | None:
     return [one for one in answer.registrations if one.line in keys] if answer else None
 
 
-def phones_part(extension: Extension, *, swap: bool = False) -> Markup:
-    """How many phones are registered. swap: and which on each line, each to be put where the page shows it."""
-    lines = desk().admin.snapshot.lines_of.get(extension.id, ())
-    return Markup(render_template("extensions/phones.html", lines=lines, phones=_phones_on(lines), swap=swap))
+def phones_part(extension: Extension, lines: Iterable[Line] = (), *, swap: bool = False) -> Markup:
+    """How many phones are registered on the extension, and which on these lines. swap: each is put where the page shows it."""
+    phones = _phones_on(desk().admin.snapshot.lines_of.get(extension.id, ()))
+    return Markup(render_template("extensions/phones.html", lines=lines, phones=phones, swap=swap))
 
 
 @route(pages, "/extensions/<key>/phones", role="read-only", live=True)
 def phones(key: str) -> ResponseReturnValue:
-    return phones_part(_extension(key), swap=True)
+    return phones_part(_extension(key), desk().admin.snapshot.lines_of.get(key, ()), swap=True)
 
 
 def goes_off(lines: Iterable[Line]) -> str:
