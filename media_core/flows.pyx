@@ -51,9 +51,15 @@ cdef extern from "sys/epoll.h" nogil:
     const uint32_t EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR, EPOLLET
     const int EPOLL_CTL_ADD, EPOLL_CLOEXEC
 
+cdef extern from "malloc.h" nogil:
+    int malloc_trim(size_t keep)
+
+cdef uint32_t most_streams = 0  # since memory was given back last; a core has one loop
+
 cdef enum:
     EVENTS = 256            # of one epoll_wait
     COMMANDS = 1024         # of one round
+    CROWD = 256             # connections, from which on their memory is worth giving back
     STARVED_WAIT = 50       # ms between looks at a full event ring, should its reader's signal be lost with the reader
 
 
@@ -180,6 +186,16 @@ cdef bint serve_listeners(Loop *loop) noexcept nogil:
     return more
 
 
+cdef void give_back_memory(Loop *loop) noexcept nogil:
+    """After a crowd of connections has gone: a TLS one takes some 13 kB, in pieces that the allocator would keep."""
+    global most_streams
+    cdef uint32_t streams = loop.area.count - loop.area.udp_end - loop.free_stream_count
+    most_streams = max(most_streams, streams)
+    if most_streams >= CROWD and streams <= most_streams // 2:
+        malloc_trim(0)
+        most_streams = streams
+
+
 cdef void tick(Loop *loop) noexcept nogil:
     """Limits of time; connections that could not be accepted before."""
     cdef uint32_t index, n
@@ -197,6 +213,7 @@ cdef void tick(Loop *loop) noexcept nogil:
             silence = loop.limits.idle if index < loop.area.dial_end else loop.limits.unproved
             if loop.now - entry.seen > silence:
                 datagram_close(loop, index, b"silent for too long")
+    give_back_memory(loop)
     for n in range(loop.listeners):
         loop.listener[n].pending = 1
         loop.listener[n].errors = 0

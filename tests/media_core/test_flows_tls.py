@@ -326,6 +326,30 @@ def test_churn_leaves_nothing(box: Box, files: TlsFiles) -> None:
     assert box.client.flows() == []
 
 
+def test_the_memory_of_a_crowd_is_given_back(files: TlsFiles) -> None:
+    """1,125 TLS connections of strangers took 15 MB, and the process kept them when all had gone."""
+
+    def resident() -> int:
+        return int(Path(f"/proc/{box.child}/statm").read_text().split()[1])
+
+    box = tls_box(files, flows=1024)
+    context = client_context(files)
+    try:
+        box.start_child()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(secure(box, context))
+            box.one_open()
+            idle = resident()
+            for _ in range(400):
+                stack.enter_context(secure(box, context))
+            box.until(lambda: len(box.opened()) == 401)
+            crowded = resident()
+        box.until(lambda: len(box.closed()) == 401)
+        box.until(lambda: resident() - idle < (crowded - idle) // 2)
+    finally:
+        box.close()
+
+
 def test_wrong_files_are_told_at_once(files: TlsFiles, tmp_path: Path) -> None:
     other = make_certificate(tmp_path)
     for tls, reason in (
