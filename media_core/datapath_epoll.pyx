@@ -104,6 +104,10 @@ cdef void epoll_send(Worker *worker) noexcept nogil:
             leg_at(worker.memory, packet.out).sent.failed += 1
 
 
+cdef void epoll_flush(Worker *worker) noexcept nogil:
+    """Nothing is ever queued."""
+
+
 cdef void epoll_close(Worker *worker) noexcept nogil:
     cdef State *state = <State *>worker.state
     if state != NULL:
@@ -119,5 +123,6 @@ cdef Datapath epoll_datapath() noexcept nogil:
     face.open = epoll_open
     face.collect = epoll_collect
     face.send = epoll_send
+    face.flush = epoll_flush
     face.close = epoll_close
     return face

@@ -27,11 +27,10 @@ from media_core.io_uring cimport (
     MAP_ANONYMOUS, MAP_FAILED, MAP_POPULATE, MAP_PRIVATE, MAP_SHARED, POLLIN, PROT_READ, PROT_WRITE, close, mmap, munmap, syscall,
     SYS_io_uring_enter, SYS_io_uring_register, SYS_io_uring_setup,
     IORING_SETUP_CQSIZE, IORING_SETUP_CLAMP, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_DEFER_TASKRUN,
-    IORING_ENTER_GETEVENTS, IORING_ENTER_EXT_ARG, IORING_REGISTER_FILES, IORING_REGISTER_PBUF_RING,
-    IORING_REGISTER_ENABLE_RINGS, IORING_OP_SEND, IORING_OP_RECV, IORING_OP_RECVMSG, IORING_OP_POLL_ADD, IORING_RECV_MULTISHOT,
-    IORING_POLL_ADD_MULTI, IOSQE_FIXED_FILE, IOSQE_BUFFER_SELECT, IOSQE_CQE_SKIP_SUCCESS, IORING_CQE_F_BUFFER,
-    IORING_CQE_F_MORE, IORING_CQE_BUFFER_SHIFT, IORING_OFF_SQ_RING, IORING_OFF_SQES, IORING_FEAT_SINGLE_MMAP, io_sqring_offsets,
-    io_cqring_offsets, io_uring_params, io_uring_sqe, io_uring_cqe, io_uring_buf_reg,
+    IORING_ENTER_GETEVENTS, IORING_ENTER_EXT_ARG, IORING_REGISTER_FILES, IORING_REGISTER_PBUF_RING, IORING_REGISTER_ENABLE_RINGS,
+    IORING_OP_SEND, IORING_OP_RECV, IORING_OP_RECVMSG, IORING_OP_POLL_ADD, IORING_RECV_MULTISHOT, IORING_POLL_ADD_MULTI, IOSQE_FIXED_FILE,
+    IOSQE_BUFFER_SELECT, IOSQE_CQE_SKIP_SUCCESS, IORING_CQE_F_BUFFER, IORING_CQE_F_MORE, IORING_CQE_BUFFER_SHIFT, IORING_OFF_SQ_RING,
+    IORING_OFF_SQES, io_uring_params, io_uring_sqe, io_uring_cqe, io_uring_buf_reg,
 )
 from media_core.ipv4 cimport IPV4_HEADERS, Datagram, ipv4_read, ipv4_write
 from media_core.leg cimport family
@@ -396,6 +395,7 @@ cdef int uring_collect(Worker *worker, int milliseconds) noexcept nogil:
     cdef State *state = <State *>worker.state
     cdef uint32_t head, tail, count = 0
     cdef io_uring_cqe *cqe
+    cdef Packet *packet
     if not state.enabled:
         begin(worker, state)
     head = state.cq_head[0]
@@ -415,10 +415,8 @@ cdef int uring_collect(Worker *worker, int milliseconds) noexcept nogil:
     while head != tail and count < BATCH:
         cqe = &state.cqes[head & state.cq_mask]
         if cqe.user_data >> 32 == KIND_RECEIVE:
-            if state.by_port != NULL:
-                count += heard(worker, state, cqe, &worker.batch[count])
-            else:
-                count += arrived(worker, state, cqe, &worker.batch[count])
+            packet = &worker.batch[count]
+            count += heard(worker, state, cqe, packet) if state.by_port != NULL else arrived(worker, state, cqe, packet)
         elif cqe.user_data >> 32 == KIND_SEND:
             leg_at(worker.memory, <uint32_t>cqe.user_data).sent.failed += 1
         elif not cqe.flags & IORING_CQE_F_MORE:
@@ -431,10 +429,9 @@ cdef int uring_collect(Worker *worker, int milliseconds) noexcept nogil:
 cdef void uring_send(Worker *worker) noexcept nogil:
     """Queue the batch's sends; the next collect hands them over before it waits."""
     cdef State *state = <State *>worker.state
-    cdef uint32_t at
+    cdef uint32_t at, local
     cdef Packet *packet
     cdef io_uring_sqe *entry
-    cdef uint32_t local
     for at in range(worker.count):
         packet = &worker.batch[at]
         if packet.to == NULL:
@@ -464,6 +461,10 @@ cdef void uring_send(Worker *worker) noexcept nogil:
             state.held_count += 1
 
 
+cdef void uring_flush(Worker *worker) noexcept nogil:
+    submit(<State *>worker.state)
+
+
 cdef void uring_close(Worker *worker) noexcept nogil:
     cdef State *state = <State *>worker.state
     if state == NULL:
@@ -485,16 +486,15 @@ cdef void uring_close(Worker *worker) noexcept nogil:
 
 cdef Datapath raw_datapath() noexcept nogil:
     cdef Datapath face = uring_datapath()
-    face.name = b"raw"
-    face.open = raw_open
+    face.name, face.open = b"raw", raw_open
     return face
 
 
 cdef Datapath uring_datapath() noexcept nogil:
     cdef Datapath face
-    face.name = b"io_uring"
-    face.open = uring_open
+    face.name, face.open = b"io_uring", uring_open
     face.collect = uring_collect
     face.send = uring_send
+    face.flush = uring_flush
     face.close = uring_close
     return face

@@ -42,6 +42,7 @@ cdef struct Datapath:
     datapath_open open          # 0, or -errno: this kernel will not have it
     datapath_collect collect    # waits, fills batch, returns their number
     datapath_step send          # sends every packet of the batch that has a `to`, takes all buffers back
+    datapath_step flush         # what is queued to be sent leaves now: a socket's far end is about to change
     datapath_step close
 
 cdef struct Worker:

@@ -490,5 +490,6 @@ cdef int worker_run(Worker *worker) noexcept nogil:
         if not ring_empty(worker.frames):
             send_frames(worker)
         if worker.now >= worker.tick:
+            worker.datapath.flush(worker)
             housekeeping(worker)
     return 0

@@ -136,6 +136,24 @@ def test_a_telephone_behind_nat_is_learned_at_once(bench: Bench) -> None:
     hang_up(bench, a, b)
 
 
+def test_a_telephone_behind_nat_is_settled_in_the_end() -> None:
+    """For five seconds the address that it announced may still speak up; then its socket is connected, and who comes from there later is
+    a stranger."""
+    with running(datapath="auto", legs=4) as bench:
+        a, b = dial(bench, "", "")
+        bench.engine.describe(a.leg.id, a.remote(address=OTHER_HOST, port=4000, rtcp_port=4001))
+        settle()
+        end = time.monotonic() + 7
+        until(lambda: time.monotonic() > end, lambda: a.send(1, VOICE))
+        with at(OTHER_HOST, 4000) as late:
+            for _ in range(10):
+                late.sendto(Phone.packet(a, FOREIGN), (HOST, a.leg.port))
+                a.send(1, VOICE)
+        assert heard(b) == {VOICE}
+        assert bench.engine.stats(a.leg.id).remote == (HOST, a.port)
+        hang_up(bench, a, b)
+
+
 # ---- in the middle ---------------------------------------------------------------------------------------------------------
 
 
@@ -235,7 +253,11 @@ def test_a_pause_ends_as_it_began(bench: Bench, call: tuple[SecurePhone, SecureP
     """Silence disconnects the socket; the telephone that speaks again, from where it was, is heard from its first packet on."""
     a, b = call
     talk(bench, a, b)
-    time.sleep(1.6)  # longer than half a second, and until the next look at the leg
+    for _ in range(80):  # longer than half a second, and until the next look at the leg
+        b.send(1)
+        time.sleep(INTERVAL)
+    assert len(a.receive(80)) == 80, "and loses nothing of what it hears meanwhile"
+    assert bench.engine.stats(a.leg.id).received.source_changes == 0
     a.send(5, VOICE)
     assert len(b.receive(5)) == 5
     bench.wait(MediaStarted, leg=a.leg.id)
