@@ -7,7 +7,8 @@ the guesser's address; an administrator who is logged in and one who logs in wit
 
 - `new_phones_refused`, `right_password_refused`: did not get in within 10 s, with the repetitions that a phone makes;
 - `calls_disturbed`: ended, or a second without the other's sound;
-- `memory_mb_above_idle`: all processes together, at the worst; `memory_mb_after_60s`: 60 s after the last attack, above idle;
+- `memory_mb_above_idle`: all processes together, at the worst, above what they have with the call and a page open; `memory_mb_after_60s`: 60 s after the last attack, above idle;
+- `memory_mb_of`: idle, at the worst and in the end, by process;
 - `pages_down_s`: the longest time the page of who is logged in stayed away.
 
 The short form attacks for half as long as --full does, with the same strength. The last line is one JSON object.
@@ -17,13 +18,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import re
 import socket
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -86,25 +88,28 @@ class Seen:
 class Memory(threading.Thread):
     """Proportional memory of the system's processes, looked at four times a second."""
 
-    def __init__(self, pids: Iterable[int]) -> None:
+    def __init__(self, processes: dict[str, int]) -> None:
         super().__init__(daemon=True)
-        self._pids = list(pids)
-        self.most = self.idle = self.now()
+        self._processes = processes
+        self.idle = self.now()
+        self.most = dict(self.idle)
+        self.most_together = self.idle_together = sum(self.idle.values())
         self.over = threading.Event()
 
-    def now(self) -> int:
-        total = 0
-        for pid in self._pids:
-            try:
+    def now(self) -> dict[str, int]:
+        """Octets by process; one that has died is told as `processes_restarted`."""
+        found = {}
+        for name, pid in self._processes.items():
+            with contextlib.suppress(OSError):
                 text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            except OSError:  # it died: told as `processes_restarted`
-                continue
-            total += sum(1024 * int(n) for n in re.findall(r"^Pss: +(\d+) kB", text, re.MULTILINE))
-        return total
+                found[name] = sum(1024 * int(n) for n in re.findall(r"^Pss: +(\d+) kB", text, re.MULTILINE))
+        return found
 
     def run(self) -> None:
         while not self.over.wait(0.25):
-            self.most = max(self.most, self.now())
+            now = self.now()
+            self.most = {name: max(octets, now.get(name, 0)) for name, octets in self.most.items()}
+            self.most_together = max(self.most_together, sum(now.values()))
 
 
 class Visitor(threading.Thread):
@@ -285,13 +290,13 @@ async def hold(
     seen = Seen()
     office = Office(system, target, accounts, seen)
     await asyncio.sleep(2.0)
-    memory = Memory(process["pid"] for process in system.status()["processes"])
     visitor = await asyncio.to_thread(Visitor, target, seen)
-    for thread in (memory, visitor):
-        thread.start()
+    visitor.start()
     over = asyncio.Event()
     call = asyncio.create_task(office.talk("TLS", over))
-    await asyncio.sleep(3.0)
+    await asyncio.sleep(5.0)
+    memory = Memory({process["name"]: process["pid"] for process in system.status()["processes"]})
+    memory.start()
     rows: list[dict[str, Any]] = []
     by_name = {attack.name: replace(attack, seconds=attack.seconds * scale) for attack in ATTACKS}
     for names in PHASES:
@@ -308,9 +313,13 @@ async def hold(
     return {
         **{key: value for key, value in asdict(seen).items() if key != "reasons"},
         "pages_down_s": round(seen.pages_down_s, 2),
-        "memory_mb_idle": round(memory.idle / MEGABYTE, 1),
-        "memory_mb_above_idle": round((memory.most - memory.idle) / MEGABYTE, 1),
-        f"memory_mb_after_{settle:.0f}s": round((after - memory.idle) / MEGABYTE, 1),
+        "memory_mb_idle": round(memory.idle_together / MEGABYTE, 1),
+        "memory_mb_above_idle": round((memory.most_together - memory.idle_together) / MEGABYTE, 1),
+        f"memory_mb_after_{settle:.0f}s": round((sum(after.values()) - memory.idle_together) / MEGABYTE, 1),
+        "memory_mb_of": {
+            name: [round(octets.get(name, 0) / MEGABYTE, 1) for octets in (memory.idle, memory.most, after)]
+            for name in memory.idle
+        },
         "processes_restarted": sum(process["restarts"] for process in status["processes"]),
         "faults": status["counters"]["faults"],
         "attacks": rows,
