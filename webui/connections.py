@@ -225,25 +225,30 @@ class Site:
 
     async def _welcome(self, sock: socket.socket, address: str, tls: ssl.SSLContext) -> None:
         """One connection from its handshake to its end."""
-        visit = self.gate.enter(address, self.loop.time(), lambda: _shut(sock))
+        twin = sock.dup()  # what is shut must be ours: the loop may have closed the other, and its number be a neighbour's by now
+        visit = self.gate.enter(address, self.loop.time(), lambda: _shut(twin))
         if visit is None:
+            twin.close()
             sock.close()
             return
         reader = asyncio.StreamReader(loop=self.loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=self.loop)
         try:
-            transport, _ = await self.loop.connect_accepted_socket(
-                lambda: protocol, sock, ssl=tls,
-                ssl_handshake_timeout=self.config.ssl_handshake_timeout, ssl_shutdown_timeout=GOODBYE,
-            )  # fmt: skip
-            visit.cut = transport.abort
-            writer = asyncio.StreamWriter(transport, protocol, reader, self.loop)
-            await _Connection(self, visit, reader, writer).run()
-            await writer.wait_closed()
+            with twin:
+                transport, _ = await self.loop.connect_accepted_socket(
+                    lambda: protocol, sock, ssl=tls,
+                    ssl_handshake_timeout=self.config.ssl_handshake_timeout, ssl_shutdown_timeout=GOODBYE,
+                )  # fmt: skip
+                visit.cut = transport.abort
+            try:
+                writer = asyncio.StreamWriter(transport, protocol, reader, self.loop)
+                await _Connection(self, visit, reader, writer).run()
+                await writer.wait_closed()
+            finally:
+                transport.abort()
         except (OSError, TimeoutError) as problem:  # also of TLS
             log.debug("no connection with %s: %r", address, problem)
         finally:
-            visit.cut()
             self.gate.leave(visit)
 
 
