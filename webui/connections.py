@@ -23,7 +23,7 @@ from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.asyncio.udp_server import UDPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol import ProtocolWrapper
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError
@@ -61,6 +61,7 @@ class _Connection(TCPServer):
         state = {**site.state, "gate": site.gate, "visit": visit}
         super().__init__(site.app, site.loop, site.config, site.context, cast(Any, state), reader, writer)
         self._visit = visit
+        self._over = False  # nothing is read any more
 
     async def run(self) -> None:
         sock, tls = self.writer.get_extra_info("socket"), self.writer.get_extra_info("ssl_object")
@@ -76,11 +77,13 @@ class _Connection(TCPServer):
                 await self.protocol.initiate()
                 await self.idle_task.restart(tasks, self._idle_timeout)
                 await self._read_data()
+                self._over = True
                 await self.idle_task.stop()
         except Exception as problem:
             log.debug("a connection ended: %r", problem)
         finally:
-            self.writer.close()
+            # who has gone waits for no goodbye, and must not keep a place meanwhile
+            self.writer.transport.abort() if self.reader.at_eof() else self.writer.close()
 
     async def _read_data(self) -> None:
         """What comes goes to the protocol chosen in the handshake. Another one chosen in plain text afterwards (h2c) would not be counted."""
@@ -105,7 +108,8 @@ class _Connection(TCPServer):
 
     async def protocol_send(self, event: Event) -> None:
         if not isinstance(event, RawData):
-            await super().protocol_send(event)
+            if not (self._over and isinstance(event, Updated)):  # its clock for idle time would keep its place for that long
+                await super().protocol_send(event)
             return
         async with self.send_lock:
             try:
@@ -243,7 +247,8 @@ class Site:
             try:
                 writer = asyncio.StreamWriter(transport, protocol, reader, self.loop)
                 await _Connection(self, visit, reader, writer).run()
-                await writer.wait_closed()
+                async with asyncio.timeout(GOODBYE):
+                    await writer.wait_closed()
             finally:
                 transport.abort()
         except (OSError, TimeoutError) as problem:  # also of TLS

@@ -22,8 +22,10 @@ from appliance import certificates
 from appliance.boot import Boot
 from tests.web.made import START, Clock, FakeBox, make_desk
 from tests.web.served import Served, fetch, served, sockets
+from tests.web.strangers import context
 from webui.app import create_app
 from webui.lanes import STRANGERS_BODY
+from webui.limits import PER_SOURCE
 from webui.sessions import COOKIE, Stored
 
 VERSIONS = ("1.1", "2", "3")
@@ -169,3 +171,15 @@ def test_the_process_starts_from_its_boot_record_and_ends_at_once(tmp_path: Path
         process.stderr.close()
         waiting.close()
     assert "Traceback" not in rest
+
+
+async def test_who_has_gone_keeps_no_place(site: Served) -> None:
+    """Connections that ended without a goodbye, more of them than one address may have open."""
+    head = f"GET /setup HTTP/1.1\r\nHost: localhost:{site.port}\r\nCookie: {COOKIE}=entered\r\n\r\n".encode()
+    for _ in range(PER_SOURCE + 8):
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", site.port, ssl=context("http/1.1"), local_addr=("127.0.0.5", 0)
+        )
+        writer.write(head)
+        assert (await reader.readline()).split()[1] == b"200"
+        writer.transport.abort()
