@@ -44,7 +44,6 @@ LAYERS = {
     "appliance.on_disk": row("", "", "files that a power cut leaves whole"),
     "appliance.passwords": row("", "", "what people may choose; pure but for its list"),
     "appliance.encryption": row("", "", "pure: what of a leg was encrypted, in words"),
-    "appliance.durations": row("", "", "a length of time in words"),
     "appliance.search": row("", "", "how texts are compared when people search"),
     # 2
     "appliance.boot": row("", "msgspec", "what a process is told at its start"),
@@ -83,7 +82,7 @@ LAYERS = {
         "everything in one file, and back",
     ),
     "appliance.callcontrol": row(
-        "appliance.durations appliance.sip appliance.model appliance.claims appliance.words appliance.cti appliance.records appliance.transport media_core",
+        "appliance.sip appliance.model appliance.claims appliance.words appliance.cti appliance.records appliance.transport media_core",
         "msgspec",
         "calls over the stack and the media engine; call slots and records are msgspec structs",
     ),
@@ -121,7 +120,7 @@ LAYERS = {
     "appliance.__main__": row("appliance", "click msgspec cryptography", "command line"),
     "appliance": row("", "", "the package itself holds nothing"),
     "webui": row(
-        "appliance.admin appliance.passwords appliance.encryption appliance.search appliance.durations appliance.model appliance.claims appliance.words appliance.callcontrol.plan appliance.cti appliance.boot appliance.store appliance.licensing appliance.countries "
+        "appliance.admin appliance.passwords appliance.encryption appliance.search appliance.model appliance.claims appliance.words appliance.callcontrol.plan appliance.cti appliance.boot appliance.store appliance.licensing appliance.countries "
         "appliance.records appliance.certificates appliance.migration appliance.aside appliance.snapshots appliance.support appliance.notices appliance.backup appliance.sealed appliance.entitlement appliance.setup_code appliance.update_client appliance.version",
         "flask flask_wtf werkzeug jinja2 markupsafe itsdangerous hypercorn h2 a2wsgi uvloop annotated_types cryptography segno msgspec",
         "pages over the use-cases, the control socket and the call records; no telephone inside",

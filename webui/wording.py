@@ -11,8 +11,10 @@ from flask import Flask
 from markupsafe import Markup
 
 from appliance import cti, encryption
-from appliance.durations import span
 from appliance.model import Snapshot
+from appliance.words import english
+
+span = english().duration
 
 
 def clock(seconds: float) -> str:

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable
 from appliance.callcontrol.api import Cause, Party
 from appliance.callcontrol.causes import WORDS
 from appliance.callcontrol.cdr import CallRecord, LegRecord, is_somebody
-from appliance.durations import span
+from appliance.words import english
 
 _MUTE_AFTER = 3.0  # seconds of talking after which "no packet at all" is a fault and not haste
 _LOSS = 0.03  # of the packets of one direction: audible
 _JITTER_MS = 60.0  # more than a usual jitter buffer of a desk phone takes
+
+_span = english().duration
 
 
 def sentence(record: CallRecord) -> str:
@@ -118,7 +120,7 @@ def _quality(record: CallRecord) -> str:
             worst = f"up to {100 * leg.worst_lost:.0f} % of the audio from the phone was lost"
             if leg.worst_lost < _LOSS:
                 worst = f"audio from the phone came with up to {leg.worst_jitter_ms:.0f} ms of jitter"
-            return f"The connection of {_who(leg)} was bad for {span(leg.poor_seconds)} of {span(record.seconds)}: {worst}."
+            return f"The connection of {_who(leg)} was bad for {_span(leg.poor_seconds)} of {_span(record.seconds)}: {worst}."
         if leg.packets_sent >= 100 and leg.far_lost / leg.packets_sent >= _LOSS:
             share = min(100, leg.far_lost * 100 // leg.packets_sent)
             return f"{_who(leg)} heard gaps: its phone says that {share} % of the audio to it was lost on the way."
@@ -129,14 +131,14 @@ def _ended_by_fault(record: CallRecord) -> str:
     if record.hung_up_by != "system" or record.cause == Cause.NORMAL:
         return ""
     if record.cause in (Cause.TIMER, Cause.NO_RESPONSE):
-        return f"The call ended after {span(record.seconds)} because a phone stopped answering: it was probably switched off or lost its network."
-    return f"The call ended after {span(record.seconds)} by a fault: {WORDS.get(Cause(record.cause), 'unknown cause')}."
+        return f"The call ended after {_span(record.seconds)} because a phone stopped answering: it was probably switched off or lost its network."
+    return f"The call ended after {_span(record.seconds)} by a fault: {WORDS.get(Cause(record.cause), 'unknown cause')}."
 
 
 def _good(record: CallRecord) -> str:
     sides = {"caller": _caller(record), "callee": _callee(record), "system": "the system"}
     ended = sides.get(record.hung_up_by, record.hung_up_by)
-    return f"{_caller(record)} and {_callee(record)} were connected for {span(record.seconds)}; {ended} hung up."
+    return f"{_caller(record)} and {_callee(record)} were connected for {_span(record.seconds)}; {ended} hung up."
 
 
 _RULES: Iterable[Callable[[CallRecord], str]] = (_unanswered, _audio, _ended_by_fault, _quality, _good)

@@ -34,7 +34,7 @@ class Rules:
     point: str  # of decimals
     months: tuple[str, ...]
     date: str  # of day, month and year
-    units: tuple[str, str, str]  # hours, minutes, seconds
+    units: tuple[tuple[str, ...], ...]  # days, hours, minutes, seconds, in their plural forms where they have any
 
 
 def _czech(count: float) -> int:
@@ -43,21 +43,22 @@ def _czech(count: float) -> int:
     return 0 if count == 1 else 1 if 2 <= count <= 4 else 2
 
 
+_SHORT = (("h",), ("min",), ("s",))
 RULES: Mapping[str, Rules] = {
     "en": Rules(
         lambda count: int(count != 1), 2, " and ", " or ", ".",
         ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"),
-        "{day} {month} {year}", ("h", "min", "s"),
+        "{day} {month} {year}", (("day", "days"), *_SHORT),
     ),
     "de": Rules(
         lambda count: int(count != 1), 2, " und ", " oder ", ",",
         ("Januar", "Februar", "März", "April", "Mai", "Juni", "Juli", "August", "September", "Oktober", "November", "Dezember"),
-        "{day}. {month} {year}", ("h", "min", "s"),
+        "{day}. {month} {year}", (("Tag", "Tage"), *_SHORT),
     ),
     "cs": Rules(
         _czech, 3, " a ", " nebo ", ",",
         ("ledna", "února", "března", "dubna", "května", "června", "července", "srpna", "září", "října", "listopadu", "prosince"),
-        "{day}. {month} {year}", ("h", "min", "s"),
+        "{day}. {month} {year}", (("den", "dny", "dní"), *_SHORT),
     ),
 }  # fmt: skip
 
@@ -105,7 +106,7 @@ class Words:
                 last = self._rules.either if either else self._rules.both
                 return last.join([*([", ".join(parts[:-1])] if parts[1:] else []), *parts[-1:]])
             case Duration(seconds=seconds):
-                return self._duration(seconds)
+                return self.duration(seconds)
             case Instant(unix=unix):
                 return self._instant(datetime.fromtimestamp(unix, zone))
             case PhoneNumber(digits=digits):
@@ -121,13 +122,13 @@ class Words:
             return str(int(value))
         return f"{value:.1f}".replace(".", self._rules.point)
 
-    def _duration(self, seconds: float) -> str:
-        """The two largest units: 2 h 5 min, 1 min 3 s, 7 s."""
-        whole = round(seconds)
-        counts = (whole // 3600, whole // 60 % 60, whole % 60)
-        first = next((n for n, count in enumerate(counts) if count), 2)
+    def duration(self, seconds: float) -> str:
+        """A length of time in its two largest units: 3 days 4 h, 5 min 10 s. What has begun does not count: 59.9 s are 59 s."""
+        whole = max(0, int(seconds))
+        counts = (whole // 86400, whole // 3600 % 24, whole // 60 % 60, whole % 60)
+        first = next((n for n, count in enumerate(counts) if count), 3)
         shown = list(zip(counts, self._rules.units, strict=True))[first : first + 2]
-        return " ".join(f"{count} {unit}" for n, (count, unit) in enumerate(shown) if count or not n)
+        return " ".join(f"{count} {forms[min(self._rules.plural(count), len(forms) - 1)]}" for count, forms in shown)
 
     def _instant(self, at: datetime) -> str:
         rules = self._rules

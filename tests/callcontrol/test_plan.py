@@ -41,7 +41,7 @@ def test_what_is_done_first(dialled: str, action: Action) -> None:
 def test_a_call_to_an_extension_says_what_follows_each_outcome() -> None:
     assert said("102") == [
         "102 is extension 102 (Phone 102).",
-        "All phones of Phone 102 (102) that are registered then ring, for 1 min at most.",
+        "All phones of Phone 102 (102) that are registered then ring, for 1 min 0 s at most.",
         "Nobody answers",
         "  The caller is told: nobody answered.",
         "All phones are busy, or somebody refuses",

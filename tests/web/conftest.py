@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from flask import Flask
 
 from tests.web.chromium import browser, page, playwright  # noqa: F401
 from tests.web.made import PASSWORD, Clock, FakeBox, Visitor, make_desk
+from tests.web.served import Served, served
 from webui.app import create_app
 from webui.desk import Desk
 
@@ -44,6 +46,22 @@ def desk(new_desk: Desk) -> Desk:
     for username, name, role in (("ben", "Ben Carter", "read-only"), ("carl", "Carl Dahl", "none")):
         admin.create("user", {"username": username, "full_name": name, "role": role}, "anna", password=PASSWORD)
     return new_desk
+
+
+@pytest.fixture
+def made(tmp_path: Path, box: FakeBox) -> Iterator[Desk]:
+    """A box that is not set up yet, on this machine's clock: for a browser, which has no other."""
+    desk = make_desk(tmp_path / "data", time.time, box)
+    yield desk
+    desk.sessions.close()
+    desk.history.close()
+    desk.admin._store.close()
+
+
+@pytest.fixture
+def site(made: Desk) -> Iterator[Served]:
+    with served(create_app(made), made) as running:
+        yield running
 
 
 @pytest.fixture

@@ -5,9 +5,6 @@ The pages are those of the route table that answer with a page, so a new one is 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +12,7 @@ from flask import Flask
 from playwright.sync_api import Page
 
 from tests.web.chromium import needs_chromium, shoot
-from tests.web.made import CODE, FakeBox, Visitor, make_desk
+from tests.web.made import CODE, FakeBox, Visitor
 from tests.web.served import Served, served
 from tests.web.test_browser import a_status, busy, log_in, set_up
 from webui import build
@@ -43,15 +40,6 @@ def box() -> FakeBox:
     return FakeBox(status=a_status())
 
 
-@pytest.fixture
-def made(tmp_path: Path, box: FakeBox) -> Iterator[Desk]:
-    desk = make_desk(tmp_path / "data", time.time, box)
-    yield desk
-    desk.sessions.close()
-    desk.history.close()
-    desk.admin._store.close()
-
-
 def addresses(app: Flask, desk: Desk, visitor: Visitor) -> list[str]:
     """Of every page that this visitor is shown."""
     keys = {
@@ -68,7 +56,11 @@ def addresses(app: Flask, desk: Desk, visitor: Visitor) -> list[str]:
         path = rule.build(values)[1]  # type: ignore[index]
         for address in (path, *(path + tab for tab in TABS.get(rule.endpoint, ()))):
             answer = visitor.get(address)
-            if answer.status_code == 200 and answer.mimetype == "text/html" and "<html" in answer.get_data(as_text=True):
+            if (
+                answer.status_code == 200
+                and answer.mimetype == "text/html"
+                and "<html" in answer.get_data(as_text=True)
+            ):
                 found.append(address)
     return found
 

@@ -6,17 +6,14 @@ Screenshots go to ./artefacts.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from appliance import cti
 from tests.web.chromium import needs_chromium, shoot
-from tests.web.made import CODE, PASSWORD, FakeBox, leg, make_desk, phone
-from tests.web.served import Served, served
-from webui.app import create_app
+from tests.web.made import CODE, PASSWORD, FakeBox, leg, phone
+from tests.web.served import Served
 from webui.desk import Desk
 
 PAGES = (
@@ -45,21 +42,6 @@ def box() -> FakeBox:
     return FakeBox(status=a_status())
 
 
-@pytest.fixture
-def made(tmp_path: Path, box: FakeBox) -> Iterator[Desk]:
-    desk = make_desk(tmp_path / "data", time.time, box)
-    yield desk
-    desk.sessions.close()
-    desk.history.close()
-    desk.admin._store.close()
-
-
-@pytest.fixture
-def site(made: Desk) -> Iterator[Served]:
-    with served(create_app(made), made) as running:
-        yield running
-
-
 def a_status() -> cti.Status:
     now = time.time()
     names = ("supervisor", "core", "calls", "web")
@@ -74,7 +56,9 @@ def set_up(desk: Desk) -> None:
     anna = admin.complete_setup(
         username="anna", full_name="Anna Berger", password=PASSWORD, first_extension="100", country="DE"
     )
-    ben = admin.create("user", {"username": "ben", "full_name": "Ben Carter", "role": "read-only"}, "anna", password=PASSWORD)
+    ben = admin.create(
+        "user", {"username": "ben", "full_name": "Ben Carter", "role": "read-only"}, "anna", password=PASSWORD
+    )
     office = (("100", "Anna Berger", anna.id, "required"), ("101", "Ben Carter", ben.id, "preferred"), ("102", "Reception", "", "preferred"),
               ("103", "Workshop", "", "off"))  # fmt: skip
     for number, name, user, encrypt in office:

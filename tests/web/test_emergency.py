@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -13,7 +9,7 @@ from appliance import model
 from appliance.callcontrol.api import Cause
 from appliance.callcontrol.plan import Refuse, plan
 from tests.web.chromium import needs_chromium, shoot
-from tests.web.made import CODE, PASSWORD, FakeBox, Visitor, make_desk
+from tests.web.made import CODE, PASSWORD, Visitor
 from tests.web.served import served
 from webui.app import create_app
 from webui.desk import Desk
@@ -47,15 +43,6 @@ def test_the_pages_say_so_until_a_line_leads_to_the_outside(
 def test_everybody_is_told_on_the_user_port(desk: Desk) -> None:
     page = create_portal(desk).test_client().get("/", base_url="https://localhost").get_data(as_text=True)
     assert NOTICE in page
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Iterator[Desk]:
-    desk = make_desk(tmp_path / "data", time.time, FakeBox())
-    yield desk
-    desk.sessions.close()
-    desk.history.close()
-    desk.admin._store.close()
 
 
 @needs_chromium

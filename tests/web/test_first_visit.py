@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import gzip
 import re
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from flask import Flask
 from playwright.sync_api import Browser, Page, Playwright, expect
 
 from tests.web.chromium import ARGUMENTS, CHROMIUM, needs_chromium, shoot
-from tests.web.made import PASSWORD, FakeBox, Visitor, make_desk
+from tests.web.made import PASSWORD, FakeBox, Visitor
 from tests.web.served import Served, served
 from tests.web.test_barriers import addresses
 from tests.web.test_browser import a_status, busy, log_in, set_up
@@ -27,15 +25,15 @@ pytestmark = pytest.mark.timeout(200)
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Iterator[Desk]:
-    box = FakeBox(status=a_status())
-    desk = make_desk(tmp_path / "data", time.time, box)
-    set_up(desk)
-    busy(desk, box)
-    yield desk
-    desk.sessions.close()
-    desk.history.close()
-    desk.admin._store.close()
+def box() -> FakeBox:
+    return FakeBox(status=a_status())
+
+
+@pytest.fixture
+def made(made: Desk, box: FakeBox) -> Desk:
+    set_up(made)
+    busy(made, box)
+    return made
 
 
 @pytest.fixture
@@ -128,8 +126,12 @@ def test_every_page_says_what_it_needs_a_script_for(app: Flask, made: Desk) -> N
 
 
 @needs_chromium
-def test_without_a_script_the_page_is_usable_and_no_address_holds_a_token(playwright: Playwright, site: Served, made: Desk) -> None:
-    started: Browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, "--blink-settings=scriptEnabled=false"])
+def test_without_a_script_the_page_is_usable_and_no_address_holds_a_token(
+    playwright: Playwright, site: Served, made: Desk
+) -> None:
+    started: Browser = playwright.chromium.launch(
+        executable_path=CHROMIUM, args=[*ARGUMENTS, "--blink-settings=scriptEnabled=false"]
+    )
     page = started.new_context(ignore_https_errors=True, viewport={"width": 390, "height": 844}).new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -137,7 +139,9 @@ def test_without_a_script_the_page_is_usable_and_no_address_holds_a_token(playwr
     page.get_by_label("User name").fill("anna")
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
-    expect(page.locator("main noscript .alert")).to_be_visible()  # by its place: text of such an element is not looked for
+    expect(
+        page.locator("main noscript .alert")
+    ).to_be_visible()  # by its place: text of such an element is not looked for
     shoot(page, "without-script-390")
     page.get_by_role("link", name="Extensions", exact=True).click()
     page.get_by_role("link", name="101", exact=True).click()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,10 +11,9 @@ from playwright.sync_api import Page, expect
 from appliance import backup, update_client
 from tests.test_aside import in_between
 from tests.web.chromium import needs_chromium, shoot
-from tests.web.made import CODE, FakeBox, make_desk
-from tests.web.served import Served, served
+from tests.web.made import CODE, FakeBox
+from tests.web.served import Served
 from tests.web.test_browser import a_status, log_in, set_up
-from webui.app import create_app
 from webui.desk import Desk
 
 pytestmark = [needs_chromium, pytest.mark.timeout(120)]
@@ -29,20 +26,10 @@ def box() -> FakeBox:
 
 
 @pytest.fixture
-def made(tmp_path: Path, box: FakeBox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+def made(made: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setattr(update_client, "SOCKET", tmp_path / "none.sock")
     monkeypatch.setattr(update_client, "FOUND_AT_START", tmp_path / "found")
-    desk = make_desk(tmp_path / "data", time.time, box)
-    yield desk
-    desk.sessions.close()
-    desk.history.close()
-    desk.admin._store.close()
-
-
-@pytest.fixture
-def site(made: Desk) -> Iterator[Served]:
-    with served(create_app(made), made) as running:
-        yield running
+    return made
 
 
 def make_one(page: Page, site: Served, folder: Path) -> Path:

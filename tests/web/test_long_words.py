@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
 
 from appliance import cti
 from tests.web.chromium import needs_chromium, shoot
-from tests.web.made import PASSWORD, FakeBox, leg, make_desk, phone
+from tests.web.made import PASSWORD, FakeBox, leg, phone
 from tests.web.served import served
 from tests.web.test_browser import a_status, log_in
 from webui.app import create_app
@@ -47,15 +45,6 @@ STANDS_OUT = """() => {
 @pytest.fixture
 def box() -> FakeBox:
     return FakeBox(status=a_status())
-
-
-@pytest.fixture
-def made(tmp_path: Path, box: FakeBox) -> Iterator[Desk]:
-    desk = make_desk(tmp_path / "data", time.time, box)
-    yield desk
-    desk.sessions.close()
-    desk.history.close()
-    desk.admin._store.close()
 
 
 def fill(desk: Desk, box: FakeBox) -> dict[str, str]:

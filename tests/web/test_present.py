@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from appliance.model import Extension, Line
 from tests.web.chromium import needs_chromium, shoot
-from tests.web.made import FakeBox, Visitor, make_desk, phone
-from tests.web.served import Served, served
+from tests.web.made import FakeBox, Visitor, phone
+from tests.web.served import Served
 from tests.web.test_browser import a_status, log_in, set_up
-from webui.app import create_app
 from webui.desk import Desk
 
 
@@ -94,21 +91,6 @@ def box() -> FakeBox:
     return FakeBox(status=a_status())
 
 
-@pytest.fixture
-def made(tmp_path: Path, box: FakeBox) -> Iterator[Desk]:
-    desk = make_desk(tmp_path / "data", time.time, box)
-    yield desk
-    desk.sessions.close()
-    desk.history.close()
-    desk.admin._store.close()
-
-
-@pytest.fixture
-def site(made: Desk) -> Iterator[Served]:
-    with served(create_app(made), made) as running:
-        yield running
-
-
 @needs_chromium
 @pytest.mark.timeout(120)
 def test_the_header_follows_a_phone_that_goes_off_after_a_new_password(
@@ -149,7 +131,9 @@ def test_two_tabs_of_a_browser(page: Page, site: Served, made: Desk) -> None:
     expect(other.get_by_role("heading", name="102 Front desk")).to_be_visible()
     page.get_by_role("textbox", name="Name", exact=True).fill("Welcome")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_text("Meanwhile anna has made this “Front desk”. Save again to put yours in its place.")).to_be_visible()
+    expect(
+        page.get_by_text("Meanwhile anna has made this “Front desk”. Save again to put yours in its place.")
+    ).to_be_visible()
     shoot(page, "two-tabs")
     expect(page.get_by_role("textbox", name="Name", exact=True)).to_have_value("Welcome")
     assert made.admin.snapshot.extensions[key].name == "Front desk"

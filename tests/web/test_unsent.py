@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,11 +10,10 @@ from flask import Flask
 from playwright.sync_api import Page, expect
 
 from tests.web.chromium import needs_chromium, shoot
-from tests.web.made import PASSWORD, Clock, FakeBox, Visitor, make_desk
-from tests.web.served import Served, served
+from tests.web.made import PASSWORD, Clock, FakeBox, Visitor
+from tests.web.served import Served
 from tests.web.test_browser import a_status, log_in, set_up
 from webui import devices, unsent
-from webui.app import create_app
 from webui.desk import Desk
 from webui.sessions import COOKIE, IDLE
 
@@ -93,19 +90,14 @@ def test_no_secret_has_a_name_that_is_kept() -> None:
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Iterator[Desk]:
-    desk = make_desk(tmp_path / "data", time.time, FakeBox(status=a_status()))
-    set_up(desk)
-    yield desk
-    desk.sessions.close()
-    desk.history.close()
-    desk.admin._store.close()
+def box() -> FakeBox:
+    return FakeBox(status=a_status())
 
 
 @pytest.fixture
-def site(made: Desk) -> Iterator[Served]:
-    with served(create_app(made), made) as running:
-        yield running
+def made(made: Desk) -> Desk:
+    set_up(made)
+    return made
 
 
 @needs_chromium

@@ -8,7 +8,7 @@ function clock(seconds) {
   return hours ? `${hours}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}` : `${Math.floor(whole / 60)}:${two(whole % 60)}`;
 }
 
-// A length of time in its two largest units, as durations.py says it.
+// A length of time in its two largest units, as the English of appliance/words says it.
 function span(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
   const [days, hours, minutes] = [Math.floor(whole / 86400), Math.floor(whole / 3600) % 24, Math.floor(whole / 60) % 60];
