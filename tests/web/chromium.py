@@ -55,7 +55,7 @@ def page(browser: BrowserContext) -> Iterator[Page]:
     page.on("console", hear)
     page.on("pageerror", lambda error: said.append(f"{page.url}: {error}"))
     yield page
-    assert said == []
+    assert said == [], said
 
 
 def shoot(page: Page, name: str) -> None:
