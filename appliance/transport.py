@@ -5,8 +5,8 @@ It keeps the stack's law: one input, drain all output, set the timer, next input
 knows a call.
 
 Bounds: at most TURN messages are taken from the core per turn of the loop; when WAITING events lie unconsumed the core is not
-polled until they are taken (its ring then fills and it drops datagrams, which SIP repeats; connections are not read). A source
-that is not registered gets a token bucket: more than RATE messages a second from one host are dropped before they are parsed.
+polled until they are taken (its ring then fills and it drops datagrams, which SIP repeats; connections are not read). What a host that
+is not registered may ask is bounded before it is parsed (`admission.py`).
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import media_core
+from appliance.admission import TICK, Admission
 from appliance.sip import events
 from appliance.sip.abilities import PHONE, Abilities
 from appliance.sip.errors import PeerError, WrongState
@@ -30,9 +31,6 @@ log = logging.getLogger(__name__)
 
 TURN = 128
 WAITING = 2000
-RATE = 200.0  # messages a second of one unregistered host; a whole office behind one NAT registers with less
-BURST = 1000.0
-SOURCES = 4096  # hosts remembered for that
 UNSENT = 4096  # messages kept while the command ring is full
 RETRY = 0.005
 ANSWERING = 64  # flows to phones that want their answers at another port and have not registered yet
@@ -78,8 +76,9 @@ class Transport:
         self._trusted: set[int] = set()
         self._sessions: dict[int, set[str]] = {}  # flow -> those on it
         self._flow_of: dict[str, int] = {}  # the same the other way round
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self.dropped = 0  # messages of sources that were too fast, or that could not be sent
+        self._admission = Admission()
+        self._later: asyncio.TimerHandle | None = None
+        self._unsendable = 0
         self._read()
 
     # ---- what call control uses
@@ -110,6 +109,11 @@ class Transport:
     def waiting(self) -> int:
         """Events not taken yet: how far call control is behind."""
         return len(self._events)
+
+    @property
+    def dropped(self) -> int:
+        """Messages of hosts that were too fast, and those that could not be sent."""
+        return self._admission.dropped + self._unsendable
 
     def flow(self, flow: int) -> media_core.FlowInfo | None:
         return self._flows.get(flow)
@@ -196,10 +200,10 @@ class Transport:
         if self._reading:
             self._loop.remove_reader(self._engine.fileno())
             self._reading = False
-        for handle in (self._timer, self._resend):
+        for handle in (self._timer, self._resend, self._later):
             if handle is not None:
                 handle.cancel()
-        self._timer = self._resend = None
+        self._timer = self._resend = self._later = None
 
     # ---- from the core
     def _read(self) -> None:
@@ -223,7 +227,7 @@ class Transport:
     def _take(self, event: media_core.Event) -> None:
         match event:
             case media_core.FlowReceived(flow, data):
-                if self._admit(flow):
+                if self._admit(flow, data):
                     self.stack.receive(flow, data, self._loop.time())
                     self._drain()
             case media_core.FlowOpened(info):
@@ -247,24 +251,30 @@ class Transport:
         log.error("the driver %s", what, exc_info=error)
         self._tell(events.Fault("", "", f"{type(error).__name__}: {what}", ours=True))
 
-    def _admit(self, flow: int) -> bool:
-        """Token bucket per host, refilled at RATE up to BURST."""
-        if flow in self._trusted:
+    def _admit(self, flow: int, data: bytes) -> bool:
+        """Whether this message goes to the stack at once; it may come again from `_late`."""
+        if flow in self._trusted and not self._admission.waits(flow):
             return True
         info = self._flows.get(flow)
         if info is None:
             return False
-        host, now = info.remote[0], self._loop.time()
-        level, since = self._buckets.pop(host, (BURST, now))
-        level = min(BURST, level + (now - since) * RATE)
-        if len(self._buckets) >= SOURCES:
-            self._buckets.popitem(last=False)
-        if level < 1:
-            self._buckets[host] = (level, now)
-            self.dropped += 1
-            return False
-        self._buckets[host] = (level - 1, now)
-        return True
+        repeated = info.transport == media_core.Transport.UDP
+        verdict = self._admission.ask(info.remote[0], flow, data, self._loop.time(), repeated=repeated)
+        if verdict == "later" and self._later is None:
+            self._later = self._loop.call_later(TICK, self._late)
+        return verdict == "now"
+
+    def _late(self) -> None:
+        """Messages that had to wait have their turn."""
+        self._later = None
+        for flow, data in self._admission.due(self._loop.time()):
+            try:
+                self.stack.receive(flow, data, self._loop.time())
+            except Exception as error:
+                self._fault(error, "lost one message that had waited")
+            self._drain()
+        if self._admission.waiting:
+            self._later = self._loop.call_later(TICK, self._late)
 
     # ---- to and from the stack
     def _facts(self, flow: int) -> FlowFacts | None:
@@ -302,7 +312,7 @@ class Transport:
 
     def _keep(self, output: events.Send) -> None:
         if len(self._unsent) >= UNSENT:
-            self.dropped += 1
+            self._unsendable += 1
             return
         self._unsent.append(output)
         if self._resend is None or self._resend.when() < self._loop.time():

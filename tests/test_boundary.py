@@ -125,8 +125,8 @@ ROWS = {
         callcontrol/faults.py:Faults.__iter__ callcontrol/faults.py:Faults.__len__ callcontrol/journal.py:Journal.__len__
         callcontrol/plan.py:asked callcontrol/plan.py:explained callcontrol/refusals.py:Refusals.last callcontrol/refusals.py:Refusals.last_of
         callcontrol/registrar.py:Registrar.__len__ callcontrol/security.py:SecurityLog.__iter__ sip/stack.py:Stack.counters
-        sip/timers.py:Timers.__len__ sip/transaction.py:Transactions.__len__""",
-    "goes on reading when what has waited is taken (tests/test_transport.py)": "transport.py:Transport._read",
+        transport.py:Transport.dropped sip/timers.py:Timers.__len__ sip/transaction.py:Transactions.__len__""",
+    "goes on reading when what has waited is taken (tests/test_transport.py)": "transport.py:Transport._read transport.py:Transport._late",
     "works for the archive, whose records stay in their slots when it fails": "callcontrol/journal.py:Journal.free",
     "is used by phones and scripts, not by the system itself": """
         callcontrol/verbs.py:Verbs.dialled callcontrol/verbs.py:Verbs.id callcontrol/verbs.py:Verbs.snapshot

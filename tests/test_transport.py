@@ -6,6 +6,7 @@ import asyncio
 
 import media_core
 from appliance import transport as driver
+from appliance.admission import BURST
 from appliance.callcontrol.abilities import SWITCHROOM
 from appliance.sip import events
 from appliance.transport import Transport
@@ -141,16 +142,35 @@ def test_the_timer_runs_without_traffic() -> None:
     run(scene())
 
 
+def test_what_nobody_repeats_waits_for_its_turn() -> None:
+    """A site of TLS phones behind one address: what is too much at once comes later, in order, and nothing is lost."""
+
+    async def scene() -> None:
+        core, _, transport = begin()
+        flow = core.open_flow(media_core.Transport.TLS, ("192.0.2.1", 5061), ("198.51.100.9", 40000))
+        count = int(BURST) + 500
+        for number in range(count):
+            core.tell(FlowReceived(flow.id, register(number)))
+        found = [await transport.next() for _ in range(count)]
+        numbers = [event.request.cseq[0] for event in found if isinstance(event, events.Requested)]
+        assert numbers == sorted(numbers)
+        assert (len(numbers), transport.dropped) == (count, 0)
+        transport.close()
+        core.dispose()
+
+    run(scene())
+
+
 def test_strangers_have_a_rate_and_known_phones_have_none() -> None:
     async def scene() -> None:
         core, flow, transport = begin()
         other = core.open_flow(media_core.Transport.UDP, ("192.0.2.1", 5060), ("198.51.100.8", 5060))
         transport.trust(other.id, True)
-        count = int(driver.BURST) + 500
+        count = int(BURST) + 500
         for number in range(count):
             core.tell(FlowReceived(flow.id, register(number)))
         core.tell(FlowReceived(other.id, register(10**6)))
-        for _ in range(int(driver.BURST) + 1):
+        for _ in range(int(BURST) + 1):
             await transport.next()
         assert transport.dropped == 500
         await asyncio.sleep(1)
