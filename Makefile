@@ -23,8 +23,18 @@ run: build
 
 build: $(VENV)/.built $(VENV)/.installed $(VENV)/.assets
 
+# What mostly waits (whole systems, browsers) runs beside what computes; what it said comes at the end. With ARGS, only what they name, in one run.
+WAITING := tests/e2e tests/web
 test: build/.debian-test $(VENV)/.dev build
-	$(BIN)/python -m pytest $(ARGS)
+	if [[ -n "$(ARGS)" ]]; then exec $(BIN)/python -m pytest $(ARGS); fi
+	broken=0
+	$(BIN)/python -m pytest $(WAITING) > build/waiting.log 2>&1 &
+	trap "kill $$! 2> /dev/null || true" EXIT
+	$(BIN)/python -m pytest $(WAITING:%=--ignore=%) || broken=1
+	echo "· waiting for $(WAITING)"
+	wait $$! || broken=1
+	cat build/waiting.log
+	exit $$broken
 
 bench: build/.debian-test $(VENV)/.dev build
 	$(BIN)/python -m benchmarks.report $(ARGS)
