@@ -229,9 +229,10 @@ def cpu_of(root: int) -> float:
 
 
 def load(
-    folder: Path, name: str, port: int, called: int, user: tuple[str, str], to: str, rate: float, count: int
+    folder: Path, name: str, port: int, ours: tuple[int, int], user: tuple[str, str], to: str, rate: float, count: int
 ) -> dict[str, Any]:
-    """SIPp calls and takes `count` calls; what came of them. Files stay in `folder`."""
+    """SIPp calls and takes `count` calls; what came of them. `ours`: the ports of caller and called. Files stay in `folder`."""
+    calling, called = ours
     (folder / "uac.xml").write_text(UAC.format(user=user[0], password=user[1], to=to, sdp=SDP))
     (folder / "uas.xml").write_text(UAS.format(sdp=SDP))
     common = ["-i", HOST, "-nostdin", "-buff_size", str(4 << 20), "-timeout", f"{count / rate + 60:.0f}"]
@@ -241,7 +242,7 @@ def load(
         uas = stack.enter_context(subprocess.Popen(uas_command, cwd=folder, stdout=devnull, stderr=devnull))
         stack.callback(uas.terminate)
         time.sleep(0.5)
-        command = ["sipp", f"{HOST}:{port}", "-sf", "uac.xml", "-p", str(free_port(socket.SOCK_DGRAM)), "-mp", "7000"]
+        command = ["sipp", f"{HOST}:{port}", "-sf", "uac.xml", "-p", str(calling), "-mp", "7000"]
         command += ["-r", f"{rate:g}", "-m", str(count), "-l", str(int(10 * rate) + 100), "-recv_timeout", "20000"]
         command += ["-trace_stat", "-stf", f"{name}.csv", "-fd", "1", "-trace_rtt", "-rtt_freq", "1", *common]
         begin = time.monotonic()
@@ -295,13 +296,14 @@ def ours(folder: Path, rate: float, count: int) -> dict[str, Any]:
                 country="DE",
             )
         caller, callee = system.add_extension(), system.add_extension()
-        called = free_port(socket.SOCK_DGRAM)
-        register(system, callee, (HOST, called))
+        calling, called = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
+        for who, here in ((caller, calling), (callee, called)):  # strangers' messages are bounded, phones' are not
+            register(system, who, (HOST, here))
         time.sleep(2.0)
         with page_open(system):
             before, each = cpu_of(system.process.pid), {name: _cpu(system, name) for name in PROCESSES}
             user = (caller.username, caller.password)
-            found = load(folder, "ours", system.sip_port, called, user, callee.number, rate, count)
+            found = load(folder, "ours", system.sip_port, (calling, called), user, callee.number, rate, count)
             cpu = cpu_of(system.process.pid) - before
             parts = {name: round(1000 * (_cpu(system, name) - each[name]) / count, 3) for name in PROCESSES}
         records = wait_until(lambda: _records(system) if _records(system) >= found["calls"] else 0, "the records", 40)
@@ -344,7 +346,7 @@ def kamailio(folder: Path, rate: float, count: int) -> dict[str, Any]:
         if any(peer.poll() is not None for peer in peers):
             raise RuntimeError((folder / "peer.log").read_text()[-2000:])
         before = [cpu_of(peer.pid) for peer in peers]
-        found = load(folder, "kamailio", port, called, CALLER, CALLED, rate, count)
+        found = load(folder, "kamailio", port, (free_port(socket.SOCK_DGRAM), called), CALLER, CALLED, rate, count)
         rtpengine, signalling = (
             round(1000 * (cpu_of(peer.pid) - since) / count, 3) for peer, since in zip(peers, before, strict=True)
         )
