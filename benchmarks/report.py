@@ -141,7 +141,11 @@ def hold(result: Result) -> str:
     figures = [(key, value) for key, value in result.items() if isinstance(value, int | float)]
     own = ("name", "rate", "sources", "seconds")
     attacks = [
-        (*(row[key] for key in own), ", ".join(f"{key} {value}" for key, value in row.items() if key not in own))
+        (
+            row["name"],
+            *(f"{row[key]:g}" for key in own[1:]),
+            ", ".join(f"{key} {value}" for key, value in row.items() if key not in own),
+        )
         for row in result["attacks"]
     ]
     head = ["attack", "a second", "addresses", "seconds", "what it did"]
@@ -172,6 +176,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "dsp": dsp,
     "tls": tls,
     "hold": hold,
+    "calls": calls,
 }
 
 

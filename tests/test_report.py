@@ -35,6 +35,7 @@ def test_a_page_without_the_place_is_refused() -> None:
 
 
 def test_the_page_has_a_place_for_every_benchmark() -> None:
+    assert set(report.TABLES) == set(report.COMMANDS)
     page = report.DOCUMENT.read_text()
     for name in report.COMMANDS:
         assert page.count(f"<!-- {name} -->") == page.count(f"<!-- end of {name} -->") == 1
