@@ -14,6 +14,7 @@ ARGUMENTS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 ARTEFACTS = Path("artefacts")
+MISSING = "/nothing-like-this"  # an address that no page has
 
 needs_chromium = pytest.mark.skipif(
     not Path(CHROMIUM).exists(), reason="Chromium is not installed (apt-get install chromium)"
@@ -47,8 +48,9 @@ def page(browser: BrowserContext) -> Iterator[Page]:
     said: list[str] = []
 
     def hear(message: ConsoleMessage) -> None:
-        # the browser reports a form that was refused (422, 409) as a failed resource; that is the answer asked for
-        if message.type in ("error", "warning") and not any(code in message.text for code in ("422", "409")):
+        # the browser reports a form that was refused (422, 409), or the page that is not there, as a failed resource; that is the answer asked for
+        asked_for = any(code in message.text for code in ("422", "409")) or message.location["url"].endswith(MISSING)
+        if message.type in ("error", "warning") and not asked_for:
             said.append(f"{page.url}: {message.text} {message.location}")
 
     page = browser.pages[0]
