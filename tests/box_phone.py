@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from appliance.sip import digest, events, sdp
 from appliance.sip.message import Request, Response
+from appliance.sip.registration import Ask, Login, Registration
 from appliance.sip.sdp import CryptoLine, Format, Media, Session
 from appliance.sip.stack import FlowFacts, Stack
 
@@ -170,26 +171,25 @@ class Phone:
         )
         if self.instance:
             self.contact += f';+sip.instance="{self.instance}";reg-id=1'
-        fields = [("Contact", each) for each in ([self.contact] if contacts is None else contacts)]
-        fields += [("Expires", str(expires)), ("User-Agent", "Phone/1"), ("Supported", "outbound"), *headers]
+        fields = [("User-Agent", "Phone/1"), ("Supported", "outbound"), *headers]
 
-        def more() -> list[tuple[str, str]]:
-            return [("Call-ID", self.call_id), ("CSeq", f"{next(self._cseq)} REGISTER"), *fields]
-
-        to = f"<sip:{to_user or self.user}@192.0.2.1>"
-        response = await self.request("REGISTER", "sip:192.0.2.1", to=to, headers=more())
-        if response.status == 401:
-            response = await self.request(
-                "REGISTER",
-                "sip:192.0.2.1",
-                to=to,
-                headers=[*more(), self.credentials(response, "REGISTER", "sip:192.0.2.1")],
-            )
+        registration = Registration(
+            Login(self.user, self.password, "sip:192.0.2.1"), self.call_id, tokens=lambda: next(self._tokens),
+            fraction=lambda: 0.0, numbers=self._cseq,
+        )  # fmt: skip
+        registration.register(tuple([self.contact] if contacts is None else contacts), expires, self.now, fields)
+        response = Response(408)
+        while isinstance(ask := registration.next_output(), Ask):
+            to = f"<sip:{to_user or self.user}@192.0.2.1>"
+            response = await self.request("REGISTER", "sip:192.0.2.1", to=to, headers=ask.headers)
+            if response.status == 423:  # the test wants to see it
+                break
+            registration.answered(response.status, response, self.now)
         return response
 
     def credentials(self, response: Response, method: str, uri: str, nc: int = 1) -> tuple[str, str]:
-        proxy = response.status == 407
-        challenge = digest.strongest(response.get_all("Proxy-Authenticate" if proxy else "WWW-Authenticate"))
+        ask, answer_in = digest.FIELDS[response.status == 407]
+        challenge = digest.strongest(response.get_all(ask))
         assert challenge is not None
         found = digest.answer(
             challenge,
@@ -200,7 +200,7 @@ class Phone:
             cnonce=next(self._tokens),
             nc=nc,
         )
-        return "Proxy-Authorization" if proxy else "Authorization", str(found)
+        return answer_in, str(found)
 
     # ---- calls
     async def call(

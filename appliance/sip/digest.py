@@ -20,6 +20,7 @@ MAX_SIZE = 2048  # characters of a credentials or challenge value
 MAX_PARAMETERS = 20
 
 ALGORITHMS: Mapping[str, str] = {"MD5": "md5", "SHA-256": "sha256"}  # registry name -> hashlib name
+FIELDS = (("WWW-Authenticate", "Authorization"), ("Proxy-Authenticate", "Proxy-Authorization"))  # challenge and answer; 401 and 407
 
 _PARAMETER = re.compile(r'[\s,]*([A-Za-z0-9_-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,"]*)\s*(?:,[\s,]*|$)')
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import secrets
 import ssl
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from appliance.sip import digest, events
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.message import Response
 from appliance.sip.offer_answer import Encrypt, LegMedia
+from appliance.sip.registration import Ask, Login, Refused, Registered, Registration
 from appliance.sip.stack import FlowFacts, Stack
 from appliance.softphone.call import FORMATS, PhoneCall, PhoneError
 from appliance.softphone.sound import Audio, Route, direct
@@ -60,12 +62,16 @@ class Softphone:
         self._write: Callable[[bytes], None] = lambda data: None
         self._close: Callable[[], None] = lambda: None
         self._writer: asyncio.StreamWriter | None = None
-        self._waiting: dict[str, asyncio.Future[events.Answered]] = {}
+        self._registration = Registration(
+            Login(account.username, account.password, f"sip:{account.host}"), secrets.token_hex(14),
+            tokens=lambda: secrets.token_hex(8), fraction=random.random,
+        )  # fmt: skip
+        self._asked = ""  # transaction of the last REGISTER
+        self._answer: Response | None = None  # to it
+        self._outcome: asyncio.Future[Registered | Refused] | None = None
         self._calls: dict[str, PhoneCall] = {}
         self._incoming: asyncio.Queue[PhoneCall] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._call_id = secrets.token_hex(14)
-        self._register_seq = 0
         self._registered = False
         self.cipher = ""  # of the TLS connection
 
@@ -132,7 +138,9 @@ class Softphone:
                         length = min(int(value), LARGEST)
                 self._receive(head + await reader.readexactly(length))
         self._facts = None
-        self._stack.closed(FLOW, asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        self._stack.closed(FLOW, now)
+        self._registration.lost(now)
         self._drain()
 
     def _receive(self, data: bytes) -> None:
@@ -145,6 +153,8 @@ class Softphone:
         return result
 
     def _drain(self) -> None:
+        while (told := self._registration.next_output()) is not None:
+            self._take(told)
         while (output := self._stack.next_output()) is not None:
             if isinstance(output, events.Send):
                 self._write(output.data)
@@ -152,21 +162,24 @@ class Softphone:
                 asyncio.get_running_loop().call_soon(self._tell, output)
         if self._timer is not None:
             self._timer.cancel()
-        deadline = self._stack.deadline()
+        deadlines = (self._stack.deadline(), self._registration.deadline())
+        deadline = min((at for at in deadlines if at is not None), default=None)
         self._timer = None
         if deadline is not None:
             self._timer = asyncio.get_running_loop().call_at(deadline, self._wake)
 
     def _wake(self) -> None:
-        self._stack.wake(asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        self._stack.wake(now)
+        self._registration.wake(now)
         self._drain()
 
     # ---- what the stack tells
     def _tell(self, event: events.Event) -> None:
         match event:
-            case events.Answered(transaction=transaction):
-                if (future := self._waiting.pop(transaction, None)) is not None and not future.done():
-                    future.set_result(event)
+            case events.Answered(transaction=transaction, status=status, response=response):
+                if transaction == self._asked:
+                    self._answered(status, response)
             case events.Invited():
                 self._spawn(self._invited(event))
             case events.Requested(transaction=transaction) | events.InDialog(transaction=transaction):
@@ -254,57 +267,63 @@ class Softphone:
         return f"sip:{self.account.username}@{self.account.host}"
 
     async def register(self, expires: int = 120, seconds: float = 8.0) -> None:
-        """REGISTER, with credentials when asked; PhoneError otherwise. `expires` 0 takes it back."""
-        extra: list[tuple[str, str]] = []
-        for _ in range(3):
-            event = await self._send_register(expires, extra, seconds)
-            if event.status in (401, 407) and event.response is not None and not extra:
-                extra = [self._credentials(event.response, "REGISTER", f"sip:{self.account.host}")]
-                continue
-            if event.status != 200:
-                reason = event.response.reason if event.response is not None else "no answer"
-                warning = (event.response.get("Warning") or "") if event.response is not None else ""
-                raise PhoneError(f"Registration was refused: {event.status} {reason} {warning}".strip() + ".")
-            self._registered = expires > 0
-            return
-
-    async def _send_register(self, expires: int, extra: list[tuple[str, str]], seconds: float) -> events.Answered:
-        self._register_seq += 1
+        """Registered when this returns, and kept so; PhoneError otherwise. `expires` 0 takes it back."""
         facts = self._facts
         if facts is None:
             raise PhoneError("The connection to the box is gone.")
         contact = f"<sip:{self.account.username}@{facts.local[0]}:{facts.local[1]};transport={facts.transport.lower()}>"
-        headers = [("Call-ID", self._call_id), ("CSeq", f"{self._register_seq} REGISTER"), ("Contact", contact)]
-        headers += [("Expires", str(expires)), *extra]
-        transaction = self.run(
-            lambda stack, now: stack.request(
-                "REGISTER", now, flow=FLOW, target=f"sip:{self.account.host}", from_=f"<{self.address}>",
-                to=f"<{self.address}>", headers=headers,
-            )
-        )  # fmt: skip
-        return await self._answer(transaction, seconds)
-
-    async def _answer(self, transaction: str, seconds: float) -> events.Answered:
-        future: asyncio.Future[events.Answered] = asyncio.get_running_loop().create_future()
-        self._waiting[transaction] = future
+        loop = asyncio.get_running_loop()
+        self._outcome = loop.create_future()
+        self._registration.register((contact,), expires, loop.time())
+        self._drain()
         try:
             async with asyncio.timeout(seconds):
-                return await future
+                outcome = await self._outcome
         except TimeoutError:
+            self._asked, self._outcome = "", None
+            self._answered(408, None)
             raise PhoneError(f"The box did not answer within {seconds:g} s.") from None
-        finally:
-            self._waiting.pop(transaction, None)
+        if isinstance(outcome, Refused):
+            warning = (self._answer.get("Warning") or "") if self._answer is not None else ""
+            raise PhoneError(
+                f"Registration was refused: {outcome.status} {outcome.reason or 'no answer'} {warning}".strip() + "."
+            )
+
+    def _take(self, told: Any) -> None:
+        """What the registration wants, or has come to."""
+        match told:
+            case Ask(headers=headers):
+                own = f"<{self.address}>"
+                target = f"sip:{self.account.host}"
+                self._asked = self._stack.request(
+                    "REGISTER", asyncio.get_running_loop().time(), flow=FLOW, target=target, from_=own, to=own,
+                    headers=headers,
+                )  # fmt: skip
+            case Registered(expires=expires):
+                self._registered = expires > 0
+                self._come_to(told)
+            case Refused():
+                self._come_to(told)
+
+    def _come_to(self, outcome: Registered | Refused) -> None:
+        if self._outcome is not None and not self._outcome.done():
+            self._outcome.set_result(outcome)
+
+    def _answered(self, status: int, response: Response | None) -> None:
+        self._answer = response
+        self._registration.answered(status, response, asyncio.get_running_loop().time())
+        self._drain()
 
     def _credentials(self, response: Response, method: str, uri: str) -> tuple[str, str]:
-        proxy = response.status == 407
-        challenge = digest.strongest(response.get_all("Proxy-Authenticate" if proxy else "WWW-Authenticate"))
+        ask, answer_in = digest.FIELDS[response.status == 407]
+        challenge = digest.strongest(response.get_all(ask))
         if challenge is None:
             raise PhoneError("The box asks for a login of an unknown kind.")
         answer = digest.answer(
             challenge, method=method, uri=uri, username=self.account.username, password=self.account.password,
             cnonce=secrets.token_hex(8),
         )  # fmt: skip
-        return ("Proxy-Authorization" if proxy else "Authorization"), str(answer)
+        return answer_in, str(answer)
 
     async def call(self, number: str, seconds: float = 10.0) -> PhoneCall:
         """Dial; returns when it rings, early media comes or it is answered."""
