@@ -12,7 +12,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
-SOURCES := $(wildcard media_core/*.pyx media_core/*.pxd media_core/*.pxi media_core/*.h media_core/*.c) setup.py
+SOURCES := $(wildcard $(foreach kind,pyx pxd pxi h,media_core/*.$(kind) media_core/*/*.$(kind))) setup.py
 ASSETS := $(wildcard webui/assets/*) webui/build.py
 JOBS := $(shell nproc)
 

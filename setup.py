@@ -36,15 +36,15 @@ mode = os.environ.get("SWITCHROOM_BUILD", "release")
 compile_flags, link_flags, directives = MODES[mode]
 # The benchmarks' load generators are built beside their sources (build_ext --inplace) and never installed.
 folders = ["media_core", "benchmarks"] if "--inplace" in sys.argv else ["media_core"]
-sources = [] if mode == "python" else sorted(source for folder in folders for source in Path(folder).glob("*.pyx"))
-shared = [str(file) for pattern in ("*.pxd", "*.pxi", "*.h") for file in sorted(Path("media_core").glob(pattern))]
+sources = [] if mode == "python" else sorted(source for folder in folders for source in Path(folder).rglob("*.pyx"))
+shared = [str(file) for pattern in ("*.pxd", "*.pxi", "*.h") for file in sorted(Path("media_core").rglob(pattern))]
 
 setup(
     options={"build": {"build_base": f"build/{mode}"}, "build_ext": {"parallel": JOBS}},  # objects of one mode are never taken for another's
     ext_modules=cythonize(
         [
             Extension(
-                f"{source.parent.name}.{source.stem}",
+                ".".join(source.with_suffix("").parts),
                 [str(source)],
                 libraries=LIBRARIES.get(source.stem, []),
                 extra_compile_args=[*compile_flags, *WARNINGS],

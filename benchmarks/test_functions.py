@@ -5,6 +5,7 @@ In the ordinary test run each is called once and its result checked; nothing is 
 
 from __future__ import annotations
 
+import os
 from types import MappingProxyType
 
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -12,7 +13,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from appliance.callcontrol.plan import Ring, plan
 from appliance.model import Extension, Line, Snapshot
 from appliance.sip import digest, message, sdp
-from media_core import sip_scan
+from media_core import Slots, create_slots, sip_scan
 
 BODY = (
     b"v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\nm=audio 40000 RTP/SAVP 9 8 0 101\r\n"
@@ -67,3 +68,22 @@ def test_plan_a_number_among_a_thousand(benchmark: BenchmarkFixture) -> None:
     snapshot = Snapshot(1, MappingProxyType({"extension": extensions, "line": lines}))
     step = benchmark.pedantic(plan, ("1999", extensions["1000"], snapshot), **ROUNDS)  # type: ignore[no-untyped-call]
     assert isinstance(step.action, Ring)
+
+
+def test_a_turn_into_the_slots(benchmark: BenchmarkFixture) -> None:
+    """One leg has changed, one message waits to be sent: written, committed, and told that it has left."""
+    fd = create_slots(100)
+    slots = Slots(fd)
+    slot = slots.legs.claim()
+    assert slot is not None
+    states = [b"%d" % number + bytes(1500) for number in range(2)]
+
+    def turn() -> int:
+        states.reverse()
+        slots.legs.write(slot, states[0])
+        slots.commit((1, 2, 3), [(7, INVITE)])
+        slots.left()
+        return slots.turn
+
+    assert benchmark.pedantic(turn, **ROUNDS) > 0  # type: ignore[no-untyped-call]
+    os.close(fd)

@@ -32,13 +32,16 @@ from media_core.records import (
     RecordEnded,
     Remote,
     SipSocket,
+    SlotsMissing,
     SsrcChanged,
     StaleHandle,
     TlsFiles,
     Transport,
 )
+from media_core.shared.slots import Area, Slots, create_slots
 
 __all__ = [
+    "Area",
     "AuthenticationFailed",
     "Codec",
     "CoreStarted",
@@ -69,10 +72,13 @@ __all__ = [
     "RecordEnded",
     "Remote",
     "SipSocket",
+    "Slots",
+    "SlotsMissing",
     "SsrcChanged",
     "StaleHandle",
     "TlsFiles",
     "Transport",
     "create_memory",
+    "create_slots",
     "serve",
 ]

@@ -30,10 +30,14 @@ from media_core.records import Proof as Proof
 from media_core.records import RecordEnded as RecordEnded
 from media_core.records import Remote as Remote
 from media_core.records import SipSocket as SipSocket
+from media_core.records import SlotsMissing as SlotsMissing
 from media_core.records import SsrcChanged as SsrcChanged
 from media_core.records import StaleHandle as StaleHandle
 from media_core.records import TlsFiles as TlsFiles
 from media_core.records import Transport as Transport
+from media_core.shared.slots import Area as Area
+from media_core.shared.slots import Slots as Slots
+from media_core.shared.slots import create_slots as create_slots
 
 def create_memory(layout: Layout) -> int:
     """Make and initialise the shared memory (a sealed memfd); returns its file descriptor. Called once, by the supervisor."""

@@ -286,3 +286,7 @@ class OutOfService(Exception):
 
 class StaleHandle(Exception):
     """The leg or flow is closed already."""
+
+
+class SlotsMissing(Exception):
+    """The memory holds no slots, or those of another layout: what was there is read by whoever knows it, then they are made anew."""

@@ -1,0 +1,51 @@
+from collections.abc import Iterator, Sequence
+
+class Area:
+    """Slots of one kind: legs, or calls. They are claimed lowest first."""
+
+    @property
+    def capacity(self) -> int:
+        """Octets of one slot."""
+    def __len__(self) -> int:
+        """Slots with a payload."""
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        """(slot, payload) of every slot in use, lowest first, as committed and with what this turn wrote."""
+    def claim(self) -> int | None:
+        """A free slot, None when all are taken."""
+    def write(self, slot: int, payload: bytes) -> bool:
+        """What the slot shall hold from the next commit on. False: it does not fit (or is empty), and what it held stays.
+        ValueError: it is not claimed."""
+    def free(self, slot: int) -> None:
+        """From the next commit on the slot is free and wiped. ValueError: it is not claimed."""
+
+class Slots:
+    """The memory of the turn, held by one process at a time."""
+
+    @property
+    def legs(self) -> Area: ...
+    @property
+    def calls(self) -> Area: ...
+    def __init__(self, fd: int) -> None:
+        """Attach, and clear what was not committed. SlotsMissing: the memory is none of ours, or of another layout."""
+    @staticmethod
+    def make(fd: int, calls: int) -> None:
+        """Make all slots anew, free, whatever the memory held. ValueError: calls is not 1 to 32768."""
+    @property
+    def turn(self) -> int:
+        """The number of the last commit."""
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """What the last commit said of the rings; () before the first."""
+    @property
+    def unsent(self) -> list[tuple[int, bytes]]:
+        """Messages of the last committed turn, (flow, message), until left() is called after it."""
+    def commit(self, positions: Sequence[int], messages: Sequence[tuple[int, bytes]]) -> None:
+        """Make the turn count: what was written and freed in both areas, these positions of the rings, and these messages
+        (flow, message), of which as many as fit into 1 MiB are there for a later process to send again."""
+    def left(self) -> None:
+        """The messages of the last commit are where the core sees them."""
+    def close(self) -> None:
+        """Unmap; the slots stay for the next process."""
+
+def create_slots(calls: int) -> int:
+    """A memory for the slots of so many calls; returns its file descriptor. Called once, by the supervisor."""
