@@ -70,19 +70,23 @@ class Network:
 
 class Box:
     def __init__(
-        self, snapshot: Snapshot, *, loss: float = 0.0, seed: int = 1, services: Mapping[str, Any] = SERVICES
+        self, snapshot: Snapshot, *, loss: float = 0.0, seed: int = 1, services: Mapping[str, Any] = SERVICES, after: Box | None = None
     ) -> None:
+        """`after`: a killed box, of another version or configuration, whose slots, engine, registrations, records and phones this one takes over."""
         self.snapshot = snapshot
         self.network = Network(loss, seed)
         self.engine = FakeEngine(self._to_phone)
         self.phones: dict[tuple[str, int], Phone] = {}
         self.rows: dict[tuple[str, str], dict[str, Any]] = {}
         self.records: list[CallRecord] = []
+        self.alive = False
         self._services = services
         self._fd = os.memfd_create("journal")
         self._numbers = itertools.count(1)
         self._seed = seed
         self._tasks: list[asyncio.Task[None]] = []
+        if after is not None:
+            self._take_over(after)
 
     async def __aenter__(self) -> Box:
         self.start()
@@ -99,6 +103,15 @@ class Box:
             await asyncio.sleep(0)
             self.engine.dispose()
             os.close(self._fd)
+
+    def _take_over(self, other: Box) -> None:
+        assert not other.alive
+        self.engine.dispose()
+        os.close(self._fd)
+        for name in ("network", "engine", "phones", "rows", "records", "_fd", "_numbers"):
+            setattr(self, name, getattr(other, name))
+        for phone in self.phones.values():
+            phone.box = self
 
     # ---- the process
     def start(self) -> None:
@@ -123,9 +136,13 @@ class Box:
         )
         self.resumed = recover(self.exchange, self._services, self.snapshot)
         self._tasks = [loop.create_task(self.controller.run()), loop.create_task(self._archive())]
+        self.alive = True
 
     def kill(self) -> None:
-        """Everything in the process is gone at once; nothing is said to anybody."""
+        """Everything in the process is gone at once; nothing is said to anybody. At any moment; of the dead nothing happens."""
+        if not self.alive:
+            return
+        self.alive = False
         self.exchange.transport.close()
         for call in list(self.exchange.calls.values()):
             self._tasks += call.detach()
@@ -207,15 +224,20 @@ class Box:
 
     async def _check_nothing_left(self) -> None:
         await asyncio.sleep(70)  # 64*T1 and the longest wait after it
-        assert not self.exchange.calls, "calls left"
-        assert not self.engine.media, f"media legs left: {self.engine.media}"
-        assert not self.exchange.sessions, "sessions left in the index"
-        assert len(self.journal) == 0, "slots left"
-        for name, stack in [
-            ("pbx", self.exchange.transport.stack),
-            *((p.user, p.stack) for p in set(self.phones.values())),
-        ]:
-            counters = stack.counters()
-            left = {key: counters[key] for key in ("sessions", "dialogs", "transactions", "timers") if counters[key]}
-            assert not left, f"{name}: {left}"
+        assert self.left() == []
         assert not list(self.exchange.faults), list(self.exchange.faults)
+
+    def left(self) -> list[str]:
+        """What is there although no call is, on either side."""
+        stacks = {"pbx": self.exchange.transport.stack} | {phone.user: phone.stack for phone in self.phones.values()}
+        found = {
+            "calls": list(self.exchange.calls),
+            "media legs": list(self.engine.media),
+            "sessions in the index": list(self.exchange.sessions),
+            "slots": [slot for slot, _ in self.journal],
+        } | {
+            f"{name} of {user}": stack.counters()[name]
+            for user, stack in stacks.items()
+            for name in ("sessions", "dialogs", "transactions", "timers")
+        }
+        return [f"left: {name} {which}" for name, which in found.items() if which]

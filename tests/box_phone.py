@@ -259,7 +259,8 @@ class PhoneCall:
         self.final: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.rejection: Response | None = None
         self.progress: list[Response] = []
-        self.ended = False
+        self.began = phone.now
+        self.accepted_at = self.ended_at = 0.0  # 0: not yet
         self.cancelled = ""
         self.reason = ""
         self.local = b""
@@ -272,6 +273,13 @@ class PhoneCall:
         self._tried = False
         self._version = 0
         self._keys: dict[str, CryptoLine] = {}
+
+    @property
+    def ended(self) -> bool:
+        return self.ended_at > 0
+
+    def end(self) -> None:
+        self.ended_at = self.ended_at or self.phone.now
 
     # ---- SDP
     def describe(
@@ -346,11 +354,11 @@ class PhoneCall:
         assert self.request is not None
         if isinstance(phone.answer, int):
             phone.stack.reject(self.session, phone.answer, phone.now)
-            self.ended = True
+            self.end()
             return False
         if self.request.body and self.respond_to(self.request.body) is None:
             phone.stack.reject(self.session, 488, phone.now)
-            self.ended = True
+            self.end()
             return False
         if phone.early:
             phone.stack.ring(self.session, phone.now, status=183, body=self.local)
@@ -369,18 +377,19 @@ class PhoneCall:
         if not self.request.body:
             self.describe()
         self.phone.stack.accept(self.session, self.local, self.phone.now)
+        self.accepted_at = self.phone.now
         self.phone.drain()
 
     def refuse(self, status: int) -> None:
         self.phone.stack.reject(self.session, status, self.phone.now)
         self.phone.drain()
-        self.ended = True
+        self.end()
 
     # ---- both
     def hang_up(self) -> None:
         self.phone.stack.hang_up(self.session, self.phone.now)
         self.phone.drain()
-        self.ended = True
+        self.end()
 
     async def offer(self, direction: str, **how: Any) -> int:
         """re-INVITE; the status of the answer."""
@@ -421,12 +430,13 @@ class PhoneCall:
                     self.invite, [phone.credentials(response, "INVITE", f"sip:{self.number}@192.0.2.1")]
                 )
             case events.Rejected(status=status, response=response):
-                self.ended = True
+                self.end()
                 self.rejection = response
                 if not self.final.done():
                     self.final.set_result(status)
             case events.Cancelled(reason=reason):
-                self.ended, self.cancelled = True, reason or "yes"
+                self.end()
+                self.cancelled = reason or "yes"
             case events.Confirmed(body=body):
                 if body:
                     self.remote = sdp.parse(body)
@@ -444,7 +454,8 @@ class PhoneCall:
                 assert self.offer_status is not None
                 self.offer_status.set_result(status)
             case events.Ended(reason=reason):
-                self.ended, self.reason = True, reason
+                self.end()
+                self.reason = reason
 
     def _offered(self, request: Request) -> None:
         phone = self.phone

@@ -231,3 +231,25 @@ def test_a_head_keeps_its_places_for_ever() -> None:
     assert slot.Head.read(written) == head
     for rubbish in (b"", b"x", slot.HEAD, slot.HEAD + b"\xff\xff\x90", written[:60]):
         assert slot.Head.read(rubbish) is None
+
+
+def test_a_successor_with_another_configuration_goes_on() -> None:
+    """The extension that is called is gone from it: running calls stay, new ones go where it says."""
+
+    async def scene() -> None:
+        before = Box(office("101", "102"))
+        before.start()
+        a, b = await before.phone("101"), await before.phone("102")
+        call = await a.call("102")
+        there = await b.incoming.get()
+        await before.seconds(1)
+        before.kill()
+        async with Box(office("101"), after=before) as box:
+            assert box.resumed == 1
+            assert (await a.call("102")).final.result() == 404
+            there.hang_up()
+            await box.seconds(2)
+            assert call.ended
+            assert sorted(record.outcome for record in box.records) == ["answered", "failed"]
+
+    run(scene())
