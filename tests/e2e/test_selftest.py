@@ -7,13 +7,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from appliance import cti
 from appliance.selftest import TONES, Report, selftest
 from appliance.sip.offer_answer import LegMedia
-from appliance.softphone import Softphone
+from appliance.softphone import Account, Softphone
 from appliance.softphone.sound import Audio
 from media_core.srtp import backend_name
 from tests.e2e.running import ROOT, System
@@ -79,13 +80,12 @@ def test_wrong_keys(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_wrong_password(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    connect = Softphone.connect
+    make = Softphone.__init__
 
-    async def with_a_wrong_password(self: Softphone) -> None:
-        self.account = replace(self.account, password="wrong")
-        await connect(self)
+    def with_a_wrong_password(self: Softphone, account: Account, **more: Any) -> None:
+        make(self, replace(account, password="wrong"), **more)
 
-    monkeypatch.setattr(Softphone, "connect", with_a_wrong_password)
+    monkeypatch.setattr(Softphone, "__init__", with_a_wrong_password)
     report = selftest(system.data / "run")
     assert failed_step(report) == "register over TLS"
     assert "401" in report.problem
@@ -100,6 +100,7 @@ def test_nothing_runs(tmp_path: Path) -> None:
 BLOCKED = """
 import subprocess, sys
 from pathlib import Path
+from typing import Any
 from tests.e2e.running import System
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 system = System(Path(sys.argv[1]) / "var")
