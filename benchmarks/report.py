@@ -29,6 +29,7 @@ COMMANDS = {
     "tls": [],
     "hold": ["--full"],
     "calls": [],
+    "functions": [],
 }
 KINDS = {"rtp": "RTP to RTP", "srtp": "RTP to SRTP", "srtp_srtp": "SRTP to SRTP"}
 Result = dict[str, Any]
@@ -165,6 +166,12 @@ def calls(result: Result) -> str:
     return f"{figures}\n\nratio_vs_kamailio_rtpengine: {result['ratio_vs_kamailio_rtpengine']}"
 
 
+def functions(result: Result) -> str:
+    head = ["function", "µs", "yardsticks", "of what is stored"]
+    rows = [(row["name"], f"{row['us']:.2f}", f"{row['yardsticks']:.3f}", row["of_baseline"] or "") for row in result["rows"]]
+    return table(head, rows)
+
+
 def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
@@ -177,6 +184,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "tls": tls,
     "hold": hold,
     "calls": calls,
+    "functions": functions,
 }
 
 

@@ -126,7 +126,7 @@ LAYERS = {
         "flask flask_wtf werkzeug jinja2 markupsafe itsdangerous hypercorn h2 a2wsgi uvloop annotated_types cryptography segno msgspec",
         "pages over the use-cases, the control socket and the call records; no telephone inside",
     ),
-    "benchmarks": row("media_core appliance", "pylibsrtp pytest_benchmark", "measures everything"),
+    "benchmarks": row("media_core appliance", "msgspec pylibsrtp pytest pytest_benchmark", "measures everything"),
 }
 CIMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+c?import|c?import[ \t]+([\w.]+))", re.MULTILINE)
 CYTHON = frozenset({"libc", "posix", "cpython", "cython"})

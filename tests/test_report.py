@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import report
+from benchmarks import functions, report
 
 DSP = {
     "rows": {
@@ -47,3 +48,18 @@ def test_the_plot_is_well_formed_and_to_scale() -> None:
         float(bar.get("width", "0")) for bar in drawing.iter("{http://www.w3.org/2000/svg}rect") if bar.get("class")
     ]
     assert widths[0] / widths[1] == pytest.approx(142.8 / 500, rel=0.01)
+
+
+def test_a_function_is_compared_in_yardsticks_of_its_own_run() -> None:
+    stored = {"scan": 0.5, "parse": 2.0}
+    fast_machine = {functions.YARDSTICK: 1e-6, "scan": 0.6e-6, "parse": 2.8e-6, "new": 1e-6}
+    slow_machine = {name: 10 * seconds for name, seconds in fast_machine.items()}
+    for times in (fast_machine, slow_machine):
+        rows = functions.compare(times, stored)
+        assert [(row["name"], row["of_baseline"]) for row in rows] == [("scan", 1.2), ("parse", 1.4), ("new", None)]
+        assert functions.slower(rows) == ["parse"]
+
+
+def test_every_function_that_is_measured_has_a_stored_value() -> None:
+    assert functions.YARDSTICK not in json.loads(functions.BASELINE.read_text())
+    assert all(value > 0 for value in json.loads(functions.BASELINE.read_text()).values())
