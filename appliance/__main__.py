@@ -20,7 +20,7 @@ import click
 import msgspec
 
 from appliance import cti
-from appliance.terminal import NOT_RUNNING, aligned, data_option, fail, json_option, use_cases, who
+from appliance.commands.terminal import NOT_RUNNING, aligned, data_option, fail, json_option, use_cases, who
 from appliance.version import VERSION
 
 REFUSALS_SHOWN = 10
@@ -31,9 +31,9 @@ class Commands(click.Group):
     """Those below, and those of other modules, which are loaded only when they are meant: a start that is waited for is quicker."""
 
     others: Mapping[str, str] = {
-        **dict.fromkeys(("user", "extension"), "appliance.record_commands"),
-        **dict.fromkeys(("backup", "restore"), "appliance.backup_commands"),
-        "plan": "appliance.plan_command",
+        **dict.fromkeys(("user", "extension"), "appliance.commands.records"),
+        **dict.fromkeys(("backup", "restore"), "appliance.commands.backup"),
+        "plan": "appliance.commands.plan",
         **dict.fromkeys(("console", "health", "return", "bless", "helper", "update"), "appliance.box.commands"),
     }
 
@@ -89,9 +89,9 @@ def run(data: Path, host: str, rtp: tuple[int, int], rtp_legs: int, **options: A
     """Run the whole system in the foreground until Ctrl-C."""
     import ipaddress
 
-    from appliance import privileges
-    from appliance.boot import FOLLOWS, VARIABLE
-    from appliance.process import Early
+    from appliance.host import privileges
+    from appliance.host.boot import FOLLOWS, VARIABLE
+    from appliance.host.process import Early
 
     try:
         ipaddress.ip_address(host)
@@ -105,9 +105,9 @@ def run(data: Path, host: str, rtp: tuple[int, int], rtp_legs: int, **options: A
     # It loads longest and phones wait for it, so it begins before the rest of this is loaded.
     early = Early("appliance.calls", {**os.environ, VARIABLE: FOLLOWS})
 
-    from appliance.logfile import open_log
-    from appliance.resources import CannotStart, Options
-    from appliance.supervisor import supervise
+    from appliance.host.logfile import open_log
+    from appliance.host.resources import CannotStart, Options
+    from appliance.host.supervisor import supervise
 
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ def restart(data: Path, process: str) -> None:
 @json_option
 def selftest(data: Path, as_json: bool) -> None:
     """Make a real encrypted call through the running system and listen whether the sound arrives."""
-    from appliance.selftest import selftest as run_selftest
+    from appliance.softphone.selftest import selftest as run_selftest
 
     report = run_selftest(_running(data))
     if as_json:
@@ -170,7 +170,7 @@ def selftest(data: Path, as_json: bool) -> None:
 
 
 class LicenceCommands(Commands):
-    others: Mapping[str, str] = dict.fromkeys(("new-key", "issue"), "appliance.maker_commands")
+    others: Mapping[str, str] = dict.fromkeys(("new-key", "issue"), "appliance.commands.maker")
 
 
 @main.group(cls=LicenceCommands)
@@ -183,7 +183,7 @@ def licence() -> None:
 @json_option
 def licence_show(data: Path, as_json: bool) -> None:
     """Show what is licensed, what counts and what remains."""
-    from appliance.entitlement import box_id
+    from appliance.config.entitlement import box_id
 
     with use_cases(data) as admin:
         usage = admin.licence_usage()
@@ -208,7 +208,7 @@ def licence_show(data: Path, as_json: bool) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def licence_install(data: Path, file: Path) -> None:
     """Check a licence file and use it from now on."""
-    from appliance import entitlement, licensing
+    from appliance.config import entitlement, licensing
 
     with file.open("rb") as opened:
         text = opened.read(licensing.LARGEST_FILE + 1).decode(errors="replace")

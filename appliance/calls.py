@@ -23,8 +23,7 @@ from typing import Any
 import msgspec
 
 import media_core
-from appliance import cti, snapshots
-from appliance.boot import Boot, read_boot
+from appliance import cti
 from appliance.callcontrol.abilities import SWITCHROOM
 from appliance.callcontrol.api import Cause
 from appliance.callcontrol.authentication import Authenticator
@@ -34,11 +33,13 @@ from appliance.callcontrol.exchange import Exchange
 from appliance.callcontrol.journal import Journal
 from appliance.callcontrol.recovery import recover
 from appliance.callcontrol.registrar import EXPIRES_MAX, Binding, Registrar
-from appliance.model import Extension, Line, Snapshot
+from appliance.config.model import Extension, Line, Snapshot
+from appliance.config.store import StorageDamaged, StorageFailed, Store
+from appliance.host.boot import Boot, read_boot
 from appliance.records import CallRecords
 from appliance.services import SERVICES
 from appliance.sip.uri import join_host
-from appliance.store import StorageDamaged, StorageFailed, Store
+from appliance.storage import copies
 from appliance.transport import Transport, token
 
 log = logging.getLogger("appliance.calls")
@@ -69,7 +70,7 @@ class Archive:
         try:
             return CallRecords(self._data)
         except StorageDamaged as error:
-            kept = snapshots.set_aside(self._data / "calls.db")
+            kept = copies.set_aside(self._data / "calls.db")
             log.error("call records begin anew, those of before are in %s: %s", kept, error)
             self.begun_anew += 1
             return CallRecords(self._data)

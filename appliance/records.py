@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from appliance.config.search import folded
+from appliance.config.store import Migrations, open_database, sentences
 from appliance.encryption import protection_of_call
-from appliance.search import folded
-from appliance.store import Migrations, open_database, sentences
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as Tables

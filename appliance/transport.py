@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import media_core
-from appliance.admission import TICK, Admission
+from appliance.flows.admission import TICK, Admission
 from appliance.sip import events
 from appliance.sip.abilities import PHONE, Abilities
 from appliance.sip.errors import PeerError, WrongState

@@ -1,7 +1,7 @@
 """Calls over the death of a process: `python -m benchmarks.survive --process core [--calls 200] [--kills 20] [--seconds 30]`.
 
 Encrypted calls (half AES_CM_128_HMAC_SHA1_80, half AEAD_AES_128_GCM, both legs encrypted, both directions, 20 ms) run through a
-core that the supervisor's own code keeps alive (`appliance.process`, with its spare). The core is killed with SIGKILL at random
+core that the supervisor's own code keeps alive (`appliance.host.process`, with its spare). The core is killed with SIGKILL at random
 times. Every sealed packet is examined (`call_load.pyx`): no index twice, authentic, the right content; the sequence numbers begin so
 that at every kill some streams are within 100 packets of their wrap, in both directions.
 
@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-from appliance.process import Process
+from appliance.host.process import Process
 from benchmarks.call_load import CallLoad, flood
 from benchmarks.contenders import HOST, allow_files, receiver_of, rtp_sockets, runs
 from media_core import CoreStarted, Crypto, Layout, MediaEngine, Remote, create_memory

@@ -20,7 +20,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from appliance.callcontrol.authentication import Authenticated, Authenticator, Denied
 from appliance.callcontrol.plan import Ring, plan
-from appliance.model import Extension, Line, Snapshot
+from appliance.config.model import Extension, Line, Snapshot
 from appliance.sip import digest, message, sdp
 from appliance.sip.events import Send
 from appliance.sip.offer_answer import STANDARD, LegMedia

@@ -25,7 +25,7 @@ from image.graph import Graph, digest, run
 HERE = Path(__file__).parent
 COMMAND_LINE = "switchroom.roothash={hash} console=tty0 console={console} panic=10 ro systemd.volatile=state systemd.gpt_auto=0 gpt transparent_hugepage=madvise quiet loglevel=4"
 SOURCES = ("appliance", "media_core", "webui", "requirements", "pyproject.toml", "setup.py", "README.md", "LICENSE")
-MAKER_KEY = Path("appliance/maker.pem")  # public; where there is one, this build takes licences that its other half has signed
+MAKER_KEY = Path("appliance/config/maker.pem")  # public; where there is one, this build takes licences that its other half has signed
 FIRST_STAGE = HERE / "first_stage"
 EPOCH = 1_700_000_000  # of what does not depend on the commit
 

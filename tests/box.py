@@ -28,7 +28,7 @@ from appliance.callcontrol.journal import Journal
 from appliance.callcontrol.recovery import recover
 from appliance.callcontrol.registrar import Registrar
 from appliance.calls import reattach, to_row
-from appliance.model import Encrypt, Extension, Line, Settings, Snapshot
+from appliance.config.model import Encrypt, Extension, Line, Settings, Snapshot
 from appliance.services import SERVICES
 from appliance.transport import Transport
 from media_core import FlowInfo

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from appliance.admin import Admin
-from appliance.licensing import Limits
-from appliance.model import Extension, Refused, User
-from appliance.store import Change, Conflict, Store
+from appliance.config.admin import Admin
+from appliance.config.licensing import Limits
+from appliance.config.model import Extension, Refused, User
+from appliance.config.store import Change, Conflict, Store
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_bad_input_is_told_at_the_field_and_nothing_is_saved(admin: Admin) -> No
 
 
 def test_a_damaged_database_says_so(tmp_path: Path) -> None:
-    from appliance.store import StorageFailed
+    from appliance.config.store import StorageFailed
 
     Store(tmp_path).close()
     file = tmp_path / "config.db"

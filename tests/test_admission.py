@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.admission import ALL_LATER, BURST, LATER, RATE, SOURCES, Admission
+from appliance.flows.admission import ALL_LATER, BURST, LATER, RATE, SOURCES, Admission
 
 
 def test_datagrams_beyond_the_rate_are_dropped_for_they_are_repeated() -> None:

@@ -19,12 +19,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from appliance import backup, sealed, update
-from appliance.archive import Archive
-from appliance.backup import BadBackup, stage
-from appliance.sealed import MAGIC, Sealer
-from appliance.store import Store
-from appliance.update import BadUpdate, Box
+from appliance.box import update
+from appliance.box.update import BadUpdate, Box
+from appliance.config.store import Store
+from appliance.storage import backup, sealed
+from appliance.storage.archive import Archive
+from appliance.storage.backup import BadBackup, stage
+from appliance.storage.sealed import MAGIC, Sealer
 
 ROOT = Path(__file__).parents[1]
 MOST = 64 << 20  # octets that reading whatever is sent may take

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from appliance import aside
-from appliance.aside import CannotTakeOver
+from appliance.config.store import Migrations, open_database
 from appliance.records import CallRecords, calls_migrations
-from appliance.store import Migrations, open_database
+from appliance.storage import aside
+from appliance.storage.aside import CannotTakeOver
 from tests.test_backup import CALL
 
 

@@ -13,12 +13,13 @@ import msgspec
 import pytest
 from argon2 import PasswordHasher
 
-from appliance import backup, certificates
-from appliance.admin import Admin
-from appliance.backup import BadBackup, kept_states, make, put_in_place, stage, waits
+from appliance.config.admin import Admin
+from appliance.config.store import StorageFailed, Store
+from appliance.host import certificates
 from appliance.records import CallRecords
-from appliance.sealed import BLOCK, MAGIC, NotOpened, Opener, Sealer
-from appliance.store import StorageFailed, Store
+from appliance.storage import backup
+from appliance.storage.backup import BadBackup, kept_states, make, put_in_place, stage, waits
+from appliance.storage.sealed import BLOCK, MAGIC, NotOpened, Opener, Sealer
 from tests.power_cut import states
 
 PASSPHRASE = "a walk along the river"

@@ -18,9 +18,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from appliance import cti, support
+from appliance import cti
 from appliance.box import console, privileged, system
 from appliance.box.privileged import Helper
+from appliance.host import support
 
 ALARM = cti.Alarm(
     id="clock", severity="warning", since=0.0, message="The clock is wrong by an hour.", repair="See that the box reaches a time server."

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from appliance import certificates
+from appliance.host import certificates
 
 
 def test_made_once_and_private(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_clock_that_was_never_set_renews_nothing(tmp_path: Path) -> None:
 
 def test_the_rsa_certificate_comes_when_its_key_is_made_and_keeps_it(tmp_path: Path) -> None:
     certificates.ensure(tmp_path, now=NOW)
-    subprocess.run([sys.executable, "-m", "appliance.certificates", str(tmp_path)], check=True)
+    subprocess.run([sys.executable, "-m", "appliance.host.certificates", str(tmp_path)], check=True)
     key = (tmp_path / "keys/rsa.key").read_bytes()
     files = certificates.ensure(tmp_path, now=NOW)
     first = loaded(tmp_path)["rsa"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.claims import EMERGENCY, EXTENSION, SERVICE, Claim, Claims, Destination
+from appliance.config.claims import EMERGENCY, EXTENSION, SERVICE, Claim, Claims, Destination
 
 
 def service(number: str, argument: str = "", context: str = "") -> Claim:

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from appliance.__main__ import main
-from appliance.admin import Admin
-from appliance.model import KINDS, Refused
-from appliance.store import Store
+from appliance.config.admin import Admin
+from appliance.config.model import KINDS, Refused
+from appliance.config.store import Store
 
 PASSWORD = "correct horse battery"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance import condition
-from appliance.admin import Admin
-from appliance.store import StorageDamaged, StorageFailed, Store, sentences
+from appliance.config.admin import Admin
+from appliance.config.store import StorageDamaged, StorageFailed, Store, sentences
+from appliance.storage import condition
 
 
 def database(folder: Path) -> Path:

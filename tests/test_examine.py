@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance import update
-from appliance.box import examine, system
+from appliance.box import examine, system, update
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance import fdstore
+from appliance.host import fdstore
 
 
 def test_a_parcel_holds_its_sockets_open_and_is_not_emptied_by_a_look(

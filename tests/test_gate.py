@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from appliance.box import gate
-from appliance.selftest import Report, Step
+from appliance.softphone.selftest import Report, Step
 
 GOOD = Report(True, [Step("call", True, "rang and was answered", 40)])
 BAD = Report(False, [Step("call", False, "The step “call” was not done within 16 s.", 16000)], "The step “call” was not done within 16 s.")

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from appliance.heartbeat import LIMIT, LOOK_EVERY, Heart, begun
+from appliance.host.heartbeat import LIMIT, LOOK_EVERY, Heart, begun
 from media_core import CoreView
 from tests.media_core.bench import PATIENCE, running, settle
 

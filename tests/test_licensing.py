@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from appliance.licensing import BadLicence, issue, verify
+from appliance.config.licensing import BadLicence, issue, verify
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 TODAY = date(2026, 6, 1)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sqlite_utils import Database
 
-from appliance import migration
 from appliance.box import console, gate
-from appliance.migration import PATIENCE, SUFFIX, Progress, Report, Watch
-from appliance.store import Migrations, open_database
+from appliance.config.store import Migrations, open_database
+from appliance.storage import migration
+from appliance.storage.migration import PATIENCE, SUFFIX, Progress, Report, Watch
 
 
 @pytest.fixture

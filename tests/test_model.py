@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance import countries
-from appliance.model import (
+from appliance.config import countries
+from appliance.config.model import (
     KINDS,
     Extension,
     Line,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance import notices
-from appliance.notices import Part
+from appliance.box import notices
+from appliance.box.notices import Part
 from image import sbom
 
 DEBIAN = """Package: {name}

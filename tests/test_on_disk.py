@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance import entitlement, on_disk
+from appliance.config import entitlement
+from appliance.storage import on_disk
 from tests.power_cut import states
 
 TRACED = frozenset({"on_disk.py", "entitlement.py"})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from appliance import notices, passwords
-from appliance.passwords import common, weakness
+from appliance.box import notices
+from appliance.config import passwords
+from appliance.config.passwords import common, weakness
 
 
 def test_the_list_is_long_enough_and_its_licence_is_told() -> None:

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from appliance.__main__ import main
-from appliance.admin import Admin
-from appliance.store import Store
+from appliance.config.admin import Admin
+from appliance.config.store import Store
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance import confinement, privileges
-from appliance.privileges import Account
+from appliance.host import confinement, privileges
+from appliance.host.privileges import Account
 
 ROOT = Path(__file__).parents[1]
 ACCOUNT = Account(privileges.UNNAMED, privileges.UNNAMED)
@@ -89,7 +89,7 @@ def test_what_root_writes_into_the_accounts_folder_is_the_accounts(data: Path, t
 
 REFUSED = """
 import ctypes, os, sys
-from appliance import confinement
+from appliance.host import confinement
 confinement.confine()
 libc = ctypes.CDLL(None, use_errno=True)
 column = confinement.MACHINES[os.uname().machine][0]
@@ -191,6 +191,6 @@ def test_the_filter_refuses_its_list_and_nothing_else_on_each_machine(machine: s
 
 def test_modes_of_what_is_made_stay_private(tmp_path: Path) -> None:
     """A folder that is made for the account is for nobody else."""
-    code = f"from pathlib import Path; from appliance import privileges; privileges.enter(Path({str(tmp_path / 'new')!r}))"
+    code = f"from pathlib import Path; from appliance.host import privileges; privileges.enter(Path({str(tmp_path / 'new')!r}))"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=30)
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from appliance import renewal
-from appliance.certificates import WRITTEN, Facts
-from appliance.renewal import AGAIN, CALM, Renewal
-from appliance.resources import Options, Resources, acquire
+from appliance.host import renewal
+from appliance.host.certificates import WRITTEN, Facts
+from appliance.host.renewal import AGAIN, CALM, Renewal
+from appliance.host.resources import Options, Resources, acquire
 from tests.test_supervisor import free_port
 
 DAY = 86400.0
@@ -110,7 +110,7 @@ def test_the_rsa_key_is_made_when_all_is_calm_and_then_shown(
     certificate(resources, good=(NOW - DAY, NOW + DAY))
     keeper.look(NOW, CALM + 504, steady=True)
     assert len(makers) == 2, "it has failed and is tried again"
-    from appliance.certificates import make_rsa_key
+    from appliance.host.certificates import make_rsa_key
 
     make_rsa_key(resources.options.data)
     told(resources)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance import alarms, health, reserve
+from appliance.host import alarms, health
+from appliance.storage import reserve
 
 
 def free(monkeypatch: pytest.MonkeyPatch, mib: int | None) -> None:

@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from appliance.search import folded, found
+from appliance.config.search import folded, found
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance import certificates
+from appliance.host import certificates
 from appliance.softphone import Account, Softphone, phone
 
 

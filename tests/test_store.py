@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.model import KINDS, Extension, Line, Record, User
+from appliance.config.model import KINDS, Extension, Line, Record, User
+from appliance.config.store import HIDDEN, BoxKey, Change, Conflict, StorageDamaged, StorageFailed, Store
 from appliance.records import CallRecords
-from appliance.store import HIDDEN, BoxKey, Change, Conflict, StorageDamaged, StorageFailed, Store
 
 SECRET = "hT7wq2-MnB4x-secret"
 LINE = Line(id="l", extension="e", sip_username="100", sip_password=SECRET)

@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from appliance import entitlement, fdstore, health, licensing, listeners
-from appliance.alarms import CHECKS, Alarms, Facts, ProcessFacts
-from appliance.boot import FOLLOWS, VARIABLE, Boot
-from appliance.process import DELAYS, STEADY, Backoff, Early, Process
-from appliance.resources import CannotStart, Options, _runs, acquire
+from appliance.config import entitlement, licensing
+from appliance.host import fdstore, health, listeners
+from appliance.host.alarms import CHECKS, Alarms, Facts, ProcessFacts
+from appliance.host.boot import FOLLOWS, VARIABLE, Boot
+from appliance.host.process import DELAYS, STEADY, Backoff, Early, Process
+from appliance.host.resources import CannotStart, Options, _runs, acquire
 
 
 def free_port() -> int:
@@ -262,7 +263,7 @@ async def test_stop_cuts_a_back_off_short(tmp_path: Path, monkeypatch: pytest.Mo
 
 EARLY = """
 import os, time
-from appliance.boot import read_boot
+from appliance.host.boot import read_boot
 boot = read_boot()
 os.write(boot.fds["there"], boot.host.encode())
 time.sleep(60)
@@ -272,7 +273,7 @@ time.sleep(60)
 def early_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Early:
     file = tmp_path / "subject.py"
     file.write_text(text)
-    monkeypatch.setattr("appliance.process._command", lambda module: [sys.executable, str(file)])
+    monkeypatch.setattr("appliance.host.process._command", lambda module: [sys.executable, str(file)])
     return Early("subject", {**os.environ, VARIABLE: FOLLOWS})
 
 
@@ -352,7 +353,7 @@ async def test_the_spare_takes_over_and_has_a_successor(tmp_path: Path, caplog: 
 async def test_a_spare_that_dies_is_replaced_and_nothing_else_happens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("appliance.process.SPARE_AGAIN", 0.01)
+    monkeypatch.setattr("appliance.host.process.SPARE_AGAIN", 0.01)
     process = with_spare(tmp_path)
     process.start()
     process.stand_by()
@@ -404,7 +405,7 @@ def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def reachable_alone(host: str) -> str:
     """Asked on a machine of its own, without a network."""
-    asked = f"from appliance.listeners import reachable; print(reachable({host!r}))"
+    asked = f"from appliance.host.listeners import reachable; print(reachable({host!r}))"
     return subprocess.run(
         ["unshare", "-rn", sys.executable, "-c", asked], capture_output=True, text=True, check=True
     ).stdout.strip()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance import certificates, support
-from appliance.admin import Admin
-from appliance.store import Store
+from appliance.config.admin import Admin
+from appliance.config.store import Store
+from appliance.host import certificates, support
 from webui.sessions import Sessions, Stored
 
 SETUP_CODE, COOKIE, LICENCE = "QWERTZUIOP", "the-cookie-of-anna-0123456789", "ab12" * 32

@@ -6,8 +6,8 @@ import asyncio
 
 import media_core
 from appliance import transport as driver
-from appliance.admission import BURST
 from appliance.callcontrol.abilities import SWITCHROOM
+from appliance.flows.admission import BURST
 from appliance.sip import events
 from appliance.transport import Transport
 from media_core import FlowClosed, FlowInfo, FlowReceived

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from appliance import update
 from appliance.__main__ import main
-from appliance.update import BadUpdate, Box, install
+from appliance.box import update
+from appliance.box.update import BadUpdate, Box, install
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 NEXT_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))

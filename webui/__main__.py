@@ -19,12 +19,14 @@ from pathlib import Path
 import uvloop
 from hypercorn.config import Config
 
-from appliance import certificates, cti, entitlement, setup_code
-from appliance.admin import Admin
-from appliance.boot import Boot, read_boot
-from appliance.countries import COUNTRIES
+from appliance import cti
+from appliance.config import entitlement
+from appliance.config.admin import Admin
+from appliance.config.countries import COUNTRIES
+from appliance.config.store import StorageDamaged, Store
+from appliance.host import certificates, setup_code
+from appliance.host.boot import Boot, read_boot
 from appliance.records import CallRecords
-from appliance.store import StorageDamaged, Store
 from webui import server
 from webui.app import create_app
 from webui.asgi import Application

@@ -19,9 +19,10 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import NotFound as NotFoundPage
 from werkzeug.security import safe_join
 
-from appliance import cti, update_client
-from appliance.admin import NotFound
-from appliance.store import StorageDamaged, StorageFailed
+from appliance import cti
+from appliance.box import update_client
+from appliance.config.admin import NotFound
+from appliance.config.store import StorageDamaged, StorageFailed
 from appliance.version import VERSION
 from webui import compression, guard, unsent, wording
 from webui.compression import MaskedTokens

@@ -11,10 +11,10 @@ from typing import Literal, Protocol, cast
 
 from flask import current_app
 
-from appliance import certificates
-from appliance.admin import Admin
-from appliance.boot import Boot
+from appliance.config.admin import Admin
 from appliance.cti import Message
+from appliance.host import certificates
+from appliance.host.boot import Boot
 from appliance.records import CallRecords
 from webui.sessions import Sessions
 from webui.throttle import Throttle

@@ -1,4 +1,4 @@
-"""Form fields from the declarations of the records: label, help, limits and choices are said once, in `appliance.model`."""
+"""Form fields from the declarations of the records: label, help, limits and choices are said once, in `appliance.config.model`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from annotated_types import Ge, Le, MaxLen
 
-from appliance.model import Problem, Record
+from appliance.config.model import Problem, Record
 
 # How a choice is said to people.
 CHOICES: Mapping[str, tuple[str, str]] = {

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, cast
 from flask import Blueprint, Flask, Response, abort, current_app, g, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance.model import User
+from appliance.config.model import User
 from webui import unsent
 from webui.desk import desk
 from webui.sessions import Session

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from appliance import migration
+from appliance.storage import migration
 from webui.asgi import Application, Receive, Scope, Send
 from webui.guard import HEADERS
 

@@ -11,7 +11,7 @@ from flask import Flask
 from markupsafe import Markup
 
 from appliance import cti, encryption
-from appliance.model import Snapshot
+from appliance.config.model import Snapshot
 from appliance.words import english
 
 span = english().duration

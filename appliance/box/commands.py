@@ -27,7 +27,7 @@ def console(data: Path) -> None:
 def health(data: Path) -> None:
     """Check a start; exits 1 when this version has not proved itself."""
     from appliance.box import examine, gate, system
-    from appliance.health import notify_systemd
+    from appliance.host.health import notify_systemd
 
     try:
         gate.check(data, click.echo)
@@ -87,8 +87,8 @@ def helper() -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def update(file: Path) -> None:
     """Install an update into the other slot; the next start tries it."""
-    from appliance import update_client
-    from appliance.update import BadUpdate, check_file
+    from appliance.box import update_client
+    from appliance.box.update import BadUpdate, check_file
 
     def show(row: dict[str, Any]) -> None:
         click.echo(f"\r{row['what']:<12} {100 * row['done'] // max(1, row['total']):3} %", nl=False)

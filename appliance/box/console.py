@@ -23,10 +23,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from appliance import cti, migration, on_disk, setup_code
+from appliance import cti
 from appliance.box import facts, system
 from appliance.box.privileged import PROGRESS
 from appliance.box.system import CannotDo
+from appliance.host import setup_code
+from appliance.storage import migration, on_disk
 from appliance.version import VERSION
 
 EVERY = 2.0  # seconds
@@ -306,14 +308,14 @@ class Console:
         return _last(terminal, "Erasing at the next start, which is now.", system.reboot)
 
     async def bundle(self, terminal: Terminal) -> str:
-        from appliance import support  # it opens the databases, which nothing else here does
+        from appliance.host import support  # it opens the databases, which nothing else here does
 
         file = await asyncio.to_thread(support.write, self._data, support.BOX)
         return f"Written ({file.stat().st_size >> 10} KiB); it is on the admin page under Updates."
 
     async def password(self, terminal: Terminal) -> str:
-        from appliance.entitlement import open_admin
-        from appliance.store import StorageFailed
+        from appliance.config.entitlement import open_admin
+        from appliance.config.store import StorageFailed
 
         word = "-".join("".join(secrets.choice(setup_code.ALPHABET) for _ in range(4)) for _ in range(4))
         try:

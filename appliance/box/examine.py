@@ -15,9 +15,9 @@ from pathlib import Path
 
 import msgspec
 
-from appliance import on_disk, update
-from appliance.box import system
-from appliance.update import Manifest, Part
+from appliance.box import system, update
+from appliance.box.update import Manifest, Part
+from appliance.storage import on_disk
 
 STARTS_FILE = system.STATE / "system/starts"  # the initrd counts there those that did not come as far as a passed health check
 LEAST_URGENT = 19  # nice(2): calls go on meanwhile

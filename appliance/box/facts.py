@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from appliance import health
 from appliance.box import system
+from appliance.host import health
 
 MOUNTS = ("/", "/state", "/media", "/efi")
 SECURE_BOOT = Path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")

@@ -2,7 +2,7 @@
 
 It passes when every process runs and the admin page is served, a self-test has made its encrypted call with sound both ways, the
 databases are whole and no unit has failed. Databases that are being brought up to date may take as long as they need: the gate waits as
-long as that goes on (appliance/migration.py). On a version that is on trial a failure is written down with its reason for the version
+long as that goes on (appliance/storage/migration.py). On a version that is on trial a failure is written down with its reason for the version
 that will run next.
 """
 
@@ -15,9 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from appliance import cti, health, migration
+from appliance import cti
 from appliance.box import system
-from appliance.selftest import Report, selftest
+from appliance.host import health
+from appliance.softphone.selftest import Report, selftest
+from appliance.storage import migration
 from appliance.version import VERSION
 
 PATIENCE = 180.0  # seconds until every process must run; of those in which databases are brought up to date, since the last progress

@@ -24,10 +24,10 @@ from typing import IO, Any, cast
 
 import msgspec
 
-from appliance import cti, update
-from appliance.box import examine, system
+from appliance import cti
+from appliance.box import examine, system, update
 from appliance.box.system import CannotDo
-from appliance.update import BadUpdate
+from appliance.box.update import BadUpdate
 from appliance.version import VERSION
 
 FIRST = 3  # the socket systemd hands over
@@ -135,7 +135,7 @@ class Helper:
         return when
 
     def _do_support(self, request: dict[str, Any], stream: IO[bytes], answer: Answer) -> str:
-        from appliance import support  # it opens the databases, which nothing else here does
+        from appliance.host import support  # it opens the databases, which nothing else here does
 
         file = support.write(self._data, support.BOX)
         owner = self._data.stat()

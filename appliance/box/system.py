@@ -20,8 +20,8 @@ from typing import IO
 
 import msgspec
 
-from appliance import update
-from appliance.on_disk import rename, sync, write
+from appliance.box import update
+from appliance.storage.on_disk import rename, sync, write
 from appliance.version import VERSION
 
 ESP = Path("/efi")

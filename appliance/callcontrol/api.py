@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
-from appliance.model import Extension, Snapshot
+from appliance.config.model import Extension, Snapshot
 
 Tone = tuple[float, float, int]  # Hz, second Hz or 0, milliseconds; 0, 0 is a pause
 

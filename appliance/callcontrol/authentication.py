@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from appliance.callcontrol.security import Address, Throttle
-from appliance.model import Line, Snapshot
+from appliance.config.model import Line, Snapshot
 from appliance.sip import digest
 from appliance.sip.errors import PeerError
 from appliance.sip.message import Request

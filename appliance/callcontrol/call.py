@@ -29,7 +29,7 @@ from appliance.callcontrol.renegotiation import Renegotiation
 from appliance.callcontrol.ringing import Fork
 from appliance.callcontrol.slot import CallSlot
 from appliance.callcontrol.verbs import Verbs
-from appliance.model import Snapshot
+from appliance.config.model import Snapshot
 from appliance.sip import events
 from appliance.sip.errors import WrongState
 from appliance.sip.message import Request

@@ -29,7 +29,7 @@ from appliance.callcontrol.quality import warning
 from appliance.callcontrol.refusals import Refusals
 from appliance.callcontrol.registrar import Binding, TooMany, may_register
 from appliance.callcontrol.security import SecurityEvent, SecurityLog
-from appliance.model import Extension, Line, Snapshot
+from appliance.config.model import Extension, Line, Snapshot
 from appliance.sip import events
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.message import Request

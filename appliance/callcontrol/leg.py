@@ -18,7 +18,7 @@ from appliance.callcontrol.exchange import Exchange, Media
 from appliance.callcontrol.quality import Quality
 from appliance.callcontrol.slot import LegSlot
 from appliance.callcontrol.terms import OWN, Terms, answerable, why_not_encrypted
-from appliance.model import Encrypt
+from appliance.config.model import Encrypt
 from appliance.sip import events
 from appliance.sip.dialog import Dialog
 from appliance.sip.errors import WrongState

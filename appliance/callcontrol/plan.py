@@ -15,8 +15,8 @@ from typing import Literal
 
 from appliance.callcontrol.api import Cause
 from appliance.callcontrol.causes import WORDS
-from appliance.claims import EMERGENCY, EXTENSION
-from appliance.model import Extension, Snapshot, owner
+from appliance.config.claims import EMERGENCY, EXTENSION
+from appliance.config.model import Extension, Snapshot, owner
 from appliance.words import Duration, Person, PhoneNumber, Said, english
 
 _DIALLABLE = re.compile(r"[0-9*#+A-Za-z._-]{1,64}")

@@ -16,7 +16,7 @@ from appliance.callcontrol.call import Call
 from appliance.callcontrol.exchange import Exchange
 from appliance.callcontrol.leg import PhoneLeg
 from appliance.callcontrol.slot import CallSlot, Head, Way
-from appliance.model import Snapshot
+from appliance.config.model import Snapshot
 from appliance.sip.stack import Stack
 
 log = logging.getLogger(__name__)

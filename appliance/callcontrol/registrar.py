@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from appliance.model import Line, Snapshot
+from appliance.config.model import Line, Snapshot
 from appliance.sip.errors import PeerError
 from appliance.sip.message import Request
 from appliance.sip.uri import NameAddr, Uri

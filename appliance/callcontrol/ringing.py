@@ -20,7 +20,7 @@ from appliance.callcontrol.exchange import Exchange
 from appliance.callcontrol.leg import PhoneLeg
 from appliance.callcontrol.registrar import Binding
 from appliance.callcontrol.terms import widened
-from appliance.model import Extension
+from appliance.config.model import Extension
 from appliance.sip import events
 from appliance.sip.errors import PeerError, UnusableAddress, WrongState
 

@@ -15,7 +15,7 @@ import msgspec
 import media_core
 from appliance.callcontrol.api import Cause, Party
 from appliance.callcontrol.cdr import CallRecord, LegRecord, Side
-from appliance.model import Encrypt
+from appliance.config.model import Encrypt
 from appliance.sip.dialog import Dialog
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from appliance.callcontrol.exchange import Exchange
 from appliance.callcontrol.leg import PhoneLeg
 from appliance.callcontrol.ringing import Fork
 from appliance.callcontrol.terms import bridges
-from appliance.model import Extension, Snapshot
+from appliance.config.model import Extension, Snapshot
 from appliance.sip.errors import PeerError, WrongState
 
 if TYPE_CHECKING:

@@ -94,7 +94,7 @@ static int64_t part(const character **at) {
     return value;
 }
 
-/* Whether the first name's version is the newer one; ordered as appliance/update.py does it, words before numbers. */
+/* Whether the first name's version is the newer one; ordered as appliance/box/update.py does it, words before numbers. */
 static int newer(const character *one, const character *other) {
     one += length(PREFIX), other += length(PREFIX);
     for (;;) {

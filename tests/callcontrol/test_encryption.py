@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from appliance.callcontrol.terms import OWN, Terms
-from appliance.model import Encrypt
+from appliance.config.model import Encrypt
 from appliance.sip import events, sdp
 from appliance.sip.errors import PeerError
 from appliance.sip.offer_answer import LegMedia

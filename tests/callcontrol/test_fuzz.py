@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from appliance.callcontrol.abilities import SWITCHROOM
 from appliance.callcontrol.registrar import Registrar
 from appliance.callcontrol.terms import OWN
-from appliance.model import Line
+from appliance.config.model import Line
 from appliance.sip.errors import PeerError
 from appliance.sip.events import Invited, Requested
 from appliance.sip.message import Malformed, parse, response_to

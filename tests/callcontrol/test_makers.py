@@ -12,7 +12,7 @@ import pytest
 from appliance.callcontrol.abilities import SWITCHROOM
 from appliance.callcontrol.registrar import Registrar
 from appliance.callcontrol.terms import OWN
-from appliance.model import Line
+from appliance.config.model import Line
 from appliance.sip import sdp
 from appliance.sip.events import Invited, Requested
 from appliance.sip.message import Request

@@ -6,7 +6,7 @@ import pytest
 
 from appliance.callcontrol.api import Cause
 from appliance.callcontrol.plan import Action, Refuse, Ring, Serve, explained, plan
-from appliance.model import Extension, Settings
+from appliance.config.model import Extension, Settings
 from appliance.services import SERVICES
 from appliance.words import english
 from tests.box import office

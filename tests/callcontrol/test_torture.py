@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.model import Line, Snapshot
+from appliance.config.model import Line, Snapshot
 from tests.box import Box, office
 from tests.clock import run
 from tests.sip import torture, torture_ipv6

@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from appliance import certificates
+from appliance.host import certificates
 from appliance.softphone.phone import Account, Softphone
 from tests.e2e.running import System, wait_until
 

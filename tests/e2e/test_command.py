@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.store import Store
+from appliance.config.store import Store
 from tests.e2e.running import System, wait_until
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance import migration
+from appliance.storage import migration
 from tests.e2e.running import ROOT, System, wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -32,7 +32,8 @@ def slow(db):
 # The supervisor of the new version: less patient than the real one, so that the test need not wait as long.
 LAUNCH = """
 import sys
-from appliance import process, supervisor
+from appliance.host import process
+from appliance.host import supervisor
 process.OWN["PYTHONPATH"] = {paths!r}
 supervisor.START_LIMIT = 8.0
 from appliance.__main__ import main

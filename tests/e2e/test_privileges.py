@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance import privileges
+from appliance.host import privileges
 from tests.e2e.running import System, wait_until
 
 pytestmark = [

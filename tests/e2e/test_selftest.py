@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from appliance import cti
-from appliance.selftest import TONES, Report, selftest
 from appliance.sip.offer_answer import LegMedia
 from appliance.softphone import Account, Softphone
+from appliance.softphone.selftest import TONES, Report, selftest
 from appliance.softphone.sound import Audio
 from media_core.srtp import backend_name
 from tests.e2e.running import ROOT, System
@@ -137,7 +137,7 @@ sys.exit(main())
 """
 WRONG_SYSTEM = f"""
 import sys
-from appliance import process
+from appliance.host import process
 command = process._command
 process._command = lambda module: [sys.executable, "-c", {WRONG_CORE!r}] if module == "media_core" else command(module)
 from appliance.__main__ import main

@@ -11,12 +11,13 @@ from argon2 import PasswordHasher
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from appliance import certificates, cti
-from appliance.admin import Admin
-from appliance.boot import Boot
-from appliance.countries import COUNTRIES
+from appliance import cti
+from appliance.config.admin import Admin
+from appliance.config.countries import COUNTRIES
+from appliance.config.store import Store
+from appliance.host import certificates
+from appliance.host.boot import Boot
 from appliance.records import CallRecords
-from appliance.store import Store
 from webui.desk import Desk, Service
 from webui.sessions import Sessions
 

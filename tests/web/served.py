@@ -25,7 +25,8 @@ from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import QuicEvent
 
-from appliance import certificates, cti
+from appliance import cti
+from appliance.host import certificates
 from webui import server
 from webui.desk import Desk, Service
 from webui.events import Hub

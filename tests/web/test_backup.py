@@ -13,7 +13,8 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from appliance import backup, update_client
+from appliance.box import update_client
+from appliance.storage import backup
 from tests.web.made import CODE, FakeBox, Visitor
 from webui.app import create_app
 from webui.desk import Desk

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from appliance import model
 from appliance.callcontrol.api import Cause
 from appliance.callcontrol.plan import Refuse, plan
+from appliance.config import model
 from tests.web.chromium import needs_chromium, shoot
 from tests.web.made import CODE, PASSWORD, Visitor
 from tests.web.served import served

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from appliance.model import Extension, Line
+from appliance.config.model import Extension, Line
 from tests.web.made import PASSWORD, FakeBox, Visitor, phone
 from webui.desk import Desk
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from appliance import cti, entitlement
-from appliance.store import Store
+from appliance import cti
+from appliance.config import entitlement
+from appliance.config.store import Store
 from tests.web.chromium import needs_chromium, shoot
 from tests.web.made import PASSWORD, FakeBox, make_desk
 from tests.web.served import Served, served

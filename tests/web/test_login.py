@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from flask import Flask
 
-from appliance.model import Extension
+from appliance.config.model import Extension
 from tests.web.made import PASSWORD, Clock, Visitor
 from webui import devices
 from webui.app import create_app

@@ -11,9 +11,10 @@ import msgspec
 import pytest
 from flask import Flask
 
-from appliance import certificates, cti
+from appliance import cti
 from appliance.callcontrol.cdr import LegRecord
-from appliance.model import Extension, Line
+from appliance.config.model import Extension, Line
+from appliance.host import certificates
 from tests.web.made import PASSWORD, Clock, FakeBox, Visitor, leg, phone
 from webui.desk import Desk
 

@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from playwright.sync_api import Page, expect
 
-from appliance import certificates
+from appliance.host import certificates
 from tests.e2e.running import System
 from tests.web.chromium import needs_chromium
 from webui.desk import Desk

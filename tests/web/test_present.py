@@ -7,7 +7,7 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
-from appliance.model import Extension, Line
+from appliance.config.model import Extension, Line
 from tests.web.chromium import needs_chromium, shoot
 from tests.web.made import FakeBox, Visitor, phone
 from tests.web.served import Served

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from appliance import update_client
-from appliance.update_client import HelperFailed
+from appliance.box import update_client
+from appliance.box.update_client import HelperFailed
 from tests.web.made import PASSWORD, Visitor
 from webui.throttle import FREE
 

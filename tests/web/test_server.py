@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from flask import Flask, Response, request
 
-from appliance import certificates
-from appliance.boot import Boot
+from appliance.host import certificates
+from appliance.host.boot import Boot
 from tests.web.made import START, Clock, FakeBox, make_desk
 from tests.web.served import Served, fetch, served, sockets
 from tests.web.strangers import context

@@ -10,7 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from werkzeug.test import TestResponse
 
-from appliance import cti, entitlement, licensing
+from appliance import cti
+from appliance.config import entitlement, licensing
 from tests.web.made import FakeBox, Visitor
 from webui.desk import Desk
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.model import User
-from appliance.store import Change
+from appliance.config.model import User
+from appliance.config.store import Change
 from tests.web.made import CODE, PASSWORD, Clock, Visitor
 from webui.app import create_app
 from webui.desk import Desk

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from appliance import update_client
-from appliance.update import BLOCK
+from appliance.box import update_client
+from appliance.box.update import BLOCK
 from tests.web.chromium import needs_chromium, shoot
 from tests.web.made import PASSWORD, FakeBox, make_desk
 from tests.web.served import Served, served

@@ -8,7 +8,7 @@ from typing import cast
 from flask import Blueprint, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance.model import Problem, Refused
+from appliance.config.model import Problem, Refused
 from webui.desk import desk
 from webui.forms import problems_by_field
 from webui.guard import person, route

@@ -17,10 +17,12 @@ from typing import IO, Any
 from flask import Blueprint, Response, abort, flash, redirect, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance import backup, cti, update_client
-from appliance.backup import BadBackup
-from appliance.model import Problem, Refused
-from appliance.update_client import HelperFailed
+from appliance import cti
+from appliance.box import update_client
+from appliance.box.update_client import HelperFailed
+from appliance.config.model import Problem, Refused
+from appliance.storage import backup
+from appliance.storage.backup import BadBackup
 from webui.desk import desk
 from webui.forms import problems_by_field
 from webui.guard import person, route

@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
-from appliance.model import KINDS, Snapshot
-from appliance.store import JournalRow
+from appliance.config.model import KINDS, Snapshot
+from appliance.config.store import JournalRow
 from webui.desk import desk
 from webui.guard import route
 from webui.wording import plain_time

@@ -6,8 +6,8 @@ from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
 from appliance.callcontrol.plan import asked
-from appliance.claims import EMERGENCY, EXTENSION, Claim
-from appliance.model import Snapshot, owner
+from appliance.config.claims import EMERGENCY, EXTENSION, Claim
+from appliance.config.model import Snapshot, owner
 from appliance.words import english
 from webui.desk import desk
 from webui.guard import route

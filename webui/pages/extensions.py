@@ -8,11 +8,11 @@ from typing import Any
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance.admin import Usernames, renamed
+from appliance.config.admin import Usernames, renamed
+from appliance.config.model import Extension, Refused, Snapshot
+from appliance.config.search import folded
+from appliance.config.search import found as found_in
 from appliance.cti import RegistrationView
-from appliance.model import Extension, Refused, Snapshot
-from appliance.search import folded
-from appliance.search import found as found_in
 from webui.desk import desk
 from webui.forms import Field, Option, fields_of, problems_by_field, typed, values_of
 from webui.guard import person, route

@@ -7,8 +7,8 @@ from pathlib import Path
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance import entitlement
-from appliance.licensing import LARGEST_FILE, BadLicence
+from appliance.config import entitlement
+from appliance.config.licensing import LARGEST_FILE, BadLicence
 from webui.desk import desk
 from webui.guard import person, route
 

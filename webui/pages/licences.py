@@ -7,7 +7,7 @@ from pathlib import Path
 from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
-from appliance import notices
+from appliance.box import notices
 from webui.guard import route
 
 pages = Blueprint("licences", __name__)

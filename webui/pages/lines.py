@@ -12,8 +12,8 @@ from flask import Blueprint, Response, abort, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
+from appliance.config.model import Extension, Line, Problem, Refused
 from appliance.cti import RegistrationView
-from appliance.model import Extension, Line, Problem, Refused
 from webui.desk import desk
 from webui.forms import fields_of, problems_by_field, typed, values_of
 from webui.guard import person, route

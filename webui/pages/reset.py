@@ -9,9 +9,9 @@ from __future__ import annotations
 from flask import Blueprint, Response, abort, make_response, render_template, request
 from flask.typing import ResponseReturnValue
 
-from appliance import update_client
-from appliance.model import Problem, Refused
-from appliance.update_client import HelperFailed
+from appliance.box import update_client
+from appliance.box.update_client import HelperFailed
+from appliance.config.model import Problem, Refused
 from webui.forms import problems_by_field
 from webui.guard import route
 from webui.pages.account import check_password

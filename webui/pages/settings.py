@@ -8,9 +8,9 @@ from typing import Any
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance import update_client
-from appliance.countries import COUNTRIES, emergency_numbers
-from appliance.model import Refused, Settings
+from appliance.box import update_client
+from appliance.config.countries import COUNTRIES, emergency_numbers
+from appliance.config.model import Refused, Settings
 from webui.desk import desk
 from webui.forms import Option, fields_of, problems_by_field, typed, values_of
 from webui.guard import person, route

@@ -16,8 +16,9 @@ from typing import Any, cast
 from flask import Blueprint, abort, current_app, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance import passwords, setup_code
-from appliance.model import Problem, Refused, User, check
+from appliance.config import passwords
+from appliance.config.model import Problem, Refused, User, check
+from appliance.host import setup_code
 from webui.desk import PendingSetup, desk
 from webui.forms import fields_of, problems_by_field
 from webui.guard import person, route

@@ -14,9 +14,10 @@ from typing import Any
 from flask import Blueprint, Response, abort, flash, redirect, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance import aside, snapshots, update_client
-from appliance import support as bundle
-from appliance.update_client import HelperFailed
+from appliance.box import update_client
+from appliance.box.update_client import HelperFailed
+from appliance.host import support as bundle
+from appliance.storage import aside, copies
 from appliance.version import VERSION
 from webui.desk import desk
 from webui.guard import person, route
@@ -42,7 +43,7 @@ def listing() -> ResponseReturnValue:
         problem=problem,
         kept=_kept(),
         work=work,
-        most=snapshots.MOST,
+        most=copies.MOST,
     )
 
 

@@ -8,9 +8,9 @@ from typing import Any, cast
 from flask import Blueprint, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance.model import Problem, Record, Refused, User
-from appliance.search import folded
-from appliance.search import found as found_in
+from appliance.config.model import Problem, Record, Refused, User
+from appliance.config.search import folded
+from appliance.config.search import found as found_in
 from webui.desk import desk
 from webui.forms import fields_of, problems_by_field, typed, values_of
 from webui.guard import person, route

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from appliance import update
+from appliance.box import update
 from image import disk
 from image.build import Image
 

@@ -32,10 +32,11 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from appliance import certificates, update
+from appliance.box import update
+from appliance.config.store import Store
+from appliance.host import certificates
 from appliance.records import CallRecords
 from appliance.softphone import Account, PhoneError, Softphone
-from appliance.store import Store
 from image import boot
 from image.build import Image
 from tests.image.boots.conftest import NEWER, PASSWORD, facts_of

@@ -1,0 +1,1 @@
+"""The configuration: its records, who may change them, what is allowed."""

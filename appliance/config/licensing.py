@@ -1,0 +1,160 @@
+"""The licence: what is counted, what it allows, and why. Pure: the file, the box id and the date are arguments.
+
+A licence is a JSON object {"licence": {…}, "signature": hex} signed with Ed25519 over the canonical form of its inner object.
+No call is ever refused because of a licence; only adding users and extensions is. Service extensions, registrations, groups and trunks do not count.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from appliance.config.model import Extension, Problem, Record, Refused, Snapshot, User
+
+FREE_USERS = 5
+EXTENSIONS_PER_USER = 3
+LARGEST_FILE = 16_384
+CLOCK_SLACK = timedelta(days=1)  # a clock that is behind by less was not set back
+REMEDY = "Remove one, or install a licence for more users on the page Licence."
+
+
+class BadLicence(Exception):
+    """The file cannot be taken; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may be added. `note` is a sentence for the licence page."""
+
+    users: int = FREE_USERS
+    edition: str = "free"
+    expires: date | None = None
+    maintenance_until: date | None = None
+    adding_refused: str = ""  # why nothing may be added at all, in a sentence
+    note: str = "No licence file: the whole product for 5 users."
+
+    @property
+    def extensions(self) -> int:
+        return self.users * EXTENSIONS_PER_USER
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What counts, how many, what remains, and the words for it."""
+
+    users: int
+    extensions: int
+    limits: Limits
+
+    @property
+    def users_left(self) -> int:
+        return 0 if self.limits.adding_refused else max(0, self.limits.users - self.users)
+
+    @property
+    def extensions_left(self) -> int:
+        return 0 if self.limits.adding_refused else max(0, self.limits.extensions - self.extensions)
+
+    @property
+    def words(self) -> str:
+        return (
+            f"{self.limits.users} users are licensed: {self.users} are here, {self.users_left} can be added. "
+            f"They allow {self.limits.extensions} extensions ({EXTENSIONS_PER_USER} for each licensed user): "
+            f"{self.extensions} are in use, {self.extensions_left} can be added. "
+            "Not counted: service extensions, lines and registrations."
+        )
+
+
+def canonical(licence: Mapping[str, Any]) -> bytes:
+    return json.dumps(licence, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def issue(
+    private: Ed25519PrivateKey,
+    *,
+    box: str,
+    users: int,
+    edition: str,
+    issued: date,
+    expires: date | None,
+    maintenance_until: date | None,
+) -> str:
+    """The maker's side: a licence file as text."""
+    licence = {
+        "box": box, "users": users, "edition": edition, "issued": issued.isoformat(),
+        "expires": expires.isoformat() if expires else None, "maintenance_until": maintenance_until.isoformat() if maintenance_until else None,
+    }  # fmt: skip
+    return json.dumps({"licence": licence, "signature": private.sign(canonical(licence)).hex()}, indent=1)
+
+
+def verify(text: str, public: Ed25519PublicKey, box: str, today: date, seen: date = date.min) -> Limits:
+    """Limits of a licence file; BadLicence says what is wrong with it. An expired one keeps its users but refuses adding. `seen` is the
+    latest day that this box has known: where the clock is behind that, or behind the day of the licence, it was set back, and the later
+    day decides."""
+    if len(text) > LARGEST_FILE:
+        raise BadLicence("This is not a licence file: it is too large.")
+    try:
+        outer = json.loads(text)
+        licence, signature = outer["licence"], bytes.fromhex(outer["signature"])
+        public.verify(signature, canonical(licence))
+        owner, users, edition = str(licence["box"]), int(licence["users"]), str(licence["edition"])
+        issued = date.fromisoformat(licence["issued"])
+        expires, maintenance = (
+            date.fromisoformat(licence[name]) if licence[name] else None for name in ("expires", "maintenance_until")
+        )
+    except InvalidSignature:
+        raise BadLicence(
+            "The licence file was changed after it was signed, or is not from the maker of this system."
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # RecursionError: json of a thousand brackets
+        raise BadLicence("This is not a licence file.") from None
+    if users < 1:
+        raise BadLicence("This licence is for no users at all.")
+    if owner != box:
+        raise BadLicence(f"This licence belongs to the box {owner}; this box is {box}.")
+    known = Limits(users, edition, expires, maintenance, note=f"{edition.capitalize()} licence for {users} users.")
+    return _judged(known, today, max(seen, issued))
+
+
+def _judged(limits: Limits, today: date, seen: date) -> Limits:
+    """With what the day makes of them."""
+    day = max(today, seen)
+    if limits.expires is not None and day > limits.expires:
+        refusal = (
+            f"The licence expired on {limits.expires}. Everything that is set up goes on working; renew it to add more."
+        )
+        limits = replace(limits, adding_refused=refusal, note=refusal)
+    if seen - today > CLOCK_SLACK:
+        back = f"The clock of this box was set back: it says {today}, and it has been {seen} before. The licence is judged by {seen}; set the clock right."
+        limits = replace(limits, note=f"{limits.note} {back}")
+    return limits
+
+
+def usage(snapshot: Snapshot, limits: Limits) -> Usage:
+    return Usage(len(snapshot.users), len(snapshot.extensions), limits)
+
+
+def check_adding(record: Record, snapshot: Snapshot, limits: Limits) -> None:
+    """Refused when one more record of its kind is not covered. Somebody who can administrate is never one too many while there is nobody:
+    the box would stay locked."""
+    if not isinstance(record, User | Extension):
+        return
+    administered = any(user.role == "full" and user.password_hash for user in snapshot.users.values())
+    if isinstance(record, User) and record.role == "full" and not administered:
+        return
+    if limits.adding_refused:
+        raise Refused(Problem("", limits.adding_refused))
+    if isinstance(record, User) and len(snapshot.users) >= limits.users:
+        sentence = f"This box is licensed for {limits.users} users, and {len(snapshot.users)} are set up; they all go on working. {REMEDY}"
+        raise Refused(Problem("", sentence))
+    if isinstance(record, Extension) and len(snapshot.extensions) >= limits.extensions:
+        sentence = (
+            f"This box is licensed for {limits.users} users, which allows {limits.extensions} extensions; "
+            f"{len(snapshot.extensions)} are in use, and they all go on working. {REMEDY}"
+        )
+        raise Refused(Problem("", sentence))

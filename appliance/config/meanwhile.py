@@ -1,0 +1,62 @@
+"""A form and what has changed since it was drawn: nothing of somebody else's is put back, and nothing is overwritten unseen.
+
+A form carries the mark of the configuration that it showed (`Snapshot.mark`). What it says of a field that only somebody else has changed
+since is not a wish; where both have changed the same field to different values, whoever saves second is told and may save again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from appliance.config.model import Problem, Record, Snapshot
+from appliance.config.store import Store
+
+
+class Change(NamedTuple):
+    """What somebody else has done to a field."""
+
+    who: str
+    before: object  # as the form showed it
+
+
+def merge(
+    store: Store, snapshot: Snapshot, kind: str, old: Record, values: Mapping[str, Any], mark: str
+) -> tuple[dict[str, Any], list[Problem]]:
+    """The values to save over `old`, and a problem for each field that both have changed. Without a mark the values as they are."""
+    merged, problems = dict(values), []
+    for name, change in _changes(store, kind, old, mark).items():
+        now = getattr(old, name, None)
+        if name not in values or str(values[name]) == str(now):
+            continue
+        if str(values[name]) == str(change.before):
+            merged[name] = now
+        else:
+            said = (
+                f"Meanwhile {change.who} has made this {_shown(now, snapshot)}. Save again to put yours in its place."
+            )
+            problems.append(Problem(name, said))
+    return merged, problems
+
+
+def _changes(store: Store, kind: str, record: Record, mark: str) -> Mapping[str, Change]:
+    """Fields that differ from what a form drawn at `mark` showed."""
+    if not mark:
+        return {}
+    number, _, moment = mark.partition(" ")
+    if not number.isdecimal() or moment.startswith("-") or moment != str(store.moment(int(number[:18]))):
+        # of a configuration that is not this one's past: nobody knows what the form showed
+        return dict.fromkeys(type(record).model_fields, Change("a restored backup", None))
+    found: dict[str, Change] = {}
+    for row in store.changes_of(kind, record.id, int(number)):
+        before, after = row.before or {}, row.after or {}
+        for name in before.keys() & after.keys():
+            if before[name] != after[name]:
+                found[name] = Change(row.who, found[name].before if name in found else before[name])
+    return found
+
+
+def _shown(value: object, snapshot: Snapshot) -> str:
+    """A field's value in a sentence."""
+    user = snapshot.users.get(str(value))
+    return f"“{(user.full_name or user.username) if user else value}”" if value not in ("", None) else "empty"

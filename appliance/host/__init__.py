@@ -1,0 +1,1 @@
+"""The machine under the telephone system: processes, sockets, keys, health."""

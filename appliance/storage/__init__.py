@@ -1,0 +1,1 @@
+"""Databases and files on disk: open, migrate, copy aside, seal, write whole."""
