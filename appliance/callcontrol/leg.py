@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 import media_core
 from appliance import cti
 from appliance.callcontrol.api import Party
@@ -215,9 +217,9 @@ class PhoneLeg:
         except WrongState:
             return None
 
-    def slot(self, sip: Callable[[Callable[[Any, float], bytes]], bytes]) -> LegSlot:
+    def slot(self, sip: Callable[[Callable[[Any, float], tuple[Any, ...]]], tuple[Any, ...]]) -> LegSlot:
         try:
-            session = sip(lambda stack, now: stack.dump(self.session)) if self.session and not self.over else b""
+            session = msgspec.msgpack.encode(sip(lambda stack, now: stack.dump(self.session))) if self.session and not self.over else b""
         except WrongState:
             session = b""
         return LegSlot(
@@ -266,7 +268,8 @@ class PhoneLeg:
         leg.terms = Terms(media, direction=slot.local_direction)
         leg.session = slot.id
         if slot.session:
-            leg.session = exchange.sip(lambda stack, now: stack.restore(slot.session, now))
+            values = msgspec.msgpack.decode(slot.session)
+            leg.session = exchange.sip(lambda stack, now: stack.restore(values, now))
         else:
             leg.over = True
         return leg

@@ -45,6 +45,7 @@ class Agent:
         self.facts = facts
         self.can = can
         self._tag_key = tokens().encode()
+        self.touched: set[SessionId] = set()  # sessions that may have changed
         self.over: list[SessionId] = []  # sessions that ended during this input
 
     def emit(self, event: Event) -> None:

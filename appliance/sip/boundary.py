@@ -56,6 +56,7 @@ class Boundary:
         self._agent.output.append(Fault(session.id if session is not None else "", facts.remote[0] if facts else "", cause, ours))
 
     def _end(self, session: Session, now: float, words: str) -> None:
+        self._agent.touched.add(session.id)
         match session.phase:
             case "incoming":
                 session.abort(now)

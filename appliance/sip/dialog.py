@@ -6,6 +6,7 @@ the peer, whatever its Contact says; route set and remote target are kept becaus
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,15 @@ from appliance.sip.message import Headers, Message, Request, Response
 from appliance.sip.uri import NameAddr, Uri
 
 MAX_ROUTES = 16
+
+
+def wire(text: str) -> bytes:
+    """Text of a message as the bytes it came as."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def text(wire: bytes) -> str:
+    return wire.decode("utf-8", "surrogateescape")
 
 
 def with_tag(address: str, tag: str) -> str:
@@ -109,12 +119,15 @@ class Dialog:
         fields += [("From", self.local), ("To", self.remote), ("Call-ID", self.call_id), ("CSeq", f"{number} {method}")]
         return Request(method, uri, merge(fields, headers), body)
 
-    def dump(self) -> list[Any]:
-        return [getattr(self, name) for name in self.__slots__]
+    def dump(self) -> tuple[Any, ...]:
+        """Plain values for `restore`; only ever more of them, at the end."""
+        texts = (self.call_id, self.local, self.remote, self.local_tag, self.remote_tag, self.target)
+        return (*map(wire, texts), tuple(map(wire, self.routes)), self.local_seq, self.remote_seq, self.confirmed)
 
     @classmethod
-    def restore(cls, values: list[Any]) -> Dialog:
-        return cls(*values)
+    def restore(cls, values: Sequence[Any]) -> Dialog:
+        call_id, local, remote, local_tag, remote_tag, target = map(text, values[:6])
+        return cls(call_id, local, remote, local_tag, remote_tag, target, [text(each) for each in values[6]], *values[7:10])
 
 
 def _contact(message: Message) -> Uri:

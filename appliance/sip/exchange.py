@@ -30,25 +30,26 @@ class Exchange:
         self._session = session
         self._agent = session.agent
         self.state = "idle"
-        self._transaction: Transaction | None = None  # ours that is out, or theirs that waits
-        self._body = b""
-        self._headers: tuple[tuple[str, str], ...] = ()
-        self._tries = 0
-        self._waiting = False  # ours waits: for an ACK, or for the glare to pass
-        self._refreshing = False  # ours is a session refresh: nobody is told
-        self._asked = False  # their offer had no SDP: the ACK brings the answer
+        self.transaction: Transaction | None = None  # ours that is out, or theirs that waits
+        self.body = b""
+        self.headers: tuple[tuple[str, str], ...] = ()
+        self.tries = 0
+        self.waiting = False  # ours waits: for an ACK, or for the glare to pass
+        self.owed = 0  # CSeq of the 2xx that carried the offer
+        self.refreshing = False  # ours is a session refresh: nobody is told
+        self.asked = False  # their offer had no SDP: the ACK brings the answer
         self.session_timer = SessionTimer(session)
 
     # ---- our offer
     def offer(self, body: bytes, now: float, headers: Headers) -> None:
-        if self._waiting or self.state in ("offering", "owed", "answer due"):
+        if self.waiting or self.state in ("offering", "owed", "answer due"):
             raise WrongState("another offer is in progress")
         self._begin(body, tuple(headers), now)
 
     def _begin(self, body: bytes, headers: tuple[tuple[str, str], ...], now: float) -> None:
-        self._body, self._headers, self._tries = body, headers, 0
+        self.body, self.headers, self.tries = body, headers, 0
         if self._session.phase in ("answered", "owing") or self.state == "ack due":
-            self._waiting = True
+            self.waiting = True
         elif self._session.phase == "confirmed":
             self._send("INVITE", now)
         else:
@@ -56,26 +57,24 @@ class Exchange:
 
     def next(self, now: float) -> None:
         """An ACK has passed: what waited for it may go."""
-        if self._waiting and self.state == "idle" and self._session.phase == "confirmed" and self._tries == 0:
+        if self.waiting and self.state == "idle" and self._session.phase == "confirmed" and self.tries == 0:
             self._send("INVITE", now)
 
     def _send(self, method: str, now: float) -> None:
         session = self._session
         assert session.dialog is not None
-        self._waiting = False
-        self._tries += 1
+        self.waiting = False
+        self.tries += 1
         self.state = "offering"
-        user = session.invite.from_.uri.user if not session.is_called else session.invite.to.uri.user
         can = self._agent.can
-        defaults = [self._agent.contact(session.flow, user, sips=session.invite.uri.scheme == "sips")]
-        defaults += [can.allow, can.supported, ("User-Agent", self._agent.user_agent)]
+        defaults = [session.own_contact, can.allow, can.supported, ("User-Agent", self._agent.user_agent)]
         defaults += self.session_timer.offered
-        if self._body:
+        if self.body:
             defaults.append(("Content-Type", SDP_TYPE))
         request = session.dialog.request(
-            method, self._agent.via(session.flow), merge(defaults, self._headers), self._body
+            method, self._agent.via(session.flow), merge(defaults, self.headers), self.body
         )
-        self._transaction = self._agent.send(request, session.flow, now, session)
+        self.transaction = self._agent.send(request, session.flow, now, session)
 
     def responded(self, transaction: Transaction, response: Response, now: float) -> None:
         session = self._session
@@ -84,70 +83,70 @@ class Exchange:
         if 200 <= response.status < 300 and transaction.cseq[1] == "INVITE" and not self._is_first(transaction):
             session.repeat_ack(response)  # a repeated 2xx
             return
-        if transaction is not self._transaction or self.state != "offering":
+        if transaction is not self.transaction or self.state != "offering":
             return
-        self.state, self._transaction = "idle", None
+        self.state, self.transaction = "idle", None
         if response.status < 300:
             self._succeeded(transaction, response, now)
-        elif self._refreshing:
+        elif self.refreshing:
             self._refused(transaction, response.status, response, now)
         elif response.status in (408, 481):
             session.die(now, f"{response.status} {response.reason}")
-        elif response.status == 491 and self._tries < TRIES:
-            self._retry_later(now)
+        elif response.status == 491 and self.tries < TRIES:
+            self.retry_later(now)
         else:
             self._report(response.status, response, now)
 
     def _is_first(self, transaction: Transaction) -> bool:
-        return transaction is self._transaction and self.state == "offering"
+        return transaction is self.transaction and self.state == "offering"
 
     def _succeeded(self, transaction: Transaction, response: Response, now: float) -> None:
         session = self._session
         assert session.dialog is not None
         session.dialog.refresh(response)
         self.session_timer.take(response, now)
-        if self._body:
-            session.local_sdp = self._body
+        if self.body:
+            session.local_sdp = self.body
         if transaction.cseq[1] == "INVITE":
-            if self._body:
+            if self.body:
                 session.send_ack(response.cseq[0], b"")
             else:
-                self.state, self._transaction = "owed", transaction
+                self.state, self.owed = "owed", transaction.cseq[0]
         self._report(200, response, now)
 
     def _report(self, status: int, response: Response | None, now: float) -> None:
-        if self._refreshing:
-            self._refreshing = False
+        if self.refreshing:
+            self.refreshing = False
         else:
             self._agent.emit(OfferAnswered(self._session.id, status, response))
 
     def _refused(self, transaction: Transaction, status: int, response: Response | None, now: float) -> None:
         """Our refresh was."""
-        self._refreshing = False
+        self.refreshing = False
         if self.session_timer.refused(transaction.cseq[1], status, response, now):
             self._refresh(now)
 
     def _refresh(self, now: float) -> None:
         method = self.session_timer.method
-        self._refreshing, self._headers, self._tries = True, (), 0
-        self._body = b"" if method == "UPDATE" else self._session.local_sdp
+        self.refreshing, self.headers, self.tries = True, (), 0
+        self.body = b"" if method == "UPDATE" else self._session.local_sdp
         self._send(method, now)
 
-    def _retry_later(self, now: float) -> None:
+    def retry_later(self, now: float) -> None:
         """RFC 3261 §14.1: who made the Call-ID waits 2.1 to 4 s, the other up to 2 s, in steps of 10 ms."""
         part = self._agent.fraction()
         wait = part * 2.0 if self._session.is_called else 2.1 + part * 1.9
-        self._waiting = True
+        self.waiting = True
         self._agent.timers.set(self._session, "retry", now + round(wait, 2))
 
     def failed(self, transaction: Transaction, status: int, now: float) -> None:
         """No response, or the flow is gone; a lost flow does not end the dialog, the phone may come back."""
-        if transaction is not self._transaction:
+        if transaction is not self.transaction:
             return
-        self.state, self._transaction = "idle", None
+        self.state, self.transaction = "idle", None
         if transaction.is_server:
             return  # their re-INVITE went with their connection
-        if self._refreshing:
+        if self.refreshing:
             self._refused(transaction, status, None, now)
         elif status == 408:
             self._session.die(now, "No answer")
@@ -155,12 +154,10 @@ class Exchange:
             self._report(status, None, now)
 
     def acknowledge(self, answer: bytes, now: float) -> None:
-        if self.state != "owed" or self._transaction is None:
+        if self.state != "owed":
             raise WrongState("no 2xx waits for an ACK")
-        number = self._transaction.cseq[0]
-        self.state, self._transaction = "idle", None
-        self._session.local_sdp = answer
-        self._session.send_ack(number, answer)
+        self.state = "idle"
+        self._session.send_answer(self.owed, answer, now)
 
     # ---- their offer
     def requested(self, request: Request, transaction: Transaction, now: float) -> None:
@@ -178,12 +175,12 @@ class Exchange:
             raise PeerError(481, "The call has ended")
         if self.state != "idle" or session.phase != "confirmed":
             raise PeerError(491, "Request Pending")
-        if self._waiting:  # ours met theirs (491) and was to be tried again: theirs is first, and ours would be out of date behind it
-            self._waiting = False
+        if self.waiting:  # ours met theirs (491) and was to be tried again: theirs is first, and ours would be out of date behind it
+            self.waiting = False
             self._agent.timers.clear(session, "retry")
             self._report(491, None, now)
-        self.state, self._transaction = "answer due", transaction
-        self._asked = not request.sdp
+        self.state, self.transaction = "answer due", transaction
+        self.asked = not request.sdp
         session.dialog_refresh(request)
         if request.method == "INVITE":
             self._agent.respond(transaction, 100, now)
@@ -192,7 +189,7 @@ class Exchange:
     def _refreshed(self, request: Request, transaction: Transaction, now: float) -> None:
         """UPDATE without SDP: a new target or a session refresh."""
         self._session.dialog_refresh(request)
-        self._session.send_final(transaction, 200, now, "", self.session_timer.answer(request, now), b"")
+        self._session.respond(transaction, 200, now, "", self.session_timer.answer(request, now), b"")
 
     def accept(self, body: bytes, now: float, headers: Headers) -> None:
         transaction = self._due()
@@ -201,46 +198,46 @@ class Exchange:
             self.state = "ack due"
             self._session.send_2xx(transaction, body, now, headers)
         else:
-            self.state, self._transaction = "idle", None
+            self.state, self.transaction = "idle", None
             self._session.local_sdp = body
-            self._session.send_final(transaction, 200, now, "", headers, body)
+            self._session.respond(transaction, 200, now, "", headers, body)
 
     def reject(self, status: int, now: float, reason: str, headers: Headers) -> None:
         transaction = self._due()
-        self.state, self._transaction = "idle", None
-        self._session.send_final(transaction, status, now, reason, headers, b"")
+        self.state, self.transaction = "idle", None
+        self._session.respond(transaction, status, now, reason, headers, b"")
 
     def _due(self) -> Transaction:
-        if self.state != "answer due" or self._transaction is None:
+        if self.state != "answer due" or self.transaction is None:
             raise WrongState("no offer waits for an answer")
-        return self._transaction
+        return self.transaction
 
     def acked(self) -> bool:
         """ACK for our 2xx to their re-INVITE; whether it brings the answer."""
         if self.state == "ack due":
-            self.state, self._transaction = "idle", None
-        return self._asked
+            self.state, self.transaction = "idle", None
+        return self.asked
 
     def abandon(self, now: float) -> None:
         """The session ends: their request that waits gets 487, ours is nobody's."""
-        transaction, self._transaction = self._transaction, None
+        transaction, self.transaction = self.transaction, None
         if self.state == "answer due" and transaction is not None:
-            self._session.send_final(transaction, 487, now, "", (), b"")
-        if self.state == "owed" and transaction is not None:
-            self._session.send_ack(transaction.cseq[0], b"")
+            self._session.respond(transaction, 487, now, "", (), b"")
+        if self.state == "owed":
+            self._session.send_ack(self.owed, b"")
         if self.state == "offering" and transaction is not None:
             self._agent.layer.abandon(transaction, now)
-        self.state, self._waiting = "idle", False
+        self.state, self.waiting = "idle", False
 
     # ---- time
     def timer(self, name: str, now: float) -> None:
         session = self._session
         if session.phase != "confirmed":
             return
-        if name == "retry" and self._waiting:
+        if name == "retry" and self.waiting:
             if self.state == "idle":
                 self._send("INVITE", now)
             else:
                 self._agent.timers.set(session, "retry", now + 1.0)
-        elif name in ("refresh", "expire") and self.session_timer.due(name, now, busy=self.state != "idle" or self._waiting):
+        elif name in ("refresh", "expire") and self.session_timer.due(name, now, busy=self.state != "idle" or self.waiting):
             self._refresh(now)

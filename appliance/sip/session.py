@@ -51,16 +51,22 @@ _MOVES: Mapping[str, frozenset[str]] = {
     "ending": frozenset({"over"}),
     "over": frozenset(),
 }
-_TIMERS = ("2xx", "no ack", "1xx", "cancel", "retry", "refresh", "expire")
+_TIMERS = ("2xx", "no ack", "1xx", "cancel", "ack", "retry", "refresh", "expire")
 
 
 class Session:
-    def __init__(self, agent: Agent, id: SessionId, flow: FlowId, invite: Request, phase: str) -> None:
+    def __init__(self, agent: Agent, id: SessionId, flow: FlowId, phase: str, call_id: str, user: str, *, is_called: bool, is_sips: bool) -> None:
         self.agent = agent
         self.id = id
         self.flow = flow
-        self.invite = invite
         self.phase = phase
+        self.call_id = call_id
+        self.user = user  # of our Contact
+        self.is_called = is_called
+        self.is_sips = is_sips
+        self.waiting: tuple[Request, bytes] | None = None  # theirs whose answer or ACK is due, and what of it is kept over a restart
+        self.sent: Request | None = None  # our INVITE, as long as answers to it may come
+        self.had_offer = False  # it had one
         self.dialog: Dialog | None = None
         self.forks: dict[str, Dialog] = {}  # To tag -> early dialog of our INVITE
         self.transaction: Transaction | None = None  # of the first INVITE
@@ -68,43 +74,40 @@ class Session:
         self.local_tag = ""
         self.local_sdp = b""
         self.peer_allows: list[str] = []
-        self._unacked: tuple[int, bytes] | None = None  # CSeq and 2xx that waits for its ACK
+        self.unacked: tuple[int, bytes, Request] | None = None  # CSeq and 2xx that waits for its ACK, the request
         self._interval = T1
         self._acks: dict[tuple[str, int], bytes] = {}  # (To tag, CSeq) -> ACK to repeat
-        self._owed = 0  # CSeq of the 2xx that waits for our acknowledge
-        self._cancel_sent = False
-        self._bye_headers: tuple[tuple[str, str], ...] | None = None  # hang up as soon as the ACK is there
+        self.owed = 0  # CSeq of the 2xx that waits for our acknowledge
+        self.cancel_sent = False
+        self.bye: Transaction | None = None
+        self.late_ack: tuple[str, int, bytes] | None = None  # the last one with an answer in it: To tag, CSeq and the ACK
+        self.parting: tuple[tuple[str, str], ...] | None = None  # hang up as soon as the ACK is there
 
     def move(self, phase: str) -> None:
         assert phase in _MOVES[self.phase], f"{self.phase} -> {phase}"
         self.phase = phase
         if phase == "over":
             self.agent.timers.clear(self, *_TIMERS)
-            self._unacked = None
+            self.unacked = None
             self.agent.over.append(self.id)
 
-    @property
-    def is_called(self) -> bool:
-        return self.transaction is not None and self.transaction.is_server
-
     def dialog_refresh(self, request: Request) -> None:
-        dialog = self.dialog_with(request.from_.tag)
-        if dialog is not None:
+        if (dialog := self.dialog_with(request.from_.tag)) is not None:
             dialog.refresh(request)
 
     @property
     def key(self) -> tuple[str, str]:
-        return self.invite.call_id, self.local_tag
+        return self.call_id, self.local_tag
 
     @property
-    def _own_contact(self) -> tuple[str, str]:
-        address = self.invite.to if self.is_called else self.invite.from_
-        return self.agent.contact(self.flow, address.uri.user, sips=self.invite.uri.scheme == "sips")
+    def own_contact(self) -> tuple[str, str]:
+        return self.agent.contact(self.flow, self.user, sips=self.is_sips)
 
     # ---- we are called
     @classmethod
     def called(cls, agent: Agent, flow: FlowId, request: Request, transaction: Transaction, now: float) -> Session:
-        session = cls(agent, agent.tokens(), flow, request, "incoming")
+        facts = request.call_id, request.to.uri.user
+        session = cls(agent, agent.tokens(), flow, "incoming", *facts, is_called=True, is_sips=request.uri.scheme == "sips")
         session.local_tag = agent.tokens()
         session.dialog = Dialog.received(request, session.local_tag)
         session.transaction = transaction
@@ -122,8 +125,12 @@ class Session:
             if not self._open_transaction.last:
                 self.agent.respond(self._open_transaction, 100, now)
             return
-        self._respond(self._open_transaction, status, now, reason, headers, body)
-        self.agent.timers.set(self, "1xx", now + PROVISIONAL_EVERY)
+        self.respond(self._open_transaction, status, now, reason, headers, body)
+        self.rings(now)
+
+    def rings(self, now: float) -> None:
+        if self._open_transaction.last:
+            self.agent.timers.set(self, "1xx", now + PROVISIONAL_EVERY)
 
     def accept(self, body: bytes, now: float, headers: Headers) -> None:
         if self.phase != "incoming":
@@ -131,7 +138,7 @@ class Session:
             return
         assert self.dialog is not None
         self.dialog.confirmed = True
-        timer = self.exchange.session_timer.answer(self.invite, now)
+        timer = self.exchange.session_timer.answer(self._open_transaction.request, now)
         self.move("answered")
         self.agent.timers.clear(self, "1xx")
         self.send_2xx(self._open_transaction, body, now, (*timer, *headers))
@@ -142,7 +149,7 @@ class Session:
         if self.phase != "incoming":
             self.exchange.reject(status, now, reason, headers)
             return
-        self._respond(self._open_transaction, status, now, reason, headers)
+        self.respond(self._open_transaction, status, now, reason, headers)
         self.move("over")
 
     @property
@@ -150,61 +157,57 @@ class Session:
         assert self.transaction is not None
         return self.transaction
 
-    def _respond(
-        self,
-        transaction: Transaction,
-        status: int,
-        now: float,
-        reason: str = "",
-        headers: Headers = (),
-        body: bytes = b"",
+    @property
+    def _invite(self) -> Request:
+        assert self.sent is not None
+        return self.sent
+
+    def respond(
+        self, transaction: Transaction, status: int, now: float, reason: str = "", headers: Headers = (), body: bytes = b""
     ) -> bytes:
         defaults: list[tuple[str, str]] = []
         if 101 <= status <= 299:
-            defaults += [self._own_contact, self.agent.can.allow]
+            defaults += [self.own_contact, self.agent.can.allow]
         if 200 <= status <= 299:
             defaults.append(self.agent.can.supported)
         if body:
             defaults.append(("Content-Type", SDP_TYPE))
-        return self.agent.respond(
-            transaction, status, now, reason=reason, to_tag=self.local_tag, headers=merge(defaults, headers), body=body
-        )
+        headers = merge(defaults, headers)
+        return self.agent.respond(transaction, status, now, reason=reason, to_tag=self.local_tag, headers=headers, body=body)
 
     def send_2xx(self, transaction: Transaction, body: bytes, now: float, headers: Headers) -> None:
         """200 to an INVITE, first or later, repeated until the ACK."""
         self.local_sdp = body
-        data = self._respond(transaction, 200, now, "", headers, body)
-        self._unacked = (transaction.cseq[0], data)
+        request = transaction.request
+        data = self.respond(transaction, 200, now, "", headers, body)
+        self.unacked = (transaction.cseq[0], data, request)
+        self.await_ack(now)
+
+    def await_ack(self, now: float) -> None:
         self._interval = T1
         self.agent.timers.set(self, "2xx", now + T1)
         self.agent.timers.set(self, "no ack", now + 64 * T1)
-
-    def send_final(
-        self, transaction: Transaction, status: int, now: float, reason: str, headers: Headers, body: bytes
-    ) -> None:
-        """Any answer inside the dialog that needs no ACK of its own."""
-        self._respond(transaction, status, now, reason, headers, body)
 
     def cancelled(self, now: float, reason: str) -> None:
         """CANCEL (§9.2), an early BYE, or the caller's connection is gone."""
         if self.phase != "incoming":
             return
-        self._respond(self._open_transaction, 487, now)
+        self.respond(self._open_transaction, 487, now)
         self._over(Cancelled(self.id, reason))
 
     def acked(self, request: Request, now: float) -> None:
-        if self._unacked is None or self._unacked[0] != request.cseq[0]:
+        if self.unacked is None or self.unacked[0] != request.cseq[0]:
             return
-        self._unacked = None
+        self.unacked = None
         self.agent.timers.clear(self, "2xx", "no ack")
         if self.phase == "answered":
             self.move("confirmed")
-            if self._bye_headers is None:
+            if self.parting is None:
                 self.agent.emit(Confirmed(self.id, request.sdp))
-        elif self.exchange.acked() and self._bye_headers is None:
+        elif self.exchange.acked() and self.parting is None:
             self.agent.emit(Confirmed(self.id, request.sdp))
-        if self._bye_headers is not None:
-            self._bye(now, self._bye_headers)
+        if self.parting is not None:
+            self._bye(now, self.parting)
         else:
             self.exchange.next(now)
 
@@ -216,19 +219,15 @@ class Session:
         tag = agent.tokens()
         from_tagged = with_tag(from_, tag)
         fields = [("Via", agent.via(flow)), ("Max-Forwards", "70"), ("From", from_tagged), ("To", to)]
-        fields += [
-            ("Call-ID", agent.tokens()),
-            ("CSeq", "1 INVITE"),
-            agent.can.allow,
-            agent.can.supported,
-            ("User-Agent", agent.user_agent),
-        ]
+        fields += [("Call-ID", agent.tokens()), ("CSeq", "1 INVITE"), agent.can.allow, agent.can.supported]
+        fields.append(("User-Agent", agent.user_agent))
         if offer:
             fields.append(("Content-Type", SDP_TYPE))
         invite = Request("INVITE", target, merge(fields, headers), offer)
-        contact = agent.contact(flow, invite.from_.uri.user, sips=invite.uri.scheme == "sips")
-        invite = Request("INVITE", target, merge([contact], invite.headers), offer)
-        session = cls(agent, agent.tokens(), flow, invite, "calling")
+        facts = invite.call_id, invite.from_.uri.user
+        session = cls(agent, agent.tokens(), flow, "calling", *facts, is_called=False, is_sips=invite.uri.scheme == "sips")
+        session.sent = invite = Request("INVITE", target, merge([session.own_contact], invite.headers), offer)
+        session.had_offer = bool(offer)
         session.local_tag = tag
         session.local_sdp = offer
         session.transaction = agent.send(invite, flow, now, session)
@@ -255,7 +254,7 @@ class Session:
 
     def _provisionally(self, response: Response, now: float) -> None:
         if self.phase == "cancelling":
-            self._send_cancel(now)  # not allowed before a provisional response (§9.1)
+            self.send_cancel(now)  # not allowed before a provisional response (§9.1)
             return
         if self.phase != "calling" or response.status == 100:
             return
@@ -263,7 +262,7 @@ class Session:
         if tag and tag not in self.forks:
             if len(self.forks) >= MAX_FORKS:
                 return
-            self.forks[tag] = Dialog.answered(self.invite, response)
+            self.forks[tag] = Dialog.answered(self._invite, response)
         self.agent.emit(Progress(self.id, tag, response))
 
     def _succeeded(self, response: Response, now: float) -> None:
@@ -272,23 +271,23 @@ class Session:
         if known is not None:
             self.agent.send_once(self.flow, known)
         elif self.phase == "calling":
-            self.dialog = Dialog.unrouted(self.invite, response)
+            self.dialog = Dialog.unrouted(self._invite, response)
             self.dialog.confirmed = True
             self.forks.clear()
-            self._owed = response.cseq[0]
+            self.owed = response.cseq[0]
             self.move("owing")  # from here on it must be acknowledged, whatever is wrong with the rest of it
-            self.dialog = Dialog.answered(self.invite, response)
+            self.dialog = Dialog.answered(self._invite, response)
             self.dialog.confirmed = True
             self.peer_allows = response.tokens("Allow")
             self.exchange.session_timer.take(response, now)
-            if self.invite.body:
+            if self.had_offer:
                 self.send_ack(response.cseq[0], b"")
                 self.move("confirmed")
             self.agent.emit(Accepted(self.id, response))
         elif self.phase == "cancelling":  # the 200 was faster than our CANCEL
             self.dialog = self._dialog_to_end(response)
             self.send_ack(response.cseq[0], b"")
-            self._bye(now, self._bye_headers or ())
+            self._bye(now, self.parting or ())
             self.agent.emit(Rejected(self.id, 487, "Request Terminated", None))
         elif len(self._acks) < MAX_FORKS and (self.dialog is None or tag != self.dialog.remote_tag):
             self._end_fork(response, now)
@@ -303,11 +302,23 @@ class Session:
 
     def _dialog_to_end(self, response: Response) -> Dialog:
         try:
-            return Dialog.answered(self.invite, response)
+            return Dialog.answered(self._invite, response)
         except PeerError:
-            return Dialog.unrouted(self.invite, response)
+            return Dialog.unrouted(self._invite, response)
 
-    def send_ack(self, number: int, body: bytes) -> None:
+    def send_answer(self, number: int, answer: bytes, now: float) -> None:
+        """The ACK of a 2xx that carried the offer. Without it the call has no sound: it is kept over a restart as long as it may be asked for."""
+        self.local_sdp = answer
+        ack = self.send_ack(number, answer)
+        assert self.dialog is not None
+        self.restore_ack((self.dialog.remote_tag, number, ack), now)
+
+    def restore_ack(self, ack: tuple[str, int, bytes], now: float) -> None:
+        self.late_ack = ack
+        self._acks[ack[:2]] = ack[2]
+        self.agent.timers.set(self, "ack", now + 64 * T1)
+
+    def send_ack(self, number: int, body: bytes) -> bytes:
         """ACK of a 2xx, kept so that a repeated 2xx gets it again."""
         assert self.dialog is not None
         fields = [("Content-Type", SDP_TYPE)] if body else []
@@ -316,23 +327,18 @@ class Session:
             del self._acks[next(iter(self._acks))]
         self._acks[self.dialog.remote_tag, number] = ack
         self.agent.send_once(self.flow, ack)
+        return ack
 
     def repeat_ack(self, response: Response) -> None:
         """A 2xx whose transaction we no longer have: after a restart, or very late."""
-        known = self._acks.get((response.to.tag, response.cseq[0]))
-        if known is not None:
+        if (known := self._acks.get((response.to.tag, response.cseq[0]))) is not None:
             self.agent.send_once(self.flow, known)
-        elif (
-            self.phase == "confirmed"
-            and self.exchange.state != "owed"
-            and self.dialog_with(response.to.tag) is not None
-        ):
+        elif self.phase == "confirmed" and self.exchange.state != "owed" and self.dialog_with(response.to.tag) is not None:
             self.send_ack(response.cseq[0], b"")
 
     def acknowledge(self, answer: bytes, now: float) -> None:
         if self.phase == "owing":
-            self.local_sdp = answer
-            self.send_ack(self._owed, answer)
+            self.send_answer(self.owed, answer, now)
             self.move("confirmed")
             self.exchange.next(now)
         else:
@@ -357,32 +363,32 @@ class Session:
     def hang_up(self, now: float, headers: Headers) -> None:
         match self.phase:
             case "incoming":
-                self._respond(self._open_transaction, 603, now, "", headers)
+                self.respond(self._open_transaction, 603, now, "", headers)
                 self.move("over")
             case "calling":
-                self._bye_headers = tuple(headers)
+                self.parting = tuple(headers)
                 self.move("cancelling")
                 if self._open_transaction.state == "proceeding":
-                    self._send_cancel(now)
+                    self.send_cancel(now)
             case "answered":  # not before the ACK (§15)
-                if self._bye_headers is None:
-                    self._bye_headers = tuple(headers)
+                if self.parting is None:
+                    self.parting = tuple(headers)
             case "owing":
-                self.send_ack(self._owed, b"")
+                self.send_ack(self.owed, b"")
                 self._bye(now, headers)
             case "confirmed":
-                if self._unacked is not None and self._bye_headers is None:
-                    self._bye_headers = tuple(headers)
-                elif self._unacked is None:
+                if self.unacked is not None and self.parting is None:
+                    self.parting = tuple(headers)
+                elif self.unacked is None:
                     self.exchange.abandon(now)
                     self._bye(now, headers)
 
-    def _send_cancel(self, now: float) -> None:
+    def send_cancel(self, now: float) -> None:
         transaction = self._open_transaction
-        if transaction.is_over or self._cancel_sent:
+        if transaction.is_over or self.cancel_sent:
             return
-        self._cancel_sent = True
-        headers = tuple((name, value) for name, value in self._bye_headers or () if name.lower() == "reason")
+        self.cancel_sent = True
+        headers = tuple((name, value) for name, value in self.parting or () if name.lower() == "reason")
         cancel = cancel_for(transaction.request, headers)
         self.agent.send(cancel, transaction.flow, now, None)
         self.agent.timers.set(self, "cancel", now + 64 * T1)
@@ -390,33 +396,33 @@ class Session:
     def _bye(self, now: float, headers: Headers = ()) -> None:
         assert self.dialog is not None
         self.agent.timers.clear(self, *_TIMERS)
-        self._unacked = None
+        self.unacked = None
         self.move("ending")
         defaults = [("User-Agent", self.agent.user_agent)]
         bye = self.dialog.request("BYE", self.agent.via(self.flow), merge(defaults, headers))
-        self.agent.send(bye, self.flow, now, self)
+        self.bye = self.agent.send(bye, self.flow, now, self)
 
     def die(self, now: float, words: str, by: str = "timeout") -> None:
         """The far end is as good as gone: say BYE, and that it is over (§12.2.1.2)."""
         if self.phase not in ("ending", "over"):
             self.exchange.abandon(now)
             if self.phase == "owing":
-                self.send_ack(self._owed, b"")
-            told = self._bye_headers is not None
-            self._bye(now, self._bye_headers or ())
+                self.send_ack(self.owed, b"")
+            told = self.parting is not None
+            self._bye(now, self.parting or ())
             self.move("over")
             if not told:
                 self.agent.emit(Ended(self.id, by, words))
 
     def abort(self, now: float) -> None:
         """An INVITE that cannot be worked on any more."""
-        self._respond(self._open_transaction, 500, now)
+        self.respond(self._open_transaction, 500, now)
         self.move("over")
 
     def forget(self) -> None:
         """Whatever state it is in, nothing is left of it."""
         self.agent.timers.clear(self, *_TIMERS)
-        self.phase, self._unacked = "over", None
+        self.phase, self.unacked = "over", None
         self.agent.over.append(self.id)
 
     def _over(self, event: Cancelled | Rejected | Ended) -> None:
@@ -444,7 +450,7 @@ class Session:
             case "INVITE" | "UPDATE":
                 self.exchange.requested(request, transaction, now)
             case "OPTIONS":
-                self.send_final(transaction, 200, now, "", self.agent.can.all, b"")
+                self.respond(transaction, 200, now, "", self.agent.can.all, b"")
             case _:
                 if self.phase in ("ending", "over"):
                     raise PeerError(481, "The call has ended")
@@ -457,7 +463,7 @@ class Session:
         reason = request.get("Reason") or ""
         if self.phase == "incoming":
             self.cancelled(now, reason)
-        elif self.phase == "ending" or self._bye_headers is not None:  # both hang up: nobody needs to be told
+        elif self.phase == "ending" or self.parting is not None:  # both hang up: nobody needs to be told
             self.move("over")
         elif self.phase != "over":
             self.exchange.abandon(now)
@@ -471,14 +477,16 @@ class Session:
             "1xx": self._repeat_1xx,
             "cancel": self._cancel_ignored,
         }
-        if name in handlers:
+        if name == "ack":
+            self.late_ack = None
+        elif name in handlers:
             handlers[name](now)
         else:
             self.exchange.timer(name, now)
 
     def _repeat_2xx(self, now: float) -> None:
-        if self._unacked is not None:
-            self.agent.send_once(self.flow, self._unacked[1])
+        if self.unacked is not None:
+            self.agent.send_once(self.flow, self.unacked[1])
             self._interval = min(self._interval * 2, T2)
             self.agent.timers.set(self, "2xx", now + self._interval)
 

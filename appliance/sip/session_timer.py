@@ -10,7 +10,8 @@ Deaf where nobody needs it: a Session-Expires that cannot be read is none; a 2xx
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from appliance.sip.errors import PeerError
 from appliance.sip.message import Message, Request, Response
@@ -127,15 +128,14 @@ class SessionTimer:
             self._interval = max(self._interval, int(found[0]))
 
     # ---- survival
-    def dump(self) -> list[object]:
-        sdp = self._session.local_sdp.decode("utf-8", "surrogateescape") if self._interval else ""
-        return [self._interval, self._ours, sdp, self._without_update]
+    def dump(self) -> tuple[Any, ...]:
+        return self._interval, self._ours, self._session.local_sdp if self._interval else b"", self._without_update
 
-    def restore(self, values: list[object], now: float) -> None:
-        """Also of a dump of before `without_update`."""
-        interval, ours, sdp, *rest = values
-        assert isinstance(interval, int)
-        self._interval, self._ours, self._without_update = interval, bool(ours), any(rest)
-        self._session.local_sdp = str(sdp).encode("utf-8", "surrogateescape")
+    def restore(self, values: Sequence[Any], now: float) -> None:
+        """Nothing of it is the session's that has none yet."""
+        missing: tuple[Any, ...] = (0, False, b"", False)[len(values) :]
+        interval, self._ours, sdp, self._without_update = (*values[:4], *missing)
+        self._interval = interval
         if interval:
+            self._session.local_sdp = sdp
             self._start(now)

@@ -12,7 +12,8 @@ over raises WrongState; hang_up never does. Bounds: 10,000 transactions, 4,000 s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from appliance.sip import survival
 from appliance.sip.abilities import PHONE, Abilities
@@ -126,8 +127,8 @@ class Stack:
                     self._boundary.begin(owner.flow, transaction=owner)
                     self._layer.timer(owner, name, now)
                 elif isinstance(owner, Session):
-                    self._boundary.begin(owner.flow, owner)
-                    owner.timer(name, now)
+                    self._boundary.begin(owner.flow)
+                    self._touch(owner).timer(name, now)
             except Exception as error:
                 self._boundary.fault(error, now)
         self._settle(now)
@@ -176,7 +177,7 @@ class Stack:
         try:
             if session is None or session.dialog_with(request.from_.tag) is None:
                 raise PeerError(481, "Call/Transaction Does Not Exist")
-            session.requested(found.flow, request, found, now)
+            self._touch(session).requested(found.flow, request, found, now)
         except PeerError as error:
             self._agent.respond(found, error.status, now, reason=error.reason, headers=error.headers)
         self._settle(now)
@@ -262,8 +263,8 @@ class Stack:
         """BYE, CANCEL or 603, what fits; of a session that is over, nothing."""
         found = self._sessions.get(session)
         if found is not None:
-            self._boundary.begin(found.flow, found)
-            found.hang_up(now, headers)
+            self._boundary.begin(found.flow)
+            self._touch(found).hang_up(now, headers)
             self._settle(now)
 
     def rebind(self, session: SessionId, flow: FlowId, now: float) -> None:
@@ -274,7 +275,7 @@ class Stack:
     # ---- survival
     def dialog(self, session: SessionId) -> Dialog | None:
         """Of a session that is set up: what `farewell` needs when nobody knows the session any more."""
-        dialog = self._session(session).dialog
+        dialog = self._found(session).dialog
         return dialog if dialog is not None and dialog.confirmed else None
 
     def farewell(self, flow: FlowId, dialog: Dialog, now: float) -> None:
@@ -284,12 +285,19 @@ class Stack:
         self._agent.send(dialog.request("BYE", self._agent.via(flow), headers), flow, now, None)
         self._settle(now)
 
-    def dump(self, session: SessionId) -> bytes:
-        return survival.dump(self._session(session))
+    @property
+    def touched(self) -> set[SessionId]:
+        """Sessions that live and whose dump may have changed; who has taken the dumps clears it."""
+        return self._agent.touched
 
-    def restore(self, data: bytes, now: float) -> SessionId:
-        """Take up a dumped session after a restart. `data` is our own dump: anything else is a bug."""
-        session = survival.restore(self._agent, data, now)
+    def dump(self, session: SessionId) -> tuple[Any, ...]:
+        """The session in plain values (numbers, strings, bytes, None, tuples of these); WrongState when it is over."""
+        return survival.dump(self._found(session))
+
+    def restore(self, values: Sequence[Any], now: float) -> SessionId:
+        """Take up a dumped session after a restart, as it was; its message that has no answer yet is sent once more. `values` are
+        of our own dump, perhaps of another version: anything else is a bug."""
+        session = survival.restore(self._agent, values, now)
         self._add(session)
         self._settle(now)
         return session.id
@@ -309,16 +317,29 @@ class Stack:
     def _tag(self) -> str:
         return self._agent.tokens()
 
-    def _session(self, id: SessionId) -> Session:
+    def _found(self, id: SessionId) -> Session:
         found = self._sessions.get(id)
         if found is None:
             raise WrongState("the session is over")
-        self._boundary.begin(found.flow, found)
         return found
+
+    def _session(self, id: SessionId) -> Session:
+        """To be worked on."""
+        found = self._found(id)
+        self._boundary.begin(found.flow)
+        return self._touch(found)
+
+    def _touch(self, session: Session) -> Session:
+        """From here on it is this session that is worked on."""
+        self._boundary.session = session
+        if session.id in self._sessions:
+            self.touched.add(session.id)
+        return session
 
     def _add(self, session: Session) -> None:
         self._sessions[session.id] = session
         self._dialogs[session.key] = session
+        self.touched.add(session.id)
 
     def _settle(self, now: float) -> None:
         """Work off what the transactions have found out, then forget the sessions that are over."""
@@ -333,6 +354,7 @@ class Stack:
             session = self._sessions.pop(id, None)
             if session is not None:
                 del self._dialogs[session.key]
+                self.touched.discard(id)
         self._agent.over.clear()
         self._layer.settle()
 
@@ -350,7 +372,7 @@ class Stack:
             known = session is not None and session.dialog_with(message.from_.tag) is not None
             # an ACK cannot be challenged (RFC 3261 section 22.1): from elsewhere it only ends our repetition, its SDP is not taken
             if session is not None and known and (not message.body or self._agent.same_peer(session.flow, report.flow)):
-                session.acked(message, now)
+                self._touch(session).acked(message, now)
             return
         if report.kind == "full":
             self._agent.refuse(report.flow, message, 503, headers=(("Retry-After", "10"),))
@@ -378,8 +400,7 @@ class Stack:
             can.check_extensions(request)
             can.check_body(request)
             if self._agent.same_peer(session.flow, flow):
-                self._boundary.session = session
-                session.requested(flow, request, transaction, now)
+                self._touch(session).requested(flow, request, transaction, now)
             else:
                 self._agent.emit(Elsewhere(session.id, transaction.id, flow, request))
             return
@@ -419,21 +440,21 @@ class Stack:
         session = invite.user if isinstance(invite.user, Session) else None
         self._agent.respond(transaction, 200, now, to_tag=session.local_tag if session else "")
         if session is not None and invite is session.transaction:
-            session.cancelled(now, request.get("Reason") or "")
+            self._touch(session).cancelled(now, request.get("Reason") or "")
 
     def _response(self, transaction: Transaction | None, response: Response, now: float) -> None:
         if transaction is None:
             self._stray += 1
             session = self._boundary.session = self._dialogs.get((response.call_id, response.from_.tag))
             if session is not None and response.cseq[1] == "INVITE" and 200 <= response.status < 300:
-                session.repeat_ack(response)
+                self._touch(session).repeat_ack(response)
         elif isinstance(transaction.user, Session):
-            transaction.user.responded(transaction, response, now)
+            self._touch(transaction.user).responded(transaction, response, now)
         elif transaction.user == "request" and response.status >= 200:
             self._agent.emit(Answered(transaction.id, response.status, response))
 
     def _nothing(self, transaction: Transaction, status: int, now: float) -> None:
         if isinstance(transaction.user, Session):
-            transaction.user.failed(transaction, status, now)
+            self._touch(transaction.user).failed(transaction, status, now)
         elif transaction.user == "request":
             self._agent.emit(Answered(transaction.id, status, None))

@@ -105,6 +105,11 @@ TABLE: Mapping[tuple[str, str, str], tuple[tuple[str, ...], str]] = {
     (CLIENT, "completed", "closed"): ((), "terminated"),
 }  # fmt: skip
 
+# the timers that run in a state in which a transaction is taken up after a restart
+_ADOPTED: Mapping[tuple[str, str], str] = {
+    (INVITE_CLIENT, "calling"): "AB", (CLIENT, "trying"): "EF", (SERVER, "trying"): "N", (INVITE_SERVER, "accepted"): "L",
+}  # fmt: skip
+
 _FIRST_STATE = {INVITE_SERVER: "proceeding", SERVER: "trying", INVITE_CLIENT: "calling", CLIENT: "trying"}
 
 
@@ -236,13 +241,8 @@ class Transactions:
         if method != "INVITE":
             self._start(transaction, "N", now)
         kind = "cancel" if method == "CANCEL" else "request"
-        if not request.to.tag and method != "CANCEL":
-            merge = request.call_id, request.from_.tag, request.cseq
-            if merge in self._merged:
-                kind = "merged"
-            else:
-                transaction.merge = merge
-                self._merged[merge] = transaction
+        if not request.to.tag and method != "CANCEL" and not self._mark(transaction, request):
+            kind = "merged"
         self.reports.append(Report(kind, transaction, request, flow))
 
     def invite_of(self, cancel: Request) -> Transaction | None:
@@ -275,20 +275,6 @@ class Transactions:
             self._start(transaction, timer, now)
         return transaction
 
-    def adopt(self, request: Request, flow: FlowId, *, reliable: bool, user: Hashable) -> Transaction:
-        """An INVITE of ours from before a restart that had its 1xx: wait for its final response again."""
-        key = (request.via.branch, request.method)
-        transaction = self._open(INVITE_CLIENT, key, flow, request, reliable)
-        transaction.user = user
-        transaction.state = "proceeding"
-        return transaction
-
-    def adopt_received(self, request: Request, flow: FlowId, *, reliable: bool, user: Hashable) -> Transaction:
-        """The same for an INVITE that was received and has no final response yet."""
-        transaction = self._open(INVITE_SERVER, _server_key(request, "INVITE"), flow, request, reliable)
-        transaction.user = user
-        return transaction
-
     def receive_response(self, flow: FlowId, response: Response, now: float) -> None:
         transaction = self._keys.get((response.via.branch, response.cseq[1]))
         if transaction is None or transaction.is_server:
@@ -297,6 +283,36 @@ class Transactions:
         self._step(transaction, _class_of(response.status), now, response=response)
 
     # ---- both
+    def adopt(
+        self, kind: str, state: str, request: Request, flow: FlowId, now: float, *, reliable: bool, user: Hashable, last: bytes = b"", alive: bool = True
+    ) -> Transaction:
+        """One from before a restart, in any state in which somebody waits for something. Of ours that has had no answer `last` is sent once
+        more; of theirs `request` need not be more than its answers echo, and `last` is what a repetition gets."""
+        key = (request.via.branch, request.method) if kind in (INVITE_CLIENT, CLIENT) else _server_key(request, request.method)
+        transaction = self._open(kind, key, flow, request, reliable)
+        transaction.user, transaction.state, transaction.last = user, state, last
+        if not transaction.is_server and not alive:
+            self._step(transaction, "closed", now)
+            return transaction
+        if not transaction.is_server and state != "proceeding":
+            self._send(flow, last)
+        for timer in _ADOPTED.get((kind, state), ()):
+            self._start(transaction, timer, now)
+        if transaction.is_server and not request.to.tag:
+            self._mark(transaction, request)
+        if transaction.is_over:
+            self._answered.append(transaction)
+        return transaction
+
+    def _mark(self, transaction: Transaction, request: Request) -> bool:
+        """Whether it is the first with these (RFC 3261 §8.2.2.2)."""
+        merge = request.call_id, request.from_.tag, request.cseq
+        if merge in self._merged:
+            return False
+        transaction.merge = merge
+        self._merged[merge] = transaction
+        return True
+
     def abandon(self, transaction: Transaction, now: float) -> None:
         """Nobody waits for the answer any more: acknowledge one that comes, but do not wait for ever."""
         self._step(transaction, "abandon", now)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import count
 
 from appliance.sip.abilities import Abilities
-from appliance.sip.events import Event, Send
+from appliance.sip.events import Event, Output, Send
 from appliance.sip.stack import FlowFacts, Stack
 
 SDP = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
@@ -30,14 +30,24 @@ class Net:
         self.stacks: dict[str, Stack] = {}
         self.events: dict[str, list[Event]] = {"a": [], "b": []}
         for name in "ab":
-            tokens = count()
-            self.stacks[name] = Stack(
-                tokens=lambda name=name, tokens=tokens: f"{name}{next(tokens):06d}",
-                user_agent=f"test {name}",
-                facts=lambda flow, name=name: self.facts(name, flow),
-                can=ABLE,
-            )
-        self.a, self.b = self.stacks["a"], self.stacks["b"]
+            self.stacks[name] = self.stack(name, 0)
+
+    @property
+    def a(self) -> Stack:
+        return self.stacks["a"]
+
+    @property
+    def b(self) -> Stack:
+        return self.stacks["b"]
+
+    def stack(self, name: str, first: int) -> Stack:
+        tokens = count(first)
+        return Stack(
+            tokens=lambda: f"{name}{next(tokens):06d}",
+            user_agent=f"test {name}",
+            facts=lambda flow: self.facts(name, flow),
+            can=ABLE,
+        )
 
     def facts(self, name: str, flow: int) -> FlowFacts | None:
         if flow in self.dead:
@@ -46,20 +56,24 @@ class Net:
         return FlowFacts(self.transport, ends[name], ends["b" if name == "a" else "a"])
 
     def do(self, name: str, command: Callable[[Stack, float], object]) -> object:
+        """One input of this side, worked off."""
         result = command(self.stacks[name], self.now)
         self.drain(name)
         return result
 
     def drain(self, name: str) -> None:
         while (output := self.stacks[name].next_output()) is not None:
-            if isinstance(output, Send):
-                number = len(self.sent)
-                self.sent.append((name, output.data))
-                if not self.lose(number, output.data):
-                    other = "b" if name == "a" else "a"
-                    heapq.heappush(self.wire, (self.now + DELAY, next(self.order), other, output.flow, output.data))
-            else:
-                self.events[name].append(output)
+            self.out(name, output)
+
+    def out(self, name: str, output: Output) -> None:
+        if not isinstance(output, Send):
+            self.events[name].append(output)
+            return
+        number = len(self.sent)
+        self.sent.append((name, output.data))
+        if not self.lose(number, output.data):
+            other = "b" if name == "a" else "a"
+            heapq.heappush(self.wire, (self.now + DELAY, next(self.order), other, output.flow, output.data))
 
     def step(self, until: float) -> bool:
         """The next thing that happens up to `until`; False when there is none."""
@@ -71,14 +85,12 @@ class Net:
                 return False
             heapq.heappop(self.wire)
             self.now = max(self.now, when)
-            self.stacks[name].receive(flow, data, self.now)
-            self.drain(name)
+            self.do(name, lambda stack, now: stack.receive(flow, data, now))
             return True
         if due is None or due[0] > until:
             return False
         self.now = max(self.now, due[0])
-        self.stacks[due[1]].wake(self.now)
-        self.drain(due[1])
+        self.do(due[1], lambda stack, now: stack.wake(now))
         return True
 
     def run(self, seconds: float = 1.0) -> None:
