@@ -1,6 +1,6 @@
 """What of one telephone's side of a call was encrypted: from what was counted, not from what was agreed. Pure.
 
-A leg is a mapping with the fields of `callcontrol.cdr.LegRecord` or `cti.LegView`. A record of before the counting says only what was
+A leg is a mapping with the fields of `calls.history.record.LegRecord` or `cti.LegView`. A record of before the counting says only what was
 agreed; then every packet that went over the leg counts as that.
 """
 

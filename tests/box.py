@@ -21,13 +21,13 @@ from typing import Any
 import media_core
 from appliance.callcontrol.abilities import SWITCHROOM
 from appliance.callcontrol.authentication import Authenticator
-from appliance.callcontrol.cdr import CallRecord
 from appliance.callcontrol.controller import Controller
 from appliance.callcontrol.exchange import Exchange
 from appliance.callcontrol.journal import Journal
 from appliance.callcontrol.recovery import recover
 from appliance.callcontrol.registrar import Registrar
-from appliance.calls import reattach, to_row
+from appliance.calls.history.record import CallRecord
+from appliance.calls.process import reattach, to_row
 from appliance.config.model import Encrypt, Extension, Line, Settings, Snapshot
 from appliance.services import SERVICES
 from appliance.transport import Transport

@@ -20,7 +20,7 @@ import pytest
 
 from appliance import cti
 from appliance.callcontrol.faults import Faults
-from appliance.calls import CallsProcess
+from appliance.calls.process import CallsProcess
 from appliance.sip import events
 from tests.box import Box, office
 from tests.box_phone import Phone

@@ -102,8 +102,10 @@ LAYERS = {
         "msgspec sqlite_utils",
         "everything in one file, and back",
     ),
+    "appliance.calls.causes": row("", "", "pure: why calls end"),
+    "appliance.calls.history": row("appliance.calls.causes appliance.cti appliance.words media_core", "msgspec", "pure: what happened in a call"),
     "appliance.callcontrol": row(
-        "appliance.sip appliance.config.model appliance.config.claims appliance.words appliance.cti appliance.records appliance.transport media_core",
+        "appliance.calls.causes appliance.calls.history appliance.sip appliance.config.model appliance.config.claims appliance.words appliance.cti appliance.records appliance.transport media_core",
         "msgspec",
         "calls over the stack and the media engine; call slots and records are msgspec structs",
     ),

@@ -9,37 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Protocol
 
+from appliance.calls.causes import Cause as Cause
 from appliance.config.model import Extension, Snapshot
 
 Tone = tuple[float, float, int]  # Hz, second Hz or 0, milliseconds; 0, 0 is a pause
-
-
-class Cause(IntEnum):
-    """Q.850 §2.2.7, as far as an office telephone system meets them."""
-
-    UNALLOCATED = 1
-    NO_ROUTE = 3
-    NORMAL = 16
-    BUSY = 17
-    NO_RESPONSE = 18
-    NO_ANSWER = 19
-    ABSENT = 20
-    REJECTED = 21
-    NUMBER_CHANGED = 22
-    OUT_OF_ORDER = 27
-    INVALID_NUMBER = 28
-    NORMAL_UNSPECIFIED = 31
-    NO_CHANNEL = 34
-    TEMPORARY_FAILURE = 41
-    CONGESTION = 42
-    NOT_AUTHORISED = 57
-    NOT_IMPLEMENTED = 79
-    INCOMPATIBLE = 88
-    TIMER = 102
-    INTERWORKING = 127
 
 
 @dataclass(frozen=True, slots=True)

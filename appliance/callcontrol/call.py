@@ -18,17 +18,18 @@ import msgspec
 
 import media_core
 from appliance import cti
-from appliance.callcontrol import cdr, diagnosis
+from appliance.callcontrol import diagnosis
 from appliance.callcontrol.abilities import DIGITS, info_digit
 from appliance.callcontrol.api import Cause, Clear, Party, Script
 from appliance.callcontrol.audit import Audit
-from appliance.callcontrol.causes import STATUS, WORDS
 from appliance.callcontrol.exchange import Exchange
 from appliance.callcontrol.leg import PhoneLeg
 from appliance.callcontrol.renegotiation import Renegotiation
 from appliance.callcontrol.ringing import Fork
 from appliance.callcontrol.slot import CallSlot
 from appliance.callcontrol.verbs import Verbs
+from appliance.calls.causes import STATUS, WORDS
+from appliance.calls.history.record import CallRecord, LegRecord, outcome_of
 from appliance.config.model import Snapshot
 from appliance.sip import events
 from appliance.sip.errors import WrongState
@@ -65,7 +66,7 @@ class Call:
         self.selftest = False
         self.callee: Party | None = None  # whom the caller wanted, before anybody answered
         self.legs: list[PhoneLeg] = [caller]
-        self.refusals: list[cdr.LegRecord] = []  # phones that have refused, for the record
+        self.refusals: list[LegRecord] = []  # phones that have refused, for the record
         self.fork: Fork | None = None
         self.bridge: tuple[PhoneLeg, PhoneLeg] | None = None
         self.ended = False
@@ -212,9 +213,9 @@ class Call:
         except WrongState:
             log.debug("call %s: already over", self.id)
 
-    def _record(self, legs: tuple[cdr.LegRecord, ...]) -> cdr.CallRecord:
+    def _record(self, legs: tuple[LegRecord, ...]) -> CallRecord:
         callee = self.callee or Party(self.dialled)
-        record = cdr.CallRecord(
+        record = CallRecord(
             id=self.id,
             started=self.started,
             answered=self.answered,
@@ -224,7 +225,7 @@ class Call:
             dialled=self.dialled,
             callee_number=callee.number,
             callee_name=callee.name,
-            outcome=cdr.outcome_of(self._cause, self._side, answered=self.answered is not None),
+            outcome=outcome_of(self._cause, self._side, answered=self.answered is not None),
             cause=int(self._cause),
             hung_up_by=self._side,
             legs=legs,

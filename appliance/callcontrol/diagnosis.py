@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from appliance.callcontrol.api import Cause, Party
-from appliance.callcontrol.causes import WORDS
-from appliance.callcontrol.cdr import CallRecord, LegRecord, is_somebody
+from appliance.calls.causes import WORDS
+from appliance.calls.history.record import CallRecord, LegRecord, is_somebody
 from appliance.words import english
 
 _MUTE_AFTER = 3.0  # seconds of talking after which "no packet at all" is a fault and not haste

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import media_core
 from appliance import cti
 from appliance.callcontrol.api import Tone
-from appliance.callcontrol.cdr import CallRecord
 from appliance.callcontrol.faults import Faults, of_bug
 from appliance.callcontrol.journal import Journal
 from appliance.callcontrol.registrar import Binding, Registrar
+from appliance.calls.history.record import CallRecord
 from appliance.sip.stack import Stack
 from appliance.transport import Transport
 

@@ -15,11 +15,11 @@ import msgspec
 import media_core
 from appliance import cti
 from appliance.callcontrol.api import Party
-from appliance.callcontrol.cdr import LegRecord, Side
 from appliance.callcontrol.exchange import Exchange, Media
-from appliance.callcontrol.quality import Quality
 from appliance.callcontrol.slot import LegSlot
 from appliance.callcontrol.terms import OWN, Terms, answerable, why_not_encrypted
+from appliance.calls.history.quality import Quality
+from appliance.calls.history.record import LegRecord, Side
 from appliance.config.model import Encrypt
 from appliance.sip import events
 from appliance.sip.dialog import Dialog

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Literal
 
 from appliance.callcontrol.api import Cause
-from appliance.callcontrol.causes import WORDS
+from appliance.calls.causes import WORDS
 from appliance.config.claims import EMERGENCY, EXTENSION
 from appliance.config.model import Extension, Snapshot, owner
 from appliance.words import Duration, Person, PhoneNumber, Said, english

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import media_core
 from appliance import cti
-from appliance.callcontrol import cdr
 from appliance.callcontrol.api import Cause, Clear, Party
-from appliance.callcontrol.causes import best, cause_of
 from appliance.callcontrol.exchange import Exchange
 from appliance.callcontrol.leg import PhoneLeg
 from appliance.callcontrol.registrar import Binding
 from appliance.callcontrol.terms import widened
+from appliance.calls.causes import best, cause_of
+from appliance.calls.history.record import LegRecord
 from appliance.config.model import Extension
 from appliance.sip import events
 from appliance.sip.errors import PeerError, UnusableAddress, WrongState
@@ -43,7 +43,7 @@ class Fork:
         self._early: PhoneLeg | None = None
         self._rang = False
         self.branches: list[PhoneLeg] = []
-        self.refused: list[cdr.LegRecord] = []
+        self.refused: list[LegRecord] = []
         self.answer: PhoneLeg | None = None
 
     def deliver(self, leg: PhoneLeg, event: events.Event) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 import media_core
 from appliance.callcontrol.api import Cause, Party
-from appliance.callcontrol.cdr import CallRecord, LegRecord, Side
+from appliance.calls.history.record import CallRecord, LegRecord, Side
 from appliance.config.model import Encrypt
 from appliance.sip.dialog import Dialog
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from appliance.callcontrol.api import Cause
-from appliance.callcontrol.causes import STATUS, WORDS, best, cause_of
+from appliance.calls.causes import STATUS, WORDS, best, cause_of
 
 
 def test_every_cause_has_a_status_and_words() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from appliance.callcontrol.api import Cause
-from appliance.callcontrol.cdr import CallRecord, LegRecord, outcome_of
 from appliance.callcontrol.diagnosis import sentence
+from appliance.calls.history.record import CallRecord, LegRecord, outcome_of
 from appliance.records import CallRow
 from webui import wording
 

@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 
 from appliance import cti
-from appliance.callcontrol.cdr import LegRecord
+from appliance.calls.history.record import LegRecord
 from appliance.config.model import Extension, Line
 from appliance.host import certificates
 from tests.web.made import PASSWORD, Clock, FakeBox, Visitor, leg, phone

@@ -25,14 +25,14 @@ import msgspec
 import media_core
 from appliance import cti
 from appliance.callcontrol.abilities import SWITCHROOM
-from appliance.callcontrol.api import Cause
 from appliance.callcontrol.authentication import Authenticator
-from appliance.callcontrol.cdr import CallRecord
 from appliance.callcontrol.controller import Controller
 from appliance.callcontrol.exchange import Exchange
 from appliance.callcontrol.journal import Journal
 from appliance.callcontrol.recovery import recover
 from appliance.callcontrol.registrar import EXPIRES_MAX, Binding, Registrar
+from appliance.calls.causes import Cause
+from appliance.calls.history.record import CallRecord
 from appliance.config.model import Extension, Line, Snapshot
 from appliance.config.store import StorageDamaged, StorageFailed, Store
 from appliance.host.boot import Boot, read_boot
@@ -405,7 +405,3 @@ def main() -> None:
     except EOFError:  # the start came to nothing
         return
     asyncio.run(_serve(boot))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
-"""The call record: what is kept of a call after it has ended. Pure; `diagnosis` adds the sentence, the store keeps it.
+"""The call record: what is kept of a call after it has ended. Pure; `summary` makes it from the story, the store keeps it.
 
-One record per call, written whatever way the call ended, also after a restart of the process in mid-call. Times are unix
+One record per thread, written whatever way the call ended, also after a restart of the process in mid-call. Times are unix
 seconds; a leg's figures are what the media core counted from this side (received: from that telephone, sent: to it).
 """
 
@@ -10,14 +10,18 @@ from typing import Literal, get_args
 
 import msgspec
 
-from appliance.callcontrol.api import Cause
+from appliance.calls.causes import Cause
 
 Outcome = Literal["answered", "busy", "no answer", "cancelled", "refused", "failed"]
 Side = Literal["caller", "callee", "system"]
+Fate = Literal["answered", "missed", "answered elsewhere", "busy", "refused", "cancelled", "failed"]
+"""What became of ringing a phone or a person. Missed: it rang and nobody took it; cancelled: the caller hung up before it rang."""
+PartKind = Literal["calling", "ringing", "talking", "holding", "on hold", "alone"]
+"""Holding: this phone has put the other one on hold; alone: connected, and hears no other phone."""
 
 
 class LegRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One telephone's side. A forked call has a callee leg only for the phone that answered, or one for each that refused."""
+    """One telephone's side. There is one for each phone that was rung."""
 
     side: Side
     number: str
@@ -47,6 +51,26 @@ class LegRecord(msgspec.Struct, frozen=True, kw_only=True):
     far_jitter_ms: float = 0.0
     round_trip_ms: float = 0.0
     receives: bool = True  # audio from this phone was to be expected at the end (not on hold)
+    who: int = 0  # its number in the thread, from 1; 0: a record of before there were stories
+    fate: Fate | Literal[""] = ""  # of a phone that was rung
+    began: float = 0.0
+    ended: float = 0.0
+
+
+class PersonRecord(msgspec.Struct, frozen=True):
+    """Somebody whom the call was to reach, whatever number of phones that is."""
+
+    number: str
+    name: str
+    fate: Fate
+
+
+class Part(msgspec.Struct, frozen=True):
+    """How long a leg was in one state; those of a leg add up to all its time."""
+
+    who: int
+    kind: PartKind
+    seconds: float
 
 
 class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +87,8 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     cause: int
     hung_up_by: str  # a Side, or who ended it from the admin page, in words
     legs: tuple[LegRecord, ...] = ()
+    people: tuple[PersonRecord, ...] = ()
+    parts: tuple[Part, ...] = ()
     sentence: str = ""
     selftest: bool = False
 

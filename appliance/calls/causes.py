@@ -1,10 +1,35 @@
-"""SIP status ↔ Q.850 cause, and both in words. Two tables (RFC 3398 §7.2.4.1 and §8.2.6.1, adapted to an office); pure."""
+"""Why a call or a leg ended (Q.850), and SIP status ↔ cause: two tables (RFC 3398 §7.2.4.1 and §8.2.6.1, adapted to an office). Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import IntEnum
 
-from appliance.callcontrol.api import Cause
+
+class Cause(IntEnum):
+    """Q.850 §2.2.7, as far as an office telephone system meets them."""
+
+    UNALLOCATED = 1
+    NO_ROUTE = 3
+    NORMAL = 16
+    BUSY = 17
+    NO_RESPONSE = 18
+    NO_ANSWER = 19
+    ABSENT = 20
+    REJECTED = 21
+    NUMBER_CHANGED = 22
+    OUT_OF_ORDER = 27
+    INVALID_NUMBER = 28
+    NORMAL_UNSPECIFIED = 31
+    NO_CHANNEL = 34
+    TEMPORARY_FAILURE = 41
+    CONGESTION = 42
+    NOT_AUTHORISED = 57
+    NOT_IMPLEMENTED = 79
+    INCOMPATIBLE = 88
+    TIMER = 102
+    INTERWORKING = 127
+
 
 # What the caller's phone is answered when a call fails with a cause.
 STATUS: Mapping[Cause, int] = {

@@ -1,0 +1,1 @@
+"""What happened in a call: its story, and what is told from it. Pure."""
