@@ -119,7 +119,7 @@ def test_answer_an_invite(measure: Measure) -> None:
         ("Server", "Switchroom/1.0"), ("Contact", "<sip:101@192.0.2.1:5060;transport=udp>"), ("Allow", "INVITE, ACK, CANCEL, BYE"),
         ("Supported", "timer"), ("Content-Type", "application/sdp"),
     ]  # fmt: skip
-    data = measure.often(lambda: message.response_to(found, 200, to_tag="a1b2c3", headers=headers, body=SDP).to_bytes())
+    data = measure.often(lambda: message.answer_to(found, 200, to_tag="a1b2c3", headers=headers, body=SDP))
     assert message.parse(data).to.tag == "a1b2c3"
 
 

@@ -34,7 +34,7 @@ LAYERS = {
     # 0
     "media_core": row("", "pylibsrtp", "moves packets, knows no telephone"),
     # 1: pure, or next to it
-    "appliance.sip": row("media_core.sip_scan", "", "sans-IO SIP: bytes and time in, bytes and events out"),
+    "appliance.sip": row("media_core.sip_scan media_core.sip_plain", "msgspec", "sans-IO SIP: bytes and time in, bytes and events out"),
     "appliance.words": row("", "msgspec", "sentences: key and facts, put into words at the edge"),
     "appliance.config": row("", "", "pure: claims, countries, passwords, search"),
     "appliance.config.model": row(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from appliance.sip.abilities import Abilities
 from appliance.sip.dialog import merge
 from appliance.sip.events import Event, FlowId, Output, Send, SessionId
-from appliance.sip.message import COOKIE, Headers, Request, response_to
+from appliance.sip.message import COOKIE, Headers, Request, answer_to
 from appliance.sip.timers import Timers
 from appliance.sip.transaction import Transaction, Transactions
 from appliance.sip.uri import Uri, join_host
@@ -53,7 +53,9 @@ class Agent:
 
     def tag_for(self, request: Request) -> str:
         """The To tag of an answer without a dialog: the same when the request comes again (RFC 3261 §8.2.7)."""
-        parts = [request.get(name) or "" for name in ("Via", "From", "Call-ID", "CSeq")]  # as they came: it may be malformed
+        parts = [
+            request.get(name) or "" for name in ("Via", "From", "Call-ID", "CSeq")
+        ]  # as they came: it may be malformed
         text = "\n".join(parts).encode("utf-8", "surrogateescape")
         return hmac.new(self._tag_key, text, hashlib.sha256).hexdigest()[:24]
 
@@ -116,18 +118,16 @@ class Agent:
             defaults.append(self.can.allow)
         once = status >= 200 and self._is_answered_once(transaction, status)
         tag = "" if status <= 100 else to_tag if to_tag and not once else self.tag_for(transaction.request)
-        response = response_to(
-            transaction.request, status, reason, to_tag=tag, headers=merge(defaults, headers), body=body
-        )
+        data = answer_to(transaction.request, status, reason, to_tag=tag, headers=merge(defaults, headers), body=body)
         if once:
-            self.layer.respond_once(transaction, response)
+            self.layer.respond_once(transaction, data)
         else:
-            self.layer.respond(transaction, response, now)
-        return response.to_bytes()
+            self.layer.respond(transaction, status, data, now)
+        return data
 
     def refuse(self, flow: FlowId, request: Request, status: int, reason: str = "", headers: Headers = ()) -> None:
         """An answer to what has no transaction."""
-        self.send_once(flow, response_to(request, status, reason, to_tag=self.tag_for(request), headers=headers).to_bytes())
+        self.send_once(flow, answer_to(request, status, reason, to_tag=self.tag_for(request), headers=headers))
 
     def _is_answered_once(self, transaction: Transaction, status: int) -> bool:
         """Whether the answer needs no state, because the same request again gets the same answer: challenges, and what changes nothing.
@@ -136,6 +136,6 @@ class Agent:
             return True
         if transaction.cseq[1] != "INVITE":
             return transaction.user is None and (status >= 300 or transaction.cseq[1] == "OPTIONS")
-        if status < 300 or transaction.last or transaction.request.to.tag:
+        if status < 300 or transaction.last or transaction.request.to_tag:
             return False
         return not self.is_proven(transaction.flow)

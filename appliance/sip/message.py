@@ -5,7 +5,11 @@ dialog or B2BUA must rely on is there, well-formed and single (a second From, Ca
 never "the first wins"; of what may be left out, a second one that says the same is none). What `check` does not read is parsed
 when asked for and raises PeerError then. Of the Via entries only the topmost is taken apart: the others are only echoed.
 
-A request that is malformed is answered when its topmost Via can be read at all (`echo_of`), a response never.
+What is written the plain way, which is nearly everything, is checked and read by `sip_plain` in one go: the attributes that a
+transaction or dialog asks for are then there already. Everything else comes to the same by the readers here and in `uri`.
+
+An answer is made of the request's own slices (`answer_to`). A request that is malformed is answered when its topmost Via can be read
+at all (`echo_of`), a response never.
 
 A message is not changed after it was made. Text is UTF-8; bytes that are not survive as surrogates. Bounds: sip_scan's,
 tag and Call-ID 255 characters, URI 1,024, CSeq below 2**31 (RFC 3261 §8.1.1.5), Max-Forwards 255.
@@ -15,11 +19,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from functools import cached_property
+
+from msgspec import Struct, field
 
 from appliance.sip.body import media_type, session_description
 from appliance.sip.errors import PeerError
+from appliance.sip.reasons import REASONS, STATUS_LINES
 from appliance.sip.uri import (
     MAX_TAG,
     NameAddr,
@@ -32,6 +38,7 @@ from appliance.sip.uri import (
     split_list,
     write_params,
 )
+from media_core import sip_plain
 from media_core.sip_scan import HEADERS, IDS, Scan, ScanError, scan
 
 Headers = Iterable[tuple[str, str]]
@@ -51,32 +58,14 @@ _ECHOED = ("Via", "From", "To", "Call-ID", "CSeq", "Timestamp")
 MAX_HOPS = 70  # more Via entries than Max-Forwards allows
 _VIA = re.compile(r"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)[ \t]+([^;]+)(?:;(.*))?", re.I | re.S)
 _CSEQ = re.compile(r"([0-9]{1,12})[ \t]+([A-Za-z0-9\-.!%*_+`'~]{1,64})")
-_FORBIDDEN = re.compile(r"[\r\n\x00]")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _BRANCH = re.compile(r";[ \t]*branch[ \t]*=", re.I)
 
-REASONS: Mapping[int, str] = {
-    100: "Trying", 180: "Ringing", 181: "Call Is Being Forwarded", 182: "Queued", 183: "Session Progress", 200: "OK",
-    202: "Accepted", 204: "No Notification", 300: "Multiple Choices", 301: "Moved Permanently",
-    302: "Moved Temporarily",
-    305: "Use Proxy", 380: "Alternative Service", 400: "Bad Request", 401: "Unauthorized", 402: "Payment Required",
-    403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 406: "Not Acceptable",
-    407: "Proxy Authentication Required", 408: "Request Timeout", 410: "Gone", 412: "Conditional Request Failed",
-    413: "Request Entity Too Large", 414: "Request-URI Too Long", 415: "Unsupported Media Type",
-    416: "Unsupported URI Scheme", 420: "Bad Extension", 421: "Extension Required", 422: "Session Interval Too Small",
-    423: "Interval Too Brief", 429: "Provide Referrer Identity", 430: "Flow Failed", 433: "Anonymity Disallowed",
-    480: "Temporarily Unavailable", 481: "Call/Transaction Does Not Exist", 482: "Loop Detected", 483: "Too Many Hops",
-    484: "Address Incomplete", 485: "Ambiguous", 486: "Busy Here", 487: "Request Terminated",
-    488: "Not Acceptable Here",
-    489: "Bad Event", 491: "Request Pending", 493: "Undecipherable", 494: "Security Agreement Required",
-    500: "Server Internal Error", 501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable",
-    504: "Server Time-out", 505: "Version Not Supported", 513: "Message Too Large", 580: "Precondition Failure",
-    600: "Busy Everywhere", 603: "Decline", 604: "Does Not Exist Anywhere", 606: "Not Acceptable",
-}  # fmt: skip
+_DIALOG_MAKERS = ("INVITE", "SUBSCRIBE", "REFER")  # whose answers carry the route set
+sip_plain.once((*_ONCE, *_SINGLE))
 
 
-@dataclass(frozen=True, slots=True)
-class Via:
+class Via(Struct, frozen=True, gc=False):
     """One Via entry. `port` is 0 when sent-by has none; `rport` is None when absent, "" when asked for."""
 
     transport: str
@@ -86,6 +75,8 @@ class Via:
 
     @classmethod
     def parse(cls, text: str) -> Via:
+        if (plain := sip_plain.split_via(text)) is not None:
+            return cls(*plain)
         match = _VIA.fullmatch(text.strip(" \t"))
         if match is None:
             raise PeerError(400, "Malformed Via")
@@ -117,8 +108,18 @@ class Message:
 
     def __init__(self, headers: Headers = (), body: bytes = b"", *, scanned: Scan | None = None) -> None:
         self._scan = scanned
+        self.is_plain = False  # and what `take` gives is there
+        self._stamp: tuple[str, int] | None = None  # where it came from, if the topmost Via says so
         self._headers = tuple(headers)
         self.body = body
+
+    def take(self, plain: tuple[sip_plain.PlainVia, str, tuple[int, str], str, str, int]) -> None:
+        """What has been read of a message that is written the plain way: it need not be checked any more."""
+        via, self.call_id, self.cseq, self.from_tag, self.to_tag, length = plain
+        self.via = Via(*via)
+        self.is_plain, self.is_single_hop = True, True
+        if length < len(self.body):
+            self.body = self.body[:length]
 
     # ---- any header
     @cached_property
@@ -153,16 +154,23 @@ class Message:
     # ---- the ones everybody needs
     @cached_property
     def vias(self) -> list[str]:
-        """The Via entries as they came, the topmost first, which is only checked by `via`."""
+        """The Via entries as they came, the topmost first, which is only checked by `via` and stamped by `stamped`."""
         found = [part for value in self.get_all("Via") for part in split_list(value) if part]
         if not 0 < len(found) <= MAX_HOPS or not all(_VIA.fullmatch(part) for part in found[1:]):
             raise PeerError(400, "Malformed Via")
+        if self._stamp is not None:
+            found[0] = str(self.via)
         return found
 
     @cached_property
     def via(self) -> Via:
         """The topmost Via."""
         return Via.parse(self.vias[0])
+
+    @cached_property
+    def is_single_hop(self) -> bool:
+        """Whether there is one Via entry."""
+        return len(self.vias) == 1
 
     @cached_property
     def from_(self) -> NameAddr:
@@ -177,6 +185,14 @@ class Message:
         if len(address.tag) > MAX_TAG or ("tag" in address.params and not is_token(address.tag)):
             raise PeerError(400, f"Malformed {name} tag")
         return address
+
+    @cached_property
+    def from_tag(self) -> str:
+        return self.from_.tag
+
+    @cached_property
+    def to_tag(self) -> str:
+        return self.to.tag
 
     @cached_property
     def call_id(self) -> str:
@@ -258,7 +274,7 @@ class Message:
     @property
     def dialog_id(self) -> tuple[str, str, str]:
         """Call-ID, From tag, To tag."""
-        return self.call_id, self.from_.tag, self.to.tag
+        return self.call_id, self.from_tag, self.to_tag
 
     # ---- both ways
     def check(self) -> None:
@@ -279,11 +295,24 @@ class Message:
             self.body = self.body[: int(length)]
 
     def _write(self, start_line: str) -> bytes:
-        lines = [start_line, *(f"{name}: {value}" for name, value in self.headers if name != "Content-Length")]
-        if any(_FORBIDDEN.search(line) for line in lines):
+        if _breaks(start_line) or "\0" in start_line:
             raise ValueError("line break in a header")  # our bug: nothing received can bring one here
-        lines.append(f"Content-Length: {len(self.body)}\r\n\r\n")
-        return "\r\n".join(lines).encode("utf-8", "surrogateescape") + self.body
+        headers = written(each for each in self.headers if each[0] != "Content-Length")
+        start = start_line.encode("utf-8", "surrogateescape")
+        return b"%b\r\n%bContent-Length: %d\r\n\r\n%b" % (start, headers, len(self.body), self.body)
+
+
+def _breaks(text: str) -> int:
+    return text.count("\r") + text.count("\n")
+
+
+def written(headers: Headers) -> bytes:
+    """Header fields as lines."""
+    lines = [f"{name}: {value}\r\n" for name, value in headers]
+    text = "".join(lines)
+    if _breaks(text) != 2 * len(lines) or "\0" in text:
+        raise ValueError("line break in a header")  # our bug: nothing received can bring one here
+    return text.encode("utf-8", "surrogateescape")
 
 
 class Request(Message):
@@ -320,9 +349,30 @@ class Request(Message):
         if "rport" in params or via.host != host.lower():
             params["received"] = host
         if params != via.params:
-            self.via = replace(via, params=params)
-            self.vias[0] = str(self.via)
+            self.via = Via(via.transport, via.host, via.port, params)
+            self._stamp = host, port
+            if "vias" in self.__dict__:  # else they are stamped when somebody asks
+                self.vias[0] = str(self.via)
         return self
+
+    def echoed(self, tag: str, *, routes: bool) -> bytes:
+        """What an answer repeats of this request, as lines (RFC 3261 §8.2.6.2): Via, with `routes` Record-Route, From, To with
+        this tag if it has none, Call-ID, CSeq."""
+        if self.is_plain and self._scan is not None:
+            via = sip_plain.stamped_via(self._scan, *self._stamp) if self._stamp else None
+            suffix = f";tag={tag}".encode() if tag and not self.to_tag else b""
+            if (lines := sip_plain.echo(self._scan, via or str(self.via).encode(), suffix, routes)) is not None:
+                return lines
+        fields = [("Via", via) for via in self.vias]
+        if routes:
+            fields += [("Record-Route", value) for value in self.get_all("Record-Route")]
+        to = self.get("To") or ""
+        if tag and to and not _has_tag(self):
+            bare = to.rstrip("; \t")
+            to = f"{bare};tag={tag}" if ">" in bare or ";" in bare else f"<{bare}>;tag={tag}"
+        fields += [("From", self.get("From") or ""), ("To", to), ("Call-ID", self.get("Call-ID") or "")]
+        fields.append(("CSeq", self.get("CSeq") or ""))
+        return written((name, value) for name, value in fields if value)  # a malformed request may lack one
 
     def to_bytes(self) -> bytes:
         return self._write(f"{self.method} {self.uri_text} SIP/2.0")
@@ -365,8 +415,12 @@ def parse(data: bytes) -> Request | Response:
     """The message in `data`, checked. Malformed says what is wrong and, for a request whose Via, Call-ID and CSeq
     can be read, holds that request so that it can be answered; the rest is to be dropped and counted."""
     try:
-        message = _from_scan(scan(data))
-        version = message._scan.start_line()[0 if isinstance(message, Response) else 2]  # type: ignore[union-attr]
+        found = scan(data)
+        message = _from_scan(found)
+        if (plain := sip_plain.head(found)) is not None:
+            message.take(plain)
+            return message
+        version = found.start_line()[0 if isinstance(message, Response) else 2]
         if version.upper() != "SIP/2.0":
             raise PeerError(505, REASONS[505])
         if isinstance(message, Response) and not 100 <= message.status <= 699:
@@ -417,20 +471,17 @@ def _has_tag(request: Request) -> bool:
         return False
 
 
-def response_to(
+def answer_to(
     request: Request, status: int, reason: str = "", *, to_tag: str = "", headers: Headers = (), body: bytes = b""
-) -> Response:
-    """A response with Via, From, To, Call-ID, CSeq (RFC 3261 §8.2.6.2); Record-Route where a dialog can begin."""
-    to = request.get("To") or ""
-    if to_tag and to and not _has_tag(request):
-        bare = to.rstrip("; \t")
-        to = f"{bare};tag={to_tag}" if ">" in bare or ";" in bare else f"<{bare}>;tag={to_tag}"
-    fields = [("Via", via) for via in request.vias]
-    if 101 <= status < 300 and request.method in ("INVITE", "SUBSCRIBE", "REFER"):
-        fields += [("Record-Route", value) for value in request.get_all("Record-Route")]
-    fields += [("From", request.get("From") or ""), ("To", to), ("Call-ID", request.get("Call-ID") or "")]
-    fields.append(("CSeq", request.get("CSeq") or ""))
-    fields = [(name, value) for name, value in fields if value]  # a malformed request may lack one
+) -> bytes:
+    """A response (RFC 3261 §8.2.6): what `echoed` says, Record-Route where a dialog can begin, then `headers`."""
+    start = STATUS_LINES.get(status) if not reason else None
+    if start is None:
+        reason = reason or "Unknown"
+        if _breaks(reason) or "\0" in reason:
+            raise ValueError("line break in a header")
+        start = f"SIP/2.0 {status} {reason}\r\n".encode("utf-8", "surrogateescape")
     if status == 100 and (timestamp := request.get("Timestamp")):
-        fields.append(("Timestamp", timestamp))
-    return Response(status, reason, (*fields, *headers), body)
+        headers = (("Timestamp", timestamp), *headers)
+    echoed = request.echoed(to_tag, routes=101 <= status < 300 and request.method in _DIALOG_MAKERS)
+    return b"%b%b%bContent-Length: %d\r\n\r\n%b" % (start, echoed, written(headers), len(body), body)

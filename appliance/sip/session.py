@@ -92,7 +92,7 @@ class Session:
             self.agent.over.append(self.id)
 
     def dialog_refresh(self, request: Request) -> None:
-        if (dialog := self.dialog_with(request.from_.tag)) is not None:
+        if (dialog := self.dialog_with(request.from_tag)) is not None:
             dialog.refresh(request)
 
     @property
@@ -258,7 +258,7 @@ class Session:
             return
         if self.phase != "calling" or response.status == 100:
             return
-        tag = response.to.tag
+        tag = response.to_tag
         if tag and tag not in self.forks:
             if len(self.forks) >= MAX_FORKS:
                 return
@@ -266,7 +266,7 @@ class Session:
         self.agent.emit(Progress(self.id, tag, response))
 
     def _succeeded(self, response: Response, now: float) -> None:
-        tag = response.to.tag
+        tag = response.to_tag
         known = self._acks.get((tag, response.cseq[0]))
         if known is not None:
             self.agent.send_once(self.flow, known)
@@ -331,9 +331,9 @@ class Session:
 
     def repeat_ack(self, response: Response) -> None:
         """A 2xx whose transaction we no longer have: after a restart, or very late."""
-        if (known := self._acks.get((response.to.tag, response.cseq[0]))) is not None:
+        if (known := self._acks.get((response.to_tag, response.cseq[0]))) is not None:
             self.agent.send_once(self.flow, known)
-        elif self.phase == "confirmed" and self.exchange.state != "owed" and self.dialog_with(response.to.tag) is not None:
+        elif self.phase == "confirmed" and self.exchange.state != "owed" and self.dialog_with(response.to_tag) is not None:
             self.send_ack(response.cseq[0], b"")
 
     def acknowledge(self, answer: bytes, now: float) -> None:
@@ -437,7 +437,7 @@ class Session:
 
     def requested(self, flow: FlowId, request: Request, transaction: Transaction, now: float) -> None:
         """A request with our tag. The dialog has been found by both tags."""
-        dialog = self.dialog_with(request.from_.tag)
+        dialog = self.dialog_with(request.from_tag)
         assert dialog is not None
         if not dialog.take(request.cseq[0]):
             raise PeerError(500, "CSeq out of order")

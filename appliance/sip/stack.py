@@ -83,7 +83,7 @@ class Stack:
                 self._agent.refuse(flow, error.request.stamped(*facts.remote), error.status, error.reason)
             return
         if isinstance(message, Response):
-            if len(message.vias) == 1:  # more: it is not for us (RFC 3261 §8.1.3.3)
+            if message.is_single_hop:  # more: it is not for us (RFC 3261 §8.1.3.3)
                 self._layer.receive_response(flow, message, now)
         else:
             reliable = facts.transport != "UDP"
@@ -173,9 +173,9 @@ class Stack:
         if found is None or not found.is_server or found.is_over:
             raise WrongState("no such request waits for an answer")
         request = found.request
-        session = self._boundary.session = self._dialogs.get((request.call_id, request.to.tag))
+        session = self._boundary.session = self._dialogs.get((request.call_id, request.to_tag))
         try:
-            if session is None or session.dialog_with(request.from_.tag) is None:
+            if session is None or session.dialog_with(request.from_tag) is None:
                 raise PeerError(481, "Call/Transaction Does Not Exist")
             self._touch(session).requested(found.flow, request, found, now)
         except PeerError as error:
@@ -368,8 +368,8 @@ class Stack:
             self._nothing(transaction, 408 if report.kind == "timeout" else 503, now)
             return
         if report.kind == "ack":
-            session = self._boundary.session = self._dialogs.get((message.call_id, message.to.tag))
-            known = session is not None and session.dialog_with(message.from_.tag) is not None
+            session = self._boundary.session = self._dialogs.get((message.call_id, message.to_tag))
+            known = session is not None and session.dialog_with(message.from_tag) is not None
             # an ACK cannot be challenged (RFC 3261 section 22.1): from elsewhere it only ends our repetition, its SDP is not taken
             if session is not None and known and (not message.body or self._agent.same_peer(session.flow, report.flow)):
                 self._touch(session).acked(message, now)
@@ -390,9 +390,9 @@ class Stack:
 
     def _request(self, flow: FlowId, request: Request, transaction: Transaction, now: float) -> None:
         can = self._agent.can
-        if request.to.tag and request.method != "REGISTER":
-            session = self._dialogs.get((request.call_id, request.to.tag))
-            if session is None or session.dialog_with(request.from_.tag) is None:
+        if request.to_tag and request.method != "REGISTER":
+            session = self._dialogs.get((request.call_id, request.to_tag))
+            if session is None or session.dialog_with(request.from_tag) is None:
                 raise PeerError(481, "Call/Transaction Does Not Exist")
             if self._agent.is_weaker(flow, session.flow):
                 raise PeerError(481, "Call/Transaction Does Not Exist")
@@ -445,7 +445,7 @@ class Stack:
     def _response(self, transaction: Transaction | None, response: Response, now: float) -> None:
         if transaction is None:
             self._stray += 1
-            session = self._boundary.session = self._dialogs.get((response.call_id, response.from_.tag))
+            session = self._boundary.session = self._dialogs.get((response.call_id, response.from_tag))
             if session is not None and response.cseq[1] == "INVITE" and 200 <= response.status < 300:
                 self._touch(session).repeat_ack(response)
         elif isinstance(transaction.user, Session):

@@ -173,7 +173,7 @@ def _server_key(request: Request, method: str) -> Hashable:
     via = request.via
     if via.branch.startswith(COOKIE) and len(via.branch) > len(COOKIE):
         return via.branch.lower(), via.sent_by, method, request.call_id
-    return via.branch, via.sent_by, method, request.call_id, request.from_.tag, request.cseq[0]
+    return via.branch, via.sent_by, method, request.call_id, request.from_tag, request.cseq[0]
 
 
 def ack_for(invite: Request, response: Response) -> Request:
@@ -241,7 +241,7 @@ class Transactions:
         if method != "INVITE":
             self._start(transaction, "N", now)
         kind = "cancel" if method == "CANCEL" else "request"
-        if not request.to.tag and method != "CANCEL" and not self._mark(transaction, request):
+        if not request.to_tag and method != "CANCEL" and not self._mark(transaction, request):
             kind = "merged"
         self.reports.append(Report(kind, transaction, request, flow))
 
@@ -249,12 +249,13 @@ class Transactions:
         """The INVITE a CANCEL is for."""
         return self._keys.get(_server_key(cancel, "INVITE"))
 
-    def respond(self, transaction: Transaction, response: Response, now: float) -> None:
-        self._step(transaction, _class_of(response.status), now, response.to_bytes())
+    def respond(self, transaction: Transaction, status: int, data: bytes, now: float) -> None:
+        """`data` is the whole response with this status."""
+        self._step(transaction, _class_of(status), now, data)
 
-    def respond_once(self, transaction: Transaction, response: Response) -> None:
+    def respond_once(self, transaction: Transaction, data: bytes) -> None:
         """A final answer that is not repeated; a request that comes again is a new one."""
-        self._send(transaction.flow, response.to_bytes())
+        self._send(transaction.flow, data)
         self._forget(transaction)
 
     # ---- client side
@@ -298,7 +299,7 @@ class Transactions:
             self._send(flow, last)
         for timer in _ADOPTED.get((kind, state), ()):
             self._start(transaction, timer, now)
-        if transaction.is_server and not request.to.tag:
+        if transaction.is_server and not request.to_tag:
             self._mark(transaction, request)
         if transaction.is_over:
             self._answered.append(transaction)
@@ -306,7 +307,7 @@ class Transactions:
 
     def _mark(self, transaction: Transaction, request: Request) -> bool:
         """Whether it is the first with these (RFC 3261 §8.2.2.2)."""
-        merge = request.call_id, request.from_.tag, request.cseq
+        merge = request.call_id, request.from_tag, request.cseq
         if merge in self._merged:
             return False
         transaction.merge = merge

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote
 
+from msgspec import Struct, field
+from msgspec.structs import replace
+
 from appliance.sip.errors import PeerError
+from media_core.sip_plain import split_address, split_uri
 
 MAX_URI = 1024
 MAX_TAG = 255
@@ -35,6 +38,7 @@ _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.S)
 # A quote that is never closed is taken to the end as well, so that a text full of them is read once, not once for each.
 _QUOTES = re.compile(r'"(?:[^"\\]|\\.)*("?)', re.S)
 _OUTSIDE = re.compile(r'[ <>"]')  # what a URI may hold in a quoted parameter only
+_PLAIN_VALUE = re.compile(r"[A-Za-z0-9\-.!%*_+`'~\[\]:]+")
 _NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -50,7 +54,7 @@ def _unescape(text: str) -> str:
 
 
 def _escape(text: str, safe: str) -> str:
-    return quote(text, safe=safe, errors="surrogateescape")
+    return text if text.isalnum() and text.isascii() else quote(text, safe=safe, errors="surrogateescape")
 
 
 def is_token(text: str) -> bool:
@@ -86,8 +90,7 @@ def join_host(host: str, port: int = 0) -> str:
     return f"{shown}:{port}" if port else shown
 
 
-@dataclass(frozen=True, slots=True)
-class Uri:
+class Uri(Struct, frozen=True, gc=False):
     """scheme is sip, sips or tel; of a tel URI `user` is the number and `host` is empty. `params` keep their order,
     names in lower case, "" for a parameter without value. `headers` is the text after "?", not interpreted."""
 
@@ -102,6 +105,8 @@ class Uri:
     @classmethod
     def parse(cls, text: str) -> Uri:
         """PeerError 400 for a malformed URI, 414 for one over 1,024 characters, 416 for another scheme."""
+        if (plain := split_uri(text)) is not None:
+            return cls(*plain)
         if len(text) > MAX_URI:
             raise PeerError(414, "Request-URI Too Long")
         if not text.isascii() or _CONTROL.search(text):
@@ -272,13 +277,12 @@ def write_params(params: Mapping[str, str]) -> str:
     """`;name=value` for each; a value that is no token (nor a host or address) is quoted."""
     parts = []
     for name, value in params.items():
-        plain = not value or re.fullmatch(r"[A-Za-z0-9\-.!%*_+`'~\[\]:]+", value)
+        plain = not value or _PLAIN_VALUE.fullmatch(value)
         parts.append(f";{name}={value if plain else quote_string(value)}" if value else f";{name}")
     return "".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class NameAddr:
+class NameAddr(Struct, frozen=True, gc=False):
     """A name-addr or addr-spec with header parameters. `display` is safe to show: control characters, direction
     overrides and broken UTF-8 are taken out (RFC 4475 has messages that carry them)."""
 
@@ -289,6 +293,8 @@ class NameAddr:
     @classmethod
     def parse(cls, text: str) -> NameAddr:
         text = text.strip(" \t")
+        if (plain := split_address(text)) is not None:
+            return cls(Uri(*plain[0]), plain[1], plain[2])
         angle = _angle(text)
         if angle < 0:
             # addr-spec: parameters after ";" are the header's (RFC 3261 §20); of a display name only a quoted one is known as such

@@ -15,7 +15,7 @@ from appliance.callcontrol.terms import OWN
 from appliance.config.model import Line
 from appliance.sip.errors import PeerError
 from appliance.sip.events import Invited, Requested
-from appliance.sip.message import Malformed, parse, response_to
+from appliance.sip.message import Malformed, answer_to, parse
 from appliance.sip.offer_answer import LegMedia
 from appliance.sip.stack import FlowFacts, Stack
 from media_core import FlowInfo, Transport
@@ -70,7 +70,7 @@ def test_anything_is_refused_or_understood(seed: bytes, edits: list[tuple[float,
         parse(data)
     except Malformed as error:
         if error.request is not None:
-            response_to(error.request.stamped(*PHONE), error.status, error.reason, to_tag="t").to_bytes()
+            answer_to(error.request.stamped(*PHONE), error.status, error.reason, to_tag="t")
     stack = Stack(tokens=iter(map(str, range(99))).__next__, user_agent="x", facts=lambda flow: FlowFacts("UDP", (HOST, 5060), PHONE), can=SWITCHROOM)
     stack.receive(1, data, 0.0)
     while (output := stack.next_output()) is not None:

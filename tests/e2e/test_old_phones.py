@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from appliance.sip import digest
-from appliance.sip.message import Request, Response, parse, response_to
+from appliance.sip.message import Request, Response, answer_to, parse
 from tests.e2e.baresip import Phone
 from tests.e2e.running import Credentials, System
 
@@ -62,5 +62,5 @@ def test_a_phone_without_rport_is_answered_and_called_where_it_listens(
         invite = parse(hearing.recv(4096))
         assert isinstance(invite, Request)
         assert (invite.method, invite.via.sent_by) == ("INVITE", (system.host, system.sip_port))
-        speaking.sendto(response_to(invite, 486, to_tag="2").to_bytes(), (system.host, system.sip_port))
+        speaking.sendto(answer_to(invite, 486, to_tag="2"), (system.host, system.sip_port))
         assert hearing.recv(4096).startswith(b"ACK ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from appliance.sip.errors import PeerError
-from appliance.sip.message import Malformed, Request, Response, Via, echo_of, parse, response_to
+from appliance.sip.message import Malformed, Request, Response, Via, answer_to, echo_of, parse
 from appliance.sip.uri import NameAddr, Uri, parse_addresses, split_list
 from media_core.sip_scan import HEADERS, IDS, ScanError, scan
 
@@ -179,7 +179,7 @@ def test_response_echoes_what_it_must() -> None:
         b"Via: SIP/2.0/TCP 10.0.0.2, SIP/2.0/TLS 10.0.0.3\r\nRecord-Route: <sip:p1;lr>, <sip:p2;lr>\r\nTimestamp: 54\r\n"
     )
     found.stamped("198.51.100.7", 40000)
-    ringing = response_to(found, 180, to_tag="t")
+    ringing = parse(answer_to(found, 180, to_tag="t"))
     assert [str(via) for via in ringing.vias] == [
         "SIP/2.0/UDP 10.0.0.1:5062;branch=z9hG4bKa;rport=40000;received=198.51.100.7",
         "SIP/2.0/TCP 10.0.0.2",
@@ -187,9 +187,9 @@ def test_response_echoes_what_it_must() -> None:
     ]
     assert ringing.get_all("Record-Route") == ["<sip:p1;lr>, <sip:p2;lr>"]
     assert (ringing.dialog_id, ringing.reason) == (("c", "1", "t"), "Ringing")
-    trying = response_to(found, 100)
+    trying = parse(answer_to(found, 100))
     assert (trying.get("Timestamp"), trying.to.tag, trying.get_all("Record-Route")) == ("54", "", [])
-    assert response_to(found, 404).get_all("Record-Route") == []
+    assert parse(answer_to(found, 404)).get_all("Record-Route") == []
 
 
 # ---- URIs
@@ -341,7 +341,7 @@ def test_a_malformed_request_is_echoed_as_far_as_it_can_be_read() -> None:
     data = b"INVITE  sip:x SIP/2.0\nVia: SIP/2.0/UDP h;branch=z9\rv: SIP/2.0/UDP other\nf: <sip:a@b>;tag=1\nFrom: x\nCall-ID: c\n d\nCSeq: x\n\nTo: body\n"
     echo = echo_of(data)
     assert echo is not None
-    answer = response_to(echo.stamped("192.0.2.9", 5060), 400, "Bad", to_tag="t").to_bytes().split(b"\r\n")
+    answer = answer_to(echo.stamped("192.0.2.9", 5060), 400, "Bad", to_tag="t").split(b"\r\n")
     assert answer[1:5] == [b"Via: SIP/2.0/UDP h;branch=z9;received=192.0.2.9", b"From: <sip:a@b>;tag=1", b"Call-ID: c d", b"CSeq: x"]
     for silent in (b"", b"ACK" + data[6:], b"SIP/2.0 200 OK" + data[21:], b"INVITE sip:x SIP/2.0\r\nCSeq: 1 INVITE\r\n\r\n", b"\x00\x01"):
         assert echo_of(silent) is None

@@ -13,7 +13,7 @@ import pytest
 
 from appliance.sip import events
 from appliance.sip.events import Send
-from appliance.sip.message import Request, Response, parse, response_to
+from appliance.sip.message import Request, Response, answer_to, parse
 from tests.sip.net import SDP
 from tests.sip.test_stack import Bench, request, statuses
 
@@ -56,7 +56,7 @@ class FarEnd(Bench):
         body = SDP if status == 200 and asked.method == "INVITE" else b""
         if body:
             headers.append(("Content-Type", "application/sdp"))
-        return response_to(asked, status, to_tag="theirs", headers=headers, body=body).to_bytes()
+        return answer_to(asked, status, to_tag="theirs", headers=headers, body=body)
 
     def run(self, seconds: float) -> None:
         until = self.now + seconds

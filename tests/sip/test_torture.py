@@ -10,7 +10,7 @@ import pytest
 
 from appliance.sip.errors import PeerError
 from appliance.sip.events import Send
-from appliance.sip.message import Malformed, Request, Via, parse, response_to
+from appliance.sip.message import Malformed, Request, Via, answer_to, parse
 from media_core.sip_scan import ScanError, scan
 from tests.sip import torture, torture_ipv6
 from tests.sip.net import Net
@@ -100,7 +100,7 @@ def read_all(data: bytes) -> None:
         message = parse(data)
     except Malformed as error:
         if error.request is not None:  # an answer can be written, whatever is wrong
-            answer = response_to(error.request.stamped("192.0.2.9", 5060), error.status, error.reason, to_tag="t").to_bytes()
+            answer = answer_to(error.request.stamped("192.0.2.9", 5060), error.status, error.reason, to_tag="t")
             assert answer.startswith(b"SIP/2.0 ")
         return
     for name in (
