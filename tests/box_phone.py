@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from appliance.sip import digest, events, sdp
 from appliance.sip.message import Request, Response
@@ -16,9 +16,17 @@ from appliance.sip.stack import FlowFacts, Stack
 if TYPE_CHECKING:
     from tests.box import Box
 
+T = TypeVar("T")
+
 PCMA, PCMU = Format(8, "PCMA", 8000), Format(0, "PCMU", 8000)
 G722, OPUS = Format(9, "G722", 8000), Format(111, "OPUS", 48000, 2)
 EVENT = Format(101, "TELEPHONE-EVENT", 8000, 1, "0-16")
+
+
+def _tell(waiting: asyncio.Future[T], answer: T) -> None:
+    """Whoever asked may have stopped to wait."""
+    if not waiting.done():
+        waiting.set_result(answer)
 
 
 class Phone:
@@ -229,7 +237,7 @@ class Phone:
         self.log.append(event)
         match event:
             case events.Answered(transaction=transaction, status=status, response=response):
-                self._waiting.pop(transaction).set_result(response or Response(status))
+                _tell(self._waiting.pop(transaction), response or Response(status))
             case events.Invited(session=session, request=request):
                 call = PhoneCall(self, "", late=not request.body)
                 call.session, call.request = session, request
@@ -452,7 +460,7 @@ class PhoneCall:
                         answer = self.respond_to(response.body)
                         stack.acknowledge(self.session, answer or b"", phone.now)
                 assert self.offer_status is not None
-                self.offer_status.set_result(status)
+                _tell(self.offer_status, status)
             case events.Ended(reason=reason):
                 self.end()
                 self.reason = reason

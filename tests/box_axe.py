@@ -1,0 +1,82 @@
+"""kill -9 of `calls` just before one of its outward effects, and a successor a moment later.
+
+An effect is whatever a kill can fall before: a message or another command to the engine, a read of its rings, a write
+to the slots. All of them are the rows of EFFECTS. The first run counts the effects; then each is a run of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from appliance.callcontrol.journal import Journal
+from tests.box import Box
+
+DOWN = 0.3  # seconds until the next process runs
+
+# Whose methods they are, and which.
+EFFECTS: Sequence[tuple[Callable[[Box], Any], Sequence[str]]] = (
+    (lambda box: box.engine, ("send", "dial", "shut", "keep")),
+    (lambda box: box.engine, ("open", "describe", "connect", "disconnect", "play", "send_digits", "close")),
+    (lambda box: box.engine, ("poll",)),
+    (lambda box: Journal, ("_put",)),
+)
+
+
+class Killed(BaseException):
+    """Nothing of the process runs on: no boundary for exceptions may catch it."""
+
+
+class Axe:
+    """Counts effects while it is armed, and kills before number `at` (0: never)."""
+
+    def __init__(self, box: Box, at: int) -> None:
+        self.box, self.at = box, at
+        self.count = 0
+        self.armed = False
+        self.dead = False
+        self.fell_before = ""
+
+    def effect(self, name: str, original: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        if self.dead:
+            raise Killed
+        if self.armed:
+            self.count += name != "poll" or bool(self.box.engine._events)
+            if self.count == self.at:
+                self.fall(name)
+                raise Killed
+        return original(*arguments, **named)
+
+    def fall(self, before: str) -> None:
+        self.at, self.dead, self.fell_before = 0, True, before
+        asyncio.get_running_loop().call_soon(self._bury)
+
+    def _bury(self) -> None:
+        self.box.kill()
+        asyncio.get_running_loop().call_later(DOWN, self._rise)
+
+    def _rise(self) -> None:
+        self.dead = False
+        self.box.start()
+
+
+@contextmanager
+def axe(box: Box, at: int = 0) -> Iterator[Axe]:
+    made = Axe(box, at)
+    undone: list[Callable[[], None]] = []
+
+    def wrap(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+        setattr(owner, name, lambda *arguments, **named: made.effect(name, original, *arguments, **named))
+        undone.append(lambda: setattr(owner, name, original) if isinstance(owner, type) else delattr(owner, name))
+
+    for find, names in EFFECTS:
+        for name in names:
+            wrap(find(box), name)
+    try:
+        yield made
+    finally:
+        for undo in undone:
+            undo()
