@@ -44,6 +44,7 @@ class Flows(Protocol):
 
     def fileno(self) -> int: ...
     def poll(self, limit: int = 256) -> list[media_core.Event]: ...
+    def consumed(self) -> None: ...
     def send(self, flow: int, data: bytes) -> None: ...
     def shut(self, flow: int) -> None: ...
     def dial(self, transport: media_core.Transport, host: str, port: int, *, server_name: str = "") -> int: ...
@@ -64,7 +65,9 @@ class Transport:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
         self._flows: dict[int, media_core.FlowInfo] = {flow.id: flow for flow in engine.flows()}
-        self._udp = {flow.remote: flow.id for flow in self._flows.values() if flow.transport == media_core.Transport.UDP}
+        self._udp = {
+            flow.remote: flow.id for flow in self._flows.values() if flow.transport == media_core.Transport.UDP
+        }
         self._answering: dict[int, None] = {}  # flows dialled to answer a phone, oldest first
         self.stack = Stack(tokens=tokens, user_agent=user_agent, facts=self._facts, beside=self._beside, can=can)
         self._events: deque[Event] = deque()
@@ -156,7 +159,9 @@ class Transport:
     def dial_udp(self, host: str, port: int) -> media_core.FlowInfo:
         """A flow to a UDP address, which may be one that is there already. OutOfService when there is no room."""
         info = self._engine.flow(self._engine.dial(media_core.Transport.UDP, host, port))
-        if not info.local[0]:  # the core has not opened it yet; what is sent at once names the address other phones reach us at
+        if not info.local[
+            0
+        ]:  # the core has not opened it yet; what is sent at once names the address other phones reach us at
             udp = (flow.local for flow in self._flows.values() if flow.transport == media_core.Transport.UDP)
             info = replace(info, local=next((each for each in udp if (":" in each[0]) == (":" in host)), info.local))
         self._opened(info)
@@ -217,6 +222,7 @@ class Transport:
                     self._take(event)
                 except Exception as error:
                     self._fault(error, f"lost one {type(event).__name__}")
+            self._engine.consumed()
         except Exception as error:
             self._fault(error, "held up what comes from the media core")
         self._drain()

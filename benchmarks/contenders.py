@@ -139,6 +139,7 @@ class Ours(Contender):
         self.start()
         end = time.monotonic() + 20
         while not any(isinstance(e, CoreStarted) for e in self.engine.poll()):
+            self.engine.consumed()
             if time.monotonic() > end or self.process.poll() is not None:
                 raise RuntimeError("the core process does not start")
             time.sleep(0.02)

@@ -96,6 +96,7 @@ class Kept:
     def wait_started(self) -> None:
         end = time.monotonic() + STARTING
         while not any(isinstance(event, CoreStarted) for event in self.engine.poll()):
+            self.engine.consumed()
             if time.monotonic() > end:
                 raise RuntimeError("the core process does not start")
             time.sleep(0.0005)
@@ -103,6 +104,7 @@ class Kept:
     def kill(self) -> float:
         """kill -9; ms until the next core relays."""
         self.engine.poll(1 << 20)
+        self.engine.consumed()
         begin = time.monotonic()
         os.kill(self.process.pid, signal.SIGKILL)
         self.wait_started()

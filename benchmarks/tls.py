@@ -86,7 +86,7 @@ class Core:
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self.wakes[1])
             while self.client.poll():
-                pass
+                self.client.consumed()
 
     def close(self) -> None:
         self.done = True

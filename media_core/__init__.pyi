@@ -79,7 +79,15 @@ class MediaEngine:
     def __init__(self, memory: int, core_wake: int, calls_wake: int) -> None: ...
     def fileno(self) -> int:
         """Readable when events wait."""
-    def poll(self, limit: int = 256) -> list[Event]: ...
+    def poll(self, limit: int = 256) -> list[Event]:
+        """Up to `limit` events behind those that it has given already. They stay in the rings until consumed()."""
+    def positions(self) -> tuple[int, ...]:
+        """How far poll has read; what resume takes."""
+    def consumed(self) -> None:
+        """Drop the events that poll has given. Whoever sleeps on fileno() calls this after his last poll."""
+    def resume(self, positions: Sequence[int]) -> None:
+        """Go on from the positions() of an engine whose process has died: the events before them are not read again. Those of another
+        memory, and (), change nothing: reading begins with what was not consumed."""
     # media
     def owns(self, port: int) -> bool:
         """Whether this is one of our RTP or RTCP ports."""

@@ -11,7 +11,7 @@ from media_core.ring cimport Ring
 from media_core.srtp cimport SRTP_CTX_SIZE, srtp_ctx
 
 cdef enum:
-    ABI_VERSION = 4
+    ABI_VERSION = 5
     ABI_PAGE = 4096
     ABI_WORKERS = 16            # most workers
     NO_LEG = 0xFFFFFFFF
@@ -336,7 +336,8 @@ cdef struct Header:
     uint64_t flow_area
     uint64_t flow_area_size
     uint64_t take_table
-    uint64_t room[7]
+    uint64_t born               # a number drawn when it was made: positions in the rings of another memory mean nothing here
+    uint64_t room[6]
     # written by the core
     uint32_t generation         # how many cores have adopted this memory
     uint32_t usable             # legs that have sockets

@@ -18,7 +18,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from media_core.abi cimport (
-    COMMAND_PLAY, COMMAND_RECORD, COMMAND_SYNC, EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_FORGED, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED,
+    ABI_WORKERS, COMMAND_PLAY, COMMAND_RECORD, COMMAND_SYNC, EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_FORGED, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED,
     EVENT_PLAY_ENDED, EVENT_QUALITY, EVENT_RECORD_ENDED, EVENT_SSRC, ITEM_TONE, LEG_CODECS, LEG_COPIED, LEG_DESCRIBED, LEG_LISTENED, LEG_MIXED, LEG_MUTED, LEG_OPEN,
     LEG_RECEIVE, LEG_RECORDED, LEG_SEND, LEG_SOUND, LEG_TAKEN, NO_LEG, OTHER_LAW, PATHS_ROOM, PLAY_ITEMS, QUALITY_POOR, REQUEST_DIGITS, REQUEST_FILES,
     REQUEST_LOOPED, REQUEST_TONES, SIDES_APART, SIDES_BOTH, SIDES_RECEIVED, Config, ConfigBlock, Endpoint, EventBody, Header, Item, Key,
@@ -28,7 +28,7 @@ from media_core.atomic cimport ACQUIRE, RELEASE, fence, load32, store32
 from media_core.codec cimport CODEC_CN, CODEC_PCMA, CODEC_PCMU, codec_at
 from media_core.flow_table cimport endpoint_tuple
 from media_core.memory cimport map_memory, unmap_memory
-from media_core.ring cimport RING_WAKE, Record, Ring, ring_front, ring_payload, ring_pop, ring_push
+from media_core.ring cimport RING_WAKE, Record, Ring, ring_behind, ring_consume, ring_payload, ring_peek, ring_push, ring_within
 
 from media_core.srtp cimport srtp_suite
 from media_core.stream cimport stream_end_run
@@ -206,12 +206,16 @@ cdef class MediaEngine:
     cdef list free                # per worker: a deque of indices
     cdef set ports
     cdef object sip               # the client of the flows
+    cdef uint64_t seen[ABI_WORKERS + 1]  # per event ring: the position of the first event that poll has not given yet
 
     def __init__(self, int memory, int core_wake, int calls_wake):
+        cdef uint32_t ring
         self.memory = map_memory(memory)
         self.core_wake = core_wake
         self.calls_wake = calls_wake
         self.usable = 0
+        for ring in range(self.memory.workers + 1):
+            self.seen[ring] = event_ring(self.memory, ring).tail
         self.ports = set()
         self.free = [collections.deque() for _ in range(self.memory.workers)]
         self._find_free()
@@ -230,27 +234,54 @@ cdef class MediaEngine:
 
     # ---- events
     def poll(self, int limit=256):
-        """Up to `limit` events, oldest first within each worker. Never blocks."""
+        """Up to `limit` events behind those it has given already, oldest first within each ring. Never blocks."""
         cdef uint64_t cleared
-        cdef uint32_t worker
+        cdef uint32_t number
         cdef Ring *ring
         cdef Record *record
         eventfd_read(self.calls_wake, &cleared)
         events = []
-        for worker in range(self.memory.workers + 1):
-            ring = event_ring(self.memory, worker)
-            record = ring_front(ring)
-            while record != NULL and len(events) < limit:
+        for number in range(self.memory.workers + 1):
+            ring = event_ring(self.memory, number)
+            while len(events) < limit:
+                record = ring_peek(ring, &self.seen[number])
+                if record == NULL:
+                    break
+                self.seen[number] = ring_behind(record, self.seen[number])
                 event = self._event(record.type, record.id, <EventBody *>ring_payload(record))
                 if event is not None:
                     events.append(event)
-                ring_pop(ring)
-                record = ring_front(ring)
         if len(events) < limit:
             events.extend(self.sip.poll(limit - len(events)))
         if len(events) >= limit:
             eventfd_write(self.calls_wake, 1)
         return events
+
+    def positions(self):
+        """How far poll has read, for resume: the number of this memory, then a position per ring."""
+        cdef uint32_t ring
+        return (self.memory.born, *[self.seen[ring] for ring in range(self.memory.workers + 1)], self.sip.position)
+
+    def consumed(self):
+        """Drop the events that poll has given. Whoever sleeps on fileno() has called this after his last poll."""
+        cdef uint32_t ring
+        cdef bint more = self.sip.consumed()
+        for ring in range(self.memory.workers + 1):
+            more |= ring_consume(event_ring(self.memory, ring), self.seen[ring])
+        if more:  # it may have come while the ring did not look empty, and so without a signal
+            eventfd_write(self.calls_wake, 1)
+
+    def resume(self, positions):
+        """Go on from the positions of an engine whose process has died: what is before them is dropped. Positions of another memory
+        change nothing."""
+        cdef uint32_t ring
+        if len(positions) != self.memory.workers + 3 or positions[0] != self.memory.born:
+            return
+        for ring in range(self.memory.workers + 1):
+            if ring_within(event_ring(self.memory, ring), positions[1 + ring]):
+                self.seen[ring] = positions[1 + ring]
+        self.sip.resume(positions[2 + self.memory.workers])
+        self.consumed()
 
     cdef _event(self, uint32_t type, uint64_t id, EventBody *body):
         if type == EVENT_CORE_STARTED:

@@ -102,7 +102,7 @@ cdef struct FlowArea:
     # written by the core
     uint32_t starts         # flow loops that have run on this memory
     uint32_t listeners
-    uint32_t starved        # the event ring was full: the client signals core_wake when it has read
+    uint32_t starved        # the event ring was full: the client signals core_wake when it has consumed
     uint32_t room1
     uint64_t beat           # ns: the loop was alive; 0: not yet under this core
     uint32_t room2[4]

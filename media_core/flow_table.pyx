@@ -4,7 +4,7 @@ A flow is a TCP or TLS connection, or a remote address on a UDP listener; its id
 entries; the client reads them (a sequence number tells a torn read) and asks for changes through its command ring. Dialled flows
 have their own part of the table: the client picks a free entry and a generation never used before, so `dial` answers at once,
 and the core refuses an entry that is taken. UDP and accepted streams have separate parts too: a flood in one starves no other.
-A client started anew finds the flows in the table and unread events in the ring; FlowClosed comes at least once per flow.
+A client started anew finds the flows in the table and in the ring the events that none has consumed; FlowClosed comes at least once per flow.
 """
 
 from libc.string cimport memcmp, memcpy, memset
@@ -12,8 +12,8 @@ from posix.unistd cimport write
 
 import socket
 
-from media_core.atomic cimport ACQUIRE, RELAXED, RELEASE, SEQ_CST, fence, load32, load64, store32, store64
-from media_core.ring cimport RING_MAX, RING_WAKE, Record, Ring, ring_front, ring_payload, ring_pop, ring_push
+from media_core.atomic cimport ACQUIRE, RELAXED, RELEASE, fence, load32, load64, store32, store64
+from media_core.ring cimport RING_MAX, RING_WAKE, Record, Ring, ring_behind, ring_consume, ring_payload, ring_peek, ring_push, ring_within
 
 from media_core.records import FlowClosed, FlowInfo, FlowOpened, FlowReceived, FlowUnreachable, HandshakeFailed, OutOfService, StaleHandle, Transport
 
@@ -125,6 +125,7 @@ cdef class FlowClient:
     cdef Ring *events
     cdef int core_wake
     cdef uint32_t next_dial
+    cdef readonly uint64_t position  # of the first event that poll has not given yet
     cdef dict dialling  # id -> FlowInfo: asked for, not reported open or closed yet
 
     def __init__(self, uint64_t area, uint64_t commands, uint64_t events, int core_wake):
@@ -135,6 +136,7 @@ cdef class FlowClient:
         self.commands = <Ring *>commands
         self.events = <Ring *>events
         self.core_wake = core_wake
+        self.position = self.events.tail
         self.dialling = {}
         self.next_dial = self.area.dialled % self.area.dial_end
         self.wake()
@@ -250,21 +252,31 @@ cdef class FlowClient:
         return [info_of(n, &self.area.listener[n]) for n in range(load32(&self.area.listeners, ACQUIRE))]
 
     def poll(self, int limit=256):
-        """Up to `limit` events. Fewer than `limit`: the ring was empty, and the next event signals calls_wake."""
+        """Up to `limit` events behind those that it has given already. They stay in the ring until consumed()."""
         cdef Record *record
         events = []
         while len(events) < limit:
-            record = ring_front(self.events)
+            record = ring_peek(self.events, &self.position)
             if record == NULL:
                 break
+            self.position = ring_behind(record, self.position)
             event = self.decode(record)
-            ring_pop(self.events)
             if event is not None:
                 events.append(event)
-        fence(SEQ_CST)
+        return events
+
+    def consumed(self):
+        """Drop the events that poll has given. True: others wait; False: the next one signals calls_wake."""
+        cdef bint more = ring_consume(self.events, self.position)
         if load32(&self.area.starved, ACQUIRE):
             self.wake()
-        return events
+        return more
+
+    def resume(self, uint64_t position):
+        """Go on from the position of a client that has died; what is before it is dropped. Nonsense changes nothing."""
+        if ring_within(self.events, position):
+            self.position = position
+            self.consumed()
 
     cdef object decode(self, Record *record):
         cdef uint64_t id = record.id

@@ -80,6 +80,7 @@ def create_memory(layout):
         raise ValueError("legs 1..32768, flows 1..65536, workers 1..16")
     memset(&header, 0, sizeof(Header))
     header.magic, header.version = MAGIC, ABI_VERSION
+    header.born = int.from_bytes(os.urandom(8), "little")
     size = lay_out(&header, layout.legs, layout.flows, layout.workers)
     fd = os.memfd_create("switchroom-media", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:

@@ -42,6 +42,10 @@ cdef int ring_commit(Ring *ring, uint32_t type, uint64_t id, uint32_t length) no
 cdef int ring_push(Ring *ring, uint32_t type, uint64_t id, const void *payload, uint32_t length) noexcept nogil
 cdef uint64_t ring_free(Ring *ring) noexcept nogil
 # ---- consumer (one thread)
+cdef Record *ring_peek(Ring *ring, uint64_t *at) noexcept nogil
+cdef uint64_t ring_behind(const Record *record, uint64_t at) noexcept nogil
+cdef bint ring_consume(Ring *ring, uint64_t at) noexcept nogil
+cdef bint ring_within(Ring *ring, uint64_t at) noexcept nogil
 cdef Record *ring_front(Ring *ring) noexcept nogil
 cdef void ring_pop(Ring *ring) noexcept nogil
 cdef bint ring_empty(Ring *ring) noexcept nogil

@@ -6,11 +6,16 @@ stores `head`; a producer killed in the middle of a record leaves nothing behind
 and ring_pop sees that record again: at least once, in order. Records are contiguous; one that does not fit before the end of the
 buffer is preceded by padding.
 
+A consumer may also look at many records with a position of its own (ring_peek, ring_behind) and drop all of them at once
+(ring_consume), when what they led to is safe. Whoever keeps that position where it outlives him, and stores it before he drops, lets his
+successor begin there: exactly once.
+
 Sleeping. The consumer waits on an eventfd, which the producer signals only when a call returns RING_WAKE (the ring was empty).
 No wake-up is lost as long as the consumer (1) clears the eventfd *before* it drains, (2) drains until ring_front gives NULL, or
 signals its own eventfd when it stops earlier, (3) drains once when it attaches. A producer that attaches signals once, because
 its predecessor may have died between publishing and signalling. Both sides have a full fence between their own store and the
-look at the other's position, so one of them always sees the other.
+look at the other's position, so one of them always sees the other. The ring is not empty for the producer before ring_consume: who
+peeks calls that before he sleeps, and does not sleep when it says that more has come.
 """
 
 from libc.string cimport memcpy, memset
@@ -118,26 +123,51 @@ cdef uint64_t ring_free(Ring *ring) noexcept nogil:
 
 # ---- consumer -------------------------------------------------------------------------------------------------------
 
-cdef Record *ring_front(Ring *ring) noexcept nogil:
-    """The oldest record, or NULL when the ring is empty. It stays valid and first until ring_pop."""
-    cdef uint64_t tail = ring.tail, head = load64(&ring.head, ACQUIRE), at, used
+cdef Record *ring_peek(Ring *ring, uint64_t *at) noexcept nogil:
+    """The record at a position from ring.tail on, or NULL: none yet. Padding there is stepped over. It stays valid until ring_consume."""
+    cdef uint64_t head = load64(&ring.head, ACQUIRE), place, used
     cdef Record *record
-    while tail != head:
-        at = tail & (ring.capacity - 1)
-        record = <Record *>(data_of(ring) + at)
+    while at[0] != head:
+        place = at[0] & (ring.capacity - 1)
+        record = <Record *>(data_of(ring) + place)
         used = footprint(record.length)
-        if used > head - tail or used > ring.capacity - at or (record.length > RING_MAX and record.type != RING_PAD):
+        if used > head - at[0] or used > ring.capacity - place or (record.length > RING_MAX and record.type != RING_PAD):
             # Only a bug or a foreign writer gets here. Empty the ring rather than read outside of it.
             ring.corrupt += 1
-            tail = head
+            at[0] = head
         elif record.type == RING_PAD:
-            tail += used
+            at[0] += used
         else:
             return record
-        store64(&ring.tail, tail, RELEASE)
-        fence(SEQ_CST)
-        head = load64(&ring.head, ACQUIRE)
     return NULL
+
+
+cdef uint64_t ring_behind(const Record *record, uint64_t at) noexcept nogil:
+    """The position behind a record that ring_peek has given at `at`."""
+    return at + footprint(record.length)
+
+
+cdef bint ring_consume(Ring *ring, uint64_t at) noexcept nogil:
+    """Drop what is before `at`. True: more has come behind it, perhaps without a signal."""
+    store64(&ring.tail, at, RELEASE)
+    fence(SEQ_CST)
+    return load64(&ring.head, ACQUIRE) != at
+
+
+cdef bint ring_within(Ring *ring, uint64_t at) noexcept nogil:
+    """Is this a position from tail to head?"""
+    return at - ring.tail <= load64(&ring.head, ACQUIRE) - ring.tail
+
+
+cdef Record *ring_front(Ring *ring) noexcept nogil:
+    """The oldest record, or NULL when the ring is empty. It stays valid and first until ring_pop."""
+    cdef uint64_t at = ring.tail
+    cdef Record *record = ring_peek(ring, &at)
+    while at != ring.tail:  # padding
+        store64(&ring.tail, at, RELEASE)
+        fence(SEQ_CST)
+        record = ring_peek(ring, &at)
+    return record
 
 
 cdef void ring_pop(Ring *ring) noexcept nogil:
@@ -205,6 +235,21 @@ cdef class RingView:
         if record is not None:
             ring_pop(self.ring)
         return record
+
+    def peek(self, uint64_t at):
+        """The record at this position as (type, id, payload) and the position behind it, or None."""
+        cdef Record *record = ring_peek(self.ring, &at)
+        if record == NULL:
+            return None
+        return (record.type, record.id, (<char *>ring_payload(record))[:record.length]), ring_behind(record, at)
+
+    def consume(self, uint64_t at):
+        """Drop what is before this position; whether more has come behind it."""
+        return ring_consume(self.ring, at)
+
+    @property
+    def tail(self):
+        return self.ring.tail
 
     @property
     def free(self):

@@ -43,7 +43,11 @@ class FakeEngine:
     def __init__(self, send: Callable[[FlowInfo, bytes], None]) -> None:
         self._send = send
         self._wake = os.eventfd(0, os.EFD_NONBLOCK)
-        self._events: deque[media_core.Event] = deque()
+        self._events: deque[media_core.Event] = (
+            deque()
+        )  # those that nobody has consumed, and how many of them poll has given
+        self._given = 0
+        self._dropped = 0  # events consumed since the beginning
         self._next = 1
         self.media: dict[int, FakeLeg] = {}
         self.open_flows: dict[int, FlowInfo] = {}
@@ -60,11 +64,28 @@ class FakeEngine:
         os.eventfd_write(self._wake, 1)
 
     def poll(self, limit: int = 256) -> list[media_core.Event]:
-        found = [self._events.popleft() for _ in range(min(limit, len(self._events)))]
-        if not self._events:
+        found = [self._events[at] for at in range(self._given, min(self._given + limit, len(self._events)))]
+        self._given += len(found)
+        if self._given == len(self._events):
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._wake)
         return found
+
+    def positions(self) -> tuple[int, ...]:
+        return (self._dropped + self._given,)
+
+    def consumed(self) -> None:
+        for _ in range(self._given):
+            self._events.popleft()
+        self._dropped += self._given
+        self._given = 0
+
+    def resume(self, positions: Sequence[int]) -> None:
+        """A new process reads from there on, or from what was not consumed."""
+        self._given = max(0, positions[0] - self._dropped) if positions else 0
+        self.consumed()
+        if self._events:
+            os.eventfd_write(self._wake, 1)
 
     def keep(self, flow: int, kept: bool = True) -> None:
         if flow not in self.open_flows:

@@ -138,6 +138,7 @@ class Bench:
         """Take what events there are into `events`, waiting up to `seconds` for the first."""
         select.select([self.engine.fileno()], [], [], seconds)
         self.events.extend(self.engine.poll())
+        self.engine.consumed()
 
     def wait(self, kind: type[Any], **fields: object) -> Any:
         """The next event of this kind with these fields; earlier ones are forgotten."""

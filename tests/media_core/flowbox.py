@@ -124,6 +124,7 @@ class Box:
                 os.eventfd_read(self.calls_wake)
             while events := self.client.poll():
                 self.seen += events
+                self.client.consumed()
             if wanted():
                 return
             assert time.monotonic() < deadline, f"gave up; events: {self.seen[-5:]}, {self.client.counters()}"

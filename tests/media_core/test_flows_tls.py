@@ -323,7 +323,7 @@ def test_churn_leaves_nothing(box: Box, files: TlsFiles) -> None:
             phone.sendall(message() if n % 2 else b"INVITE half of")
         box.until(lambda n=n: box.count("closed") == n + 1)  # type: ignore[misc]
     box.until(lambda: len(box.closed()) == 60)
-    assert box.client.flows() == []
+    box.until(lambda: not box.client.flows())  # the last entry is free just after its event
 
 
 def test_the_memory_of_a_crowd_is_given_back(files: TlsFiles) -> None:
