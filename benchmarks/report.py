@@ -1,8 +1,8 @@
 """docs/performance.md and its plot out of what the benchmarks print: python -m benchmarks.report [name ...] [--keep] [-- options].
 
 Runs the benchmarks named (all, if none is), keeps the last line of each under artefacts/benchmarks/, and writes the tables between
-the marks in docs/performance.md and docs/performance.svg again from all that is kept. --keep runs nothing. Options behind -- go to
-every benchmark. A benchmark that fails leaves its old table and makes this program fail.
+the marks in docs/performance.md and docs/performance.svg again from all that is kept; what is not kept stays as it is there. --keep runs
+nothing. Options behind -- go to every benchmark. A benchmark that fails leaves its old table and makes this program fail.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "artefacts" / "benchmarks"
 DOCUMENT = ROOT / "docs" / "performance.md"
 PLOT = ROOT / "docs" / "performance.svg"
-COMMANDS = {
-    "relay": [],
-    "srtp": [],
-    "survive": ["--process", "core"],
-    "dsp": [],
-    "tls": [],
-    "hold": ["--full"],
-    "calls": [],
-    "functions": [],
+COMMANDS = {  # module and its options
+    "relay": ["relay"],
+    "srtp": ["srtp"],
+    "survive": ["survive", "--process", "core"],
+    "survive-calls": ["survive", "--process", "calls"],
+    "dsp": ["dsp"],
+    "tls": ["tls"],
+    "hold": ["hold", "--full"],
+    "calls": ["calls"],
+    "functions": ["functions"],
 }
 KINDS = {"rtp": "RTP to RTP", "srtp": "RTP to SRTP", "srtp_srtp": "SRTP to SRTP"}
 Result = dict[str, Any]
@@ -37,7 +38,8 @@ Result = dict[str, Any]
 
 def run(name: str, options: list[str]) -> str:
     """Run one benchmark; "" or why there is no result of it."""
-    command = [sys.executable, "-m", f"benchmarks.{name}", *COMMANDS[name], *(options if name != "survive" else [])]
+    module, *own = COMMANDS[name]
+    command = [sys.executable, "-m", f"benchmarks.{module}", *own, *(options if module != "survive" else [])]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     print(done.stdout, end="", flush=True)
     try:
@@ -112,6 +114,12 @@ def survive(result: Result) -> str:
     return table(head, [[result[key] for key in keys]])
 
 
+def survive_calls(result: Result) -> str:
+    head = ["calls at once", "telephoned", "kills", "lost", "refused", "ghosts", "media gap, ms", "restart p50, ms"]
+    keys = ("calls", "telephoned", "kills", "lost", "refused", "ghosts", "media_gap_ms")
+    return table(head, [[*(result[key] for key in keys), result["restart_ms"]["p50"]]])
+
+
 def dsp(result: Result) -> str:
     rows = result["rows"]
     head = ["calls", "at once", "share of a core", "of it DSP", "calls per core"]
@@ -180,6 +188,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "relay": relay,
     "srtp": srtp,
     "survive": survive,
+    "survive-calls": survive_calls,
     "dsp": dsp,
     "tls": tls,
     "hold": hold,
@@ -204,47 +213,65 @@ def fill(document: str, results: dict[str, Result]) -> str:
 BAR, WIDTH, LEFT, RIGHT = 22, 860, 270, 90
 
 
-def bars(title: str, rows: list[tuple[str, float]], top: int) -> tuple[str, int]:
-    """A panel of horizontal bars and where the next one begins; what is ours is in the strong colour."""
+Row = tuple[str, float]
+
+
+def bars(title: str, rows: list[Row]) -> tuple[str, int]:
+    """A panel of horizontal bars and its height; what is ours is in the strong colour."""
     most = max(value for _, value in rows)
-    parts = [f'<text x="10" y="{top + 18}" class="title">{escape(title)}</text>']
+    parts = [f'<text x="10" y="18" class="title">{escape(title)}</text>']
     for number, (label, value) in enumerate(rows):
-        y = top + 30 + number * BAR
+        y = 30 + number * BAR
         length = (WIDTH - LEFT - RIGHT) * value / most
         kind = "ours" if "switchroom" in label else "other"
         parts.append(f'<text x="{LEFT - 8}" y="{y + 14}" class="label">{escape(label)}</text>')
         parts.append(f'<rect x="{LEFT}" y="{y}" width="{length:.1f}" height="{BAR - 5}" class="{kind}"/>')
         parts.append(f'<text x="{LEFT + length + 6:.1f}" y="{y + 14}">{value:,.2f}</text>' if value < 10 else
                      f'<text x="{LEFT + length + 6:.1f}" y="{y + 14}">{value:,.0f}</text>')  # fmt: skip
-    return "\n".join(parts), top + 30 + len(rows) * BAR + 24
+    return "\n".join(parts), 30 + len(rows) * BAR + 24
 
 
-def plot(results: dict[str, Result]) -> str:
-    """All that is kept as one SVG."""
-    panels: list[tuple[str, list[tuple[str, float]]]] = []
-    if "relay" in results:
-        rows = [(f"{KINDS[row['kind']]}, {row['name']}", row["us_per_packet"]) for row in results["relay"]["rows"]]
-        panels.append(("Relay: µs of CPU per packet (less is better)", rows))
-    if "srtp" in results:
-        kept = results["srtp"]
-        rows = [(f"{suite}, switchroom", float(kept[f"{suite}_ns"])) for suite in ("cm80", "gcm128")]
-        rows += [
-            (f"{suite}, libsrtp", kept["libsrtp_c"][suite])
-            for suite in ("cm80", "gcm128")
-            if isinstance(kept["libsrtp_c"][suite], float)
-        ]
-        panels.append(("SRTP protect: ns per packet (less is better)", rows))
-    if "dsp" in results:
-        kept = results["dsp"]["rows"]
-        rows = [
-            (f"{label}, switchroom", kept[key]["calls_per_core"])
-            for key, label in (("g711_opus", "G.711 to Opus"), ("g711_g722", "G.711 to G.722"))
-        ]
-        panels.append(("Transcoding: calls per core (more is better)", rows))
+def relay_bars(result: Result) -> list[Row]:
+    return [(f"{KINDS[row['kind']]}, {row['name']}", row["us_per_packet"]) for row in result["rows"]]
+
+
+def srtp_bars(result: Result) -> list[Row]:
+    suites, peer = ("cm80", "gcm128"), result["libsrtp_c"]
+    rows = [(f"{suite}, switchroom", float(result[f"{suite}_ns"])) for suite in suites]
+    return rows + [(f"{suite}, libsrtp", peer[suite]) for suite in suites if isinstance(peer[suite], float)]
+
+
+def dsp_bars(result: Result) -> list[Row]:
+    rows = result["rows"]
+    labels = (("g711_opus", "G.711 to Opus"), ("g711_g722", "G.711 to G.722"))
+    return [(f"{label}, switchroom", rows[key]["calls_per_core"]) for key, label in labels]
+
+
+def calls_bars(result: Result) -> list[Row]:
+    return [
+        ("switchroom", result["cpu_ms_per_call"]),
+        ("Kamailio + rtpengine", result["kamailio_rtpengine"]["cpu_ms_per_call"]),
+    ]
+
+
+PANELS: dict[str, tuple[str, Callable[[Result], list[Row]]]] = {
+    "relay": ("Relay: µs of CPU per packet (less is better)", relay_bars),
+    "srtp": ("SRTP protect: ns per packet (less is better)", srtp_bars),
+    "dsp": ("Transcoding: calls per core (more is better)", dsp_bars),
+    "calls": ("Call set-up: ms of CPU per call (less is better)", calls_bars),
+}
+GROUP = re.compile(r'<g id="(\w+)" data-height="(\d+)"[^>]*>\n(.*?)\n</g>', re.DOTALL)
+
+
+def plot(results: dict[str, Result], before: str = "") -> str:
+    """One SVG: a panel of each result, and the panels of `before`, an SVG made here, of which there is no new one."""
+    panels = {name: (text, int(height)) for name, height, text in GROUP.findall(before)}
+    panels |= {name: bars(title, rows(results[name])) for name, (title, rows) in PANELS.items() if name in results}
     drawn, top = [], 10
-    for title, rows in panels:
-        text, top = bars(title, rows, top)
-        drawn.append(text)
+    for name in (name for name in PANELS if name in panels):
+        text, height = panels[name]
+        drawn.append(f'<g id="{name}" data-height="{height}" transform="translate(0 {top})">\n{text}\n</g>')
+        top += height
     style = (
         "text{font:13px sans-serif;fill:#222}.title{font-weight:bold;font-size:15px}.label{text-anchor:end}"
         ".ours{fill:#0b6e4f}.other{fill:#b8c0c8}"
@@ -268,8 +295,7 @@ def main() -> int:
     problems = [] if arguments.keep else [run(name, options.split()) for name in arguments.names or COMMANDS]
     results = {path.stem: json.loads(path.read_text()) for path in sorted(KEPT.glob("*.json")) if path.stem in TABLES}
     DOCUMENT.write_text(fill(DOCUMENT.read_text(), results))
-    if results:
-        PLOT.write_text(plot(results))
+    PLOT.write_text(plot(results, PLOT.read_text()))
     print("\n".join(problem for problem in problems if problem) or f"{DOCUMENT.relative_to(ROOT)} is up to date")
     return 1 if any(problems) else 0
 

@@ -1,5 +1,7 @@
-"""Calls over the death of a process: `python -m benchmarks.survive --process core [--calls 200] [--kills 20] [--seconds 30]`.
+"""Calls over the death of a process: `python -m benchmarks.survive --process core [--calls 200] [--kills 20] [--seconds 30]`, and
+`python -m benchmarks.survive --process calls [--calls 100] [--kills 50]`.
 
+The core:
 Encrypted calls (half AES_CM_128_HMAC_SHA1_80, half AEAD_AES_128_GCM, both legs encrypted, both directions, 20 ms) run through a
 core that the supervisor's own code keeps alive (`appliance.host.process`, with its spare). The core is killed with SIGKILL at random
 times. Every sealed packet is examined (`call_load.pyx`): no index twice, authentic, the right content; the sequence numbers begin so
@@ -9,7 +11,17 @@ A call is lost when one of its streams does not come again. The gap is the longe
 one kill: 20 ms when nothing happens; `gap_ms_p99_without_kills` is the same measure between the kills, so what the machine does by
 itself. Where that is allowed, core and load run at a higher priority than their neighbours (`--fair`: they do not), so that the
 figures are of this software. `restart_ms` is the time from the kill until the new core relays. `--flood` measures instead what a flood on one port costs
-the other calls. The last line is one JSON object.
+the other calls.
+
+Call control: the whole system runs with `--calls` calls at once of all kinds (`benchmarks.telephones`: talked, held, transcoded, echo, TLS and SRTP, and
+ringing: answered, given up, refused, unanswered), one after the other, while the process `calls` is killed at random moments.
+
+- `lost`: answered calls that ended by themselves or had no sound, calls that never got a final answer or another one than the phone gave;
+- `refused`: calls that did not come about though the phone was there; `holds_refused`: likewise a hold;
+- `ghosts`: phones that rang or talked on when the other had hung up, what is left on the system's lists in the end, records missing or doubled;
+- `media_gap_ms`: the longest time without a packet around the kills, beyond the longest apart from them; both without what the load was late itself.
+
+The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -30,6 +42,7 @@ from typing import Any, Self
 from appliance.host.process import Process
 from benchmarks.call_load import CallLoad, flood
 from benchmarks.contenders import HOST, allow_files, receiver_of, rtp_sockets, runs
+from benchmarks.survive_calls import survive_calls
 from media_core import CoreStarted, Crypto, Layout, MediaEngine, Remote, create_memory
 from media_core.__main__ import VARIABLE
 
@@ -227,33 +240,46 @@ def flooded(core: Kept, load: CallLoad, seconds: float, rate: float) -> dict[str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--process", choices=["core"], default="core")
-    parser.add_argument("--calls", type=int, default=200)
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--process", choices=["core", "calls"], default="core")
+    parser.add_argument("--calls", type=int, help="at once: 200 for the core, 100 for calls")
+    parser.add_argument("--kills", type=int, help="20 for the core, 50 for calls")
+    parser.add_argument("--log", default="", help="calls: a file for what the system says meanwhile")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--datapath", default="auto")
     parser.add_argument("--flood", action="store_true", help="flood one port instead of killing")
     parser.add_argument("--fair", action="store_true", help="at the same priority as the neighbours on this machine")
     options = parser.parse_args()
+    if options.process == "calls":
+        calls = options.calls or 100
+        result = survive_calls(calls, 50 if options.kills is None else options.kills, options.log)
+    else:
+        calls = options.calls or 200
+        result = survive_core(calls, 20 if options.kills is None else options.kills, options)
+    for name, value in result.items():
+        if name != "reasons":
+            print(f"{name:28} {value}")
+    for reason, count in result.get("reasons", {}).items():
+        print(f"{count:6}  {reason}")
+    print(json.dumps({"process": options.process, "calls": calls} | result))
+
+
+def survive_core(calls: int, count: int, options: argparse.Namespace) -> dict[str, Any]:
     cpus = sorted(os.sched_getaffinity(0))
-    load = CallLoad(2 * options.calls)
+    load = CallLoad(2 * calls)
     wraps = int(PACKETS_PER_SECOND * options.seconds) + 100
-    with Kept(2 * options.calls + 2, cpus[0], options.datapath, not options.fair) as core:
-        for number in range(options.calls):
+    with Kept(2 * calls + 2, cpus[0], options.datapath, not options.fair) as core:
+        for number in range(calls):
             core.call(number, load, lambda: 65536 - random.randrange(1, wraps))
         os.sched_setaffinity(0, {cpus[-1]})
         favoured = not options.fair and favour()
-        rate = 2.0 * PACKETS_PER_SECOND * options.calls
+        rate = 2.0 * PACKETS_PER_SECOND * calls
         if options.flood:
             result = flooded(core, load, options.seconds / 2, rate)
         else:
-            result = kills(core, load, options.kills, options.seconds, rate)
+            result = kills(core, load, count, options.seconds, rate)
         datapath = core.engine.datapath()
     load.close()
-    for name, value in result.items():
-        print(f"{name:28} {value}")
-    head = {"process": options.process, "calls": options.calls, "datapath": datapath, "favoured": favoured}
-    print(json.dumps(head | result))
+    return {"datapath": datapath, "favoured": favoured} | result
 
 
 if __name__ == "__main__":

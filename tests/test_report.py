@@ -50,6 +50,16 @@ def test_the_plot_is_well_formed_and_to_scale() -> None:
     assert widths[0] / widths[1] == pytest.approx(142.8 / 500, rel=0.01)
 
 
+def test_a_panel_without_a_new_result_stays_in_the_plot() -> None:
+    calls = {"cpu_ms_per_call": 3.0, "kamailio_rtpengine": {"cpu_ms_per_call": 1.5}}
+    both = report.plot({"dsp": DSP, "calls": calls})
+    assert report.plot({}, both) == both
+    assert report.plot({"dsp": DSP}, report.plot({"calls": calls})) == both
+    faster = report.plot({"calls": {**calls, "cpu_ms_per_call": 1.0}}, both)
+    assert faster != both
+    assert "G.711 to Opus" in faster
+
+
 def test_a_function_is_compared_in_yardsticks_of_its_own_run() -> None:
     stored = {"scan": 0.5, "parse": 2.0}
     fast_machine = {functions.YARDSTICK: 1e-6, "scan": 0.6e-6, "parse": 2.8e-6, "new": 1e-6}

@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING
 from appliance.sip import events
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.message import Request, Response
-from appliance.sip.offer_answer import EVENT, LegMedia
-from appliance.sip.sdp import Format
+from appliance.sip.offer_answer import LegMedia
 from appliance.softphone.sound import LOUD_ENOUGH, RATE, Audio, share_of
 
 if TYPE_CHECKING:
     from appliance.softphone.phone import Softphone
-
-FORMATS = (Format(8, "PCMA", RATE), Format(0, "PCMU", RATE), EVENT)
 
 
 class PhoneError(Exception):
@@ -64,7 +61,7 @@ class PhoneCall:
             raise PhoneError(f"{wanted}: {why}.")
 
     def answer(self, direction: str = "sendrecv") -> None:
-        body = self.leg.make_answer(FORMATS, direction)
+        body = self.leg.make_answer(self._phone.account.formats, direction)
         self._phone.run(lambda stack, now: stack.accept(self.session, body, now))
         self.audio.apply(self.leg)
 
@@ -76,7 +73,7 @@ class PhoneCall:
         await self._offer("sendrecv", seconds)
 
     async def _offer(self, direction: str, seconds: float) -> None:
-        body = self.leg.make_offer(FORMATS, direction)
+        body = self.leg.make_offer(self._phone.account.formats, direction)
         self._offer_done = asyncio.get_running_loop().create_future()
         try:
             self._phone.run(lambda stack, now: stack.offer(self.session, body, now))
@@ -128,11 +125,11 @@ class PhoneCall:
             self._phone.run(lambda stack, now: stack.reject(self.session, status, now))
 
         if not request.body:
-            body = self.leg.make_offer(FORMATS)
+            body = self.leg.make_offer(self._phone.account.formats)
         else:
             try:
                 self.leg.take_offer(request.body)
-                body = self.leg.make_answer(FORMATS)
+                body = self.leg.make_answer(self._phone.account.formats)
             except (PeerError, WrongState):
                 reject(488)
                 return

@@ -20,14 +20,16 @@ from typing import Any, Literal, Self, TypeVar
 from appliance.sip import digest, events
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.message import Response
-from appliance.sip.offer_answer import Encrypt, LegMedia
+from appliance.sip.offer_answer import EVENT, Encrypt, LegMedia
 from appliance.sip.registration import Ask, Login, Refused, Registered, Registration
+from appliance.sip.sdp import Format
 from appliance.sip.stack import FlowFacts, Stack
-from appliance.softphone.call import FORMATS, PhoneCall, PhoneError
-from appliance.softphone.sound import Audio, Route, direct
+from appliance.softphone.call import PhoneCall, PhoneError
+from appliance.softphone.sound import RATE, Audio, Route, direct
 
 T = TypeVar("T")
 
+FORMATS = (Format(8, "PCMA", RATE), Format(0, "PCMU", RATE), EVENT)
 LARGEST = 65535
 FLOW = 1  # a phone has one
 GOODBYE = 3.0  # seconds the other end of a connection has to close it too
@@ -47,10 +49,13 @@ class Account:
     listen: str = ""  # where it is received, when that is another address (behind a forwarding)
     route: Route = direct  # where media is sent
     source: str = ""  # the address of this machine it signals from; "" leaves that to the kernel
+    formats: tuple[Format, ...] = FORMATS  # offered and taken, the first choice first
 
 
 class Softphone:
     """One account. Use as an asynchronous context manager: it registers at its beginning and unregisters at its end."""
+
+    audio: type[Audio] = Audio  # what a call of it says and hears with
 
     def __init__(self, account: Account, *, frequency: float = 440.0, user_agent: str = "Switchroom softphone") -> None:
         self.account = account
@@ -231,6 +236,7 @@ class Softphone:
         self._calls[event.session] = call
         try:
             call.leg.take_offer(event.request.body)
+            call.leg.make_answer(self.account.formats)  # whether there is one: nobody rings for a call that cannot be taken
             self.run(lambda stack, now: stack.ring(event.session, now))
         except PeerError as error:
             status, reason = error.status, error.reason
@@ -243,7 +249,7 @@ class Softphone:
         self._incoming.put_nowait(call)
 
     async def _new_call(self) -> PhoneCall:
-        audio = Audio(self.frequency, self.account.route)
+        audio = self.audio(self.frequency, self.account.route)
         port = await audio.open(self.account.listen or self.account.address)
         leg = LegMedia(
             self.account.address,
@@ -329,7 +335,7 @@ class Softphone:
         """Dial; returns when it rings, early media comes or it is answered."""
         call = await self._new_call()
         target = f"sip:{number}@{self.account.host}"
-        offer = call.leg.make_offer(FORMATS)
+        offer = call.leg.make_offer(self.account.formats)
         headers: list[tuple[str, str]] = []
         for _ in range(2):
             call.session = self._invite(target, offer, headers)
