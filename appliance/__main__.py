@@ -22,6 +22,7 @@ import msgspec
 from appliance import cti
 from appliance.commands.terminal import NOT_RUNNING, aligned, data_option, fail, json_option, use_cases, who
 from appliance.version import VERSION
+from appliance.words import english, printable
 
 REFUSALS_SHOWN = 10
 port = click.IntRange(1, 65535)
@@ -135,7 +136,7 @@ def status(data: Path, as_json: bool) -> None:
         fail(f"The supervisor answered something else: {report}", 1)
     refused = _refused(data)
     if as_json:
-        click.echo(json.dumps(msgspec.to_builtins(report) | {"refusals": msgspec.to_builtins(refused)}, indent=2))
+        click.echo(json.dumps(msgspec.to_builtins(report) | {"refusals": [_in_words(one) for one in refused]}, indent=2))
     else:
         for line in [*_status_lines(report), *_refusal_lines(refused)]:
             click.echo(line)
@@ -251,7 +252,13 @@ def _refusal_lines(refused: list[cti.RefusalView]) -> Iterator[str]:
         yield "Refused lately, newest first:"
     for one in refused[:REFUSALS_SHOWN]:
         times = f", {one.count} times" if one.count > 1 else ""
-        yield f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(one.time))} {one.address}{times}: {one.message} {one.repair}"
+        words = " ".join(english().say(said, escape=printable) for said in (one.message, one.repair))
+        yield f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(one.time))} {one.address}{times}: {words}"
+
+
+def _in_words(one: cti.RefusalView) -> dict[str, object]:
+    plain: dict[str, object] = msgspec.to_builtins(one)
+    return plain | {"message": english().say(one.message), "repair": english().say(one.repair)}
 
 
 def _process_row(p: cti.ProcessView) -> tuple[str, ...]:

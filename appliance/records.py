@@ -1,7 +1,7 @@
 """calls.db: what has happened (call records) and who can be reached (registrations). Written by `calls`; the page reads, and adds records
 that were kept aside, in short transactions.
 
-A call record outlives the extensions it names, so it holds texts, not references. Legs are a list of flat mappings.
+A call record outlives the extensions it names, so it holds texts, not references. Legs, people and parts are lists of flat mappings.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from appliance.config.search import folded
 from appliance.config.store import Migrations, open_database, sentences
 from appliance.encryption import protection_of_call
+from appliance.words import Said
+from appliance.words.said import pack, unpack
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as Tables
@@ -38,6 +40,17 @@ def first_tables(db: Tables) -> None:
     db["registration"].create({"line": str, "contact": str, "body": str}, pk=("line", "contact"), not_null={"body"})  # type: ignore[union-attr]
 
 
+@calls_migrations()
+def said_people_and_parts(db: Tables) -> None:
+    """How a call went was an English sentence; now it is a sentence's key and facts. The old ones are told as they are."""
+    db.execute("alter table call rename column sentence to said")
+    db.execute(
+        "update call set said = json_object('type', 'said', 'key', 'call.told', 'facts', json_object('words', coalesce(said, '')))"
+    )
+    for column in ("people", "parts"):
+        db.execute(f"alter table call add column {column} text not null default '[]'")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRow:
     """A finished call. Times are unix seconds; answered is None for a call nobody took."""
@@ -54,9 +67,11 @@ class CallRow:
     outcome: str
     cause: int  # Q.850
     hung_up_by: str  # caller, callee, system, or who ended it from the admin page
-    sentence: str
+    said: Said
     selftest: bool
     legs: list[dict[str, Any]]
+    people: list[dict[str, Any]]  # number, name, fate
+    parts: list[dict[str, Any]]  # who, kind, seconds
 
     @property
     def seconds(self) -> float:
@@ -77,6 +92,7 @@ class CallRow:
 
 
 COLUMNS = tuple(CallRow.__dataclass_fields__)
+FLAT = ("legs", "people", "parts")  # lists of flat mappings
 NUMBERS = ("caller_number", "dialled", "callee_number")  # searched, with
 NAMES = ("caller_name", "callee_name")
 
@@ -91,10 +107,8 @@ class CallRecords:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Write or replace the record of a call; keys are CallRow's fields. On disk when this returns."""
-        row = {name: record[name] for name in COLUMNS if name != "legs"} | {
-            "legs": json.dumps(record["legs"]),
-            "selftest": int(record["selftest"]),
-        }
+        row = {name: record[name] for name in COLUMNS} | {name: json.dumps(record[name]) for name in FLAT}
+        row |= {"selftest": int(record["selftest"]), "said": pack(record["said"]).decode()}
         with sentences(), self._db.atomic():
             self._db.execute(
                 f"insert or replace into call ({', '.join(row)}) values ({', '.join('?' * len(row))})",
@@ -173,4 +187,13 @@ class CallRecords:
 
 def _row(row: Sequence[Any]) -> CallRow:
     values = dict(zip(COLUMNS, row, strict=True))
-    return CallRow(**{**values, "legs": json.loads(values["legs"]), "selftest": bool(values["selftest"])})
+    values |= {name: json.loads(values[name]) for name in FLAT}
+    return CallRow(**{**values, "said": said_of(values["said"]), "selftest": bool(values["selftest"])})
+
+
+def said_of(stored: str | None) -> Said:
+    """As it is stored; of what cannot be read, that."""
+    try:
+        return unpack(stored or "")
+    except ValueError:
+        return Said.of("stored.unreadable")

@@ -12,6 +12,8 @@ from appliance.config.store import Migrations, open_database
 from appliance.records import CallRecords, calls_migrations
 from appliance.storage import aside
 from appliance.storage.aside import CannotTakeOver
+from appliance.words import Said
+from appliance.words.said import pack
 from tests.test_backup import CALL
 
 
@@ -30,7 +32,8 @@ def in_between(data: Path, change: str = "alter table call add column mood text"
     open_database(data / "calls.db", newer(change)).close()
     database = Database(data / "calls.db")
     for name, selftest in (("between 1", 0), ("between 2", 0), ("test call", 1)):
-        row = {**CALL, "id": name, "legs": "[]", "selftest": selftest}
+        said = pack(Said("call.system")).decode()
+        row = {**CALL, "id": name, "legs": "[]", "people": "[]", "parts": "[]", "said": said, "selftest": selftest}
         database["call"].insert({column: row.get(column) for column in database["call"].columns_dict})
     database.close()
     with contextlib.closing(CallRecords(data)) as records:
@@ -49,11 +52,14 @@ def test_they_are_counted_and_added_once(tmp_path: Path) -> None:
     assert aside.listing(tmp_path)[0].unused == 0
     assert aside.take_over(tmp_path, kept.name) == 0
     assert sorted(path.name for path in (tmp_path / "aside").iterdir()) == ["calls.db.1"]
+    titles, *rows = aside.table(tmp_path / "aside/calls.db.1")
+    assert not {"legs", "people", "parts"} & set(titles)
+    assert {row[list(titles).index("said")] for row in rows} == {"the system"}
 
 
 def test_records_of_another_shape_are_kept_but_not_added(tmp_path: Path) -> None:
-    in_between(tmp_path, "alter table call rename column sentence to words")
-    with pytest.raises(CannotTakeOver, match="sentence"):
+    in_between(tmp_path, "alter table call rename column said to words")
+    with pytest.raises(CannotTakeOver, match="said"):
         aside.take_over(tmp_path, "calls.db.1")
     assert aside.listing(tmp_path)[0].rows == 3
 

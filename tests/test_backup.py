@@ -20,13 +20,14 @@ from appliance.records import CallRecords
 from appliance.storage import backup
 from appliance.storage.backup import BadBackup, kept_states, make, put_in_place, stage, waits
 from appliance.storage.sealed import BLOCK, MAGIC, NotOpened, Opener, Sealer
+from appliance.words import Said
 from tests.power_cut import states
 
 PASSPHRASE = "a walk along the river"
 NOW = 1_800_000_000.0
 CALL = {
     "id": "c1", "started": 10.0, "answered": 12.0, "ended": 20.0, "caller_number": "100", "caller_name": "Anna", "dialled": "101",
-    "callee_number": "101", "callee_name": "Bert", "outcome": "answered", "cause": 16, "hung_up_by": "caller", "sentence": "They talked.",
+    "callee_number": "101", "callee_name": "Bert", "outcome": "answered", "cause": 16, "hung_up_by": "caller", "said": Said("call.system"), "people": [], "parts": [],
     "selftest": False, "legs": [],
 }  # fmt: skip
 
@@ -51,7 +52,7 @@ def office(data: Path, *numbers: str, calls: int = 1) -> list[str]:
         passwords = [line.sip_password for line in admin.snapshot.lines.values()]
     with contextlib.closing(CallRecords(data)) as records:
         for number in range(calls):
-            records.write({**CALL, "id": f"{'-'.join(numbers)}-{number}", "sentence": sentence()})
+            records.write({**CALL, "id": f"{'-'.join(numbers)}-{number}", "said": Said.of("call.told", words=sentence())})
     certificates.ensure(data)
     (data / "run").mkdir(exist_ok=True)
     return passwords

@@ -51,9 +51,9 @@ LAYERS = {
         "appliance.host.health", "cryptography msgspec", "files and databases, whatever is in them"
     ),
     # 2
-    "appliance.cti": row("", "msgspec", "the control socket"),
+    "appliance.cti": row("appliance.words", "msgspec", "the control socket"),
     "appliance.host.alarms": row(
-        "appliance.cti", "", "pure checks over facts; an alarm is a message of the control socket"
+        "appliance.cti appliance.words", "", "pure checks over facts; an alarm is a message of the control socket"
     ),
     "appliance.flows": row("", "", "pure: how much strangers may ask"),
     "appliance.transport": row(
@@ -72,13 +72,13 @@ LAYERS = {
         "appliance.config.model", "cryptography", "pure: file, box and date in, limits out"
     ),
     "appliance.records": row(
-        "appliance.config.store appliance.config.search appliance.encryption",
+        "appliance.config.store appliance.config.search appliance.encryption appliance.words",
         "sqlite_utils msgspec",
         "call records and registrations",
     ),
     # 3
     "appliance.storage.aside": row(
-        "appliance.records appliance.storage.copies appliance.config.store", "", "what a newer version left"
+        "appliance.records appliance.storage.copies appliance.config.store appliance.words", "", "what a newer version left"
     ),
     "appliance.storage.backup": row(
         "appliance.config.store appliance.records appliance.storage appliance.version",
@@ -90,7 +90,7 @@ LAYERS = {
         "msgspec",
         "calls over the stack and the media engine; inside, CALLS says who may import whom",
     ),
-    "appliance.calls.causes": row("", "", "pure: why calls end"),
+    "appliance.calls.causes": row("appliance.words", "", "pure: why calls end"),
     "appliance.calls.history": row(
         "appliance.calls.causes appliance.cti appliance.words media_core", "msgspec", "pure: what happened in a call"
     ),

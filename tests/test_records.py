@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from appliance import records as module
+from appliance.config.store import Migrations, open_database
 from appliance.records import CallRecords
+from appliance.words import Person, Said, english
 
 RECORD = {
     "id": "c1", "started": 10.0, "answered": 12.0, "ended": 20.0, "caller_number": "100", "caller_name": "Anna 100%", "dialled": "101", "callee_number": "101",
-    "callee_name": "Bert", "outcome": "answered", "cause": 16, "hung_up_by": "caller", "sentence": "Anna talked to Bert.", "selftest": False,
+    "callee_name": "Bert", "outcome": "answered", "cause": 16, "hung_up_by": "caller", "said": Said("call.system"), "people": [], "parts": [], "selftest": False,
     "legs": [{"side": "caller", "codec": "PCMA", "signalling_secure": True, "media_secure": True, "packets_sent": 400}],
 }  # fmt: skip
 
@@ -57,6 +59,37 @@ def test_search_is_blind_to_accents_and_reads_words(records: CallRecords) -> Non
 def test_a_call_that_went_wrong_is_told_from_a_good_one(records: CallRecords, changes: dict[str, object], trouble: str) -> None:
     records.write({**RECORD, **changes})
     assert records.search()[0].trouble == trouble
+
+
+def test_people_and_parts_come_back(records: CallRecords) -> None:
+    people, parts = [{"number": "101", "name": "Bert", "fate": "answered"}], [{"who": 1, "kind": "talking", "seconds": 8.0}]
+    records.write({**RECORD, "people": people, "parts": parts, "said": Said.of("call.busy", callee=Person("Bert", "101"))})
+    row = records.search()[0]
+    assert (row.people, row.parts, row.said.facts) == (people, parts, {"callee": Person("Bert", "101")})
+
+
+def test_records_of_before_there_were_keys_are_told_as_they_are(tmp_path: Path) -> None:
+    older = Migrations("switchroom-calls")
+    older("first_tables")(module.first_tables)
+    database = open_database(tmp_path / "calls.db", older)
+    old = {name: value for name, value in RECORD.items() if name not in ("said", "people", "parts")} | {"legs": "[]"}
+    for id, sentence in (("c1", "Anna <b>talked</b> to \"Bert\"."), ("c2", None)):
+        values = {**old, "id": id, "sentence": sentence}
+        database.execute(f"insert into call ({', '.join(values)}) values ({', '.join('?' * len(values))})", [*values.values()])
+    database.commit()
+    database.close()
+    records = CallRecords(tmp_path)
+    rows = [records.find("c1"), records.find("c2")]
+    assert [english().say(row.said) for row in rows if row is not None] == ["Anna <b>talked</b> to \"Bert\".", ""]
+    assert [(row.people, row.parts) for row in rows if row is not None] == [([], [])] * 2
+    records.close()
+
+
+@pytest.mark.parametrize("stored", ["", "{", '{"type":"said","key":"call.of-the-future","facts":{}}'])
+def test_a_sentence_that_this_version_does_not_know_hides_no_call(records: CallRecords, stored: str) -> None:
+    records.write(RECORD)
+    records._db.execute("update call set said = ?", [stored])
+    assert english().say_any(records.search()[0].said) == "What was kept here cannot be read by this version."
 
 
 def test_registrations_are_replaced_and_removed(records: CallRecords) -> None:

@@ -22,6 +22,7 @@ from appliance.host.alarms import CHECKS, Alarms, Facts, ProcessFacts
 from appliance.host.boot import FOLLOWS, VARIABLE, Boot
 from appliance.host.process import DELAYS, STEADY, Backoff, Early, Process
 from appliance.host.resources import CannotStart, Options, _runs, acquire
+from appliance.words import Said
 
 
 def free_port() -> int:
@@ -58,8 +59,8 @@ WRONG = {
     "certificate-ends": Facts(certificate_ends=1000.0 + 3 * 86400),
     "rtp-ports-few": Facts(rtp_pairs=10, rtp_wanted=20, rtp_limited_by="the weather"),
     "rtp-ports-none": Facts(rtp_pairs=0, rtp_wanted=20, rtp_limited_by="the weather"),
-    "hostile-media": Facts(hostile_media={"forged media 192.0.2.66 101": "Packets fail authentication."}),
-    "fault": Facts(faults=["An internal fault (ValueError) ended the call from 101 to 102."]),
+    "hostile-media": Facts(hostile_media={"forged media 192.0.2.66 101": Said.of("call.told", words="Packets fail authentication.")}),
+    "fault": Facts(faults=[Said.of("fault.network", error="ValueError")]),
     "cipher-differs": Facts(cipher_differs="openssl 3.0.22, because ipsec-mb 1.3.0 avx512 differs from libsrtp in AEAD_AES_128_GCM"),
     "events-lost": Facts(events_lost=1),
 }
@@ -67,7 +68,7 @@ WRONG = {
 
 def test_many_faults_are_few_alarms() -> None:
     alarms = Alarms()
-    begun, _ = alarms.update(Facts(faults=[f"Fault {number}." for number in range(100)]), 1000.0)
+    begun, _ = alarms.update(Facts(faults=[Said.of("call.told", words=f"Fault {number}.") for number in range(100)]), 1000.0)
     assert [alarm.message for alarm in begun] == [*(f"Fault {number}." for number in range(95, 100)), "95 more faults in the last ten minutes are in the log."]
 
 

@@ -23,6 +23,7 @@ from appliance.words import (
     UnknownSentence,
     Words,
     english,
+    printable,
 )
 from appliance.words.catalogue import PLACE, RULES
 from appliance.words.said import pack, unpack
@@ -124,3 +125,8 @@ def test_every_sentence_that_is_made_stands_in_the_catalogue_with_its_facts() ->
     }
     assert wrong == {}
     assert not [key for key, text in patterns.items() if re.sub(PLACE, "", text).strip("{}") != re.sub(PLACE, "", text)]
+
+
+def test_what_a_terminal_or_log_would_obey_is_written_out() -> None:
+    assert printable("Anna Müller 漢") == "Anna Müller 漢"
+    assert printable("a\nb\x1b[2J\u202e") == "a\\nb\\x1b[2J\\u202e"

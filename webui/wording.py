@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from appliance import cti, encryption
 from appliance.config.model import Snapshot
-from appliance.words import english
+from appliance.words import Duration, Said, english
 
 span = english().duration
 
@@ -69,8 +69,34 @@ def protection(leg: cti.LegView | Mapping[str, Any]) -> tuple[bool, str]:
     return encryption.protection(leg if isinstance(leg, Mapping) else msgspec.structs.asdict(leg))
 
 
+def say(said: Said) -> str:
+    return english().say_any(said)
+
+
+def why_not_encrypted(key: str) -> str:
+    """Of a recorded leg: a key of the catalogue; records of before there were keys hold the sentence."""
+    return english().say(Said(key)) if key in english().patterns else key
+
+
+def went(leg: Mapping[str, Any], parts: Iterable[Mapping[str, Any]]) -> str:
+    """What became of one phone, as a list of words: rang for 4 s, answered, talked for 20 s."""
+    own = [part for part in parts if part["who"] == leg.get("who")]
+    waited = [_part(part) for part in own if part["kind"] in ("calling", "ringing")]
+    fate = [fate_words(leg["fate"])] if leg.get("fate") else []
+    return ", ".join([*waited, *fate, *(_part(part) for part in own if part["kind"] not in ("calling", "ringing"))])
+
+
+def _part(part: Mapping[str, Any]) -> str:
+    key = f"part.{part['kind'].replace(' ', '-')}"
+    return say(Said(key, {"time": Duration(part["seconds"])}))
+
+
+def fate_words(fate: str) -> str:
+    return say(Said(f"fate.{fate.replace(' ', '-')}"))
+
+
 def install(app: Flask) -> None:
     app.jinja_env.filters.update(
-        breakable=breakable, clock=clock, span=span, size=size, iso=iso, plain_time=plain_time, initials=initials
+        breakable=breakable, say=say, fate=fate_words, why_not_encrypted=why_not_encrypted, clock=clock, span=span, size=size, iso=iso, plain_time=plain_time, initials=initials
     )
-    app.jinja_env.globals.update(count=count, protection=protection)
+    app.jinja_env.globals.update(count=count, protection=protection, went=went)

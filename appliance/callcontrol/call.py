@@ -18,7 +18,6 @@ import msgspec
 
 import media_core
 from appliance import cti
-from appliance.callcontrol import diagnosis
 from appliance.callcontrol.abilities import DIGITS, info_digit
 from appliance.callcontrol.api import Cause, Clear, Party, Script
 from appliance.callcontrol.audit import Audit
@@ -28,12 +27,15 @@ from appliance.callcontrol.renegotiation import Renegotiation
 from appliance.callcontrol.ringing import Fork
 from appliance.callcontrol.slot import CallSlot
 from appliance.callcontrol.verbs import Verbs
-from appliance.calls.causes import STATUS, WORDS
+from appliance.calls import causes
+from appliance.calls.causes import STATUS
+from appliance.calls.history.diagnosis import diagnose
 from appliance.calls.history.record import CallRecord, LegRecord, outcome_of
 from appliance.config.model import Snapshot
 from appliance.sip import events
 from appliance.sip.errors import WrongState
 from appliance.sip.message import Request
+from appliance.words import Person, PhoneNumber, Said, english, printable
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +142,9 @@ class Call:
                 self._finish()
 
     def _report(self, error: BaseException) -> None:
-        self._exchange.fault(error, f"ended the call from {self.caller.party} to {self.dialled}")
+        caller = Person(self.caller.party.name, self.caller.party.number)
+        number = PhoneNumber(self.dialled)
+        self._exchange.fault(error, Said.of("fault.call", error=type(error).__name__, caller=caller, number=number))
 
     def _set(self, side: str, cause: Cause, status: int = 0, warning: str = "") -> None:
         if not self._left.is_set():
@@ -166,7 +170,7 @@ class Call:
             self._surely(lambda slot: self._exchange.journal.write(slot, CallSlot.of_record(record)), self._slot)
         if record is not None:
             self._exchange.finished.append((self._slot, record))
-            log.info("call %s: %s", self.id, record.sentence)
+            log.info("call %s: %s", self.id, english().say(record.said, escape=printable))
         elif self._slot is not None:
             self._exchange.journal.free(self._slot)
         self._exchange.calls.pop(self.id, None)
@@ -188,7 +192,7 @@ class Call:
         if leg.answered:
             self._clear_leg(leg)
             return
-        headers = [("Reason", f'Q.850;cause={int(self._cause)};text="{WORDS[self._cause]}"')]
+        headers = [self._reason()]
         if self._warning:
             headers.append(("Warning", f'399 {self._exchange.host} "{self._warning}"'))
         status = self._status or STATUS[self._cause]
@@ -197,13 +201,16 @@ class Call:
         self._sip_quietly(lambda stack, now: stack.reject(leg.session, status, now, headers=headers))
         leg.over = True
 
+    def _reason(self) -> tuple[str, str]:
+        return "Reason", f'Q.850;cause={int(self._cause)};text="{english().say(causes.said(self._cause))}"'
+
     def _clear_leg(self, leg: PhoneLeg) -> None:
         if not leg.over:
             self._hang_up(leg)
             leg.over = True
 
     def _hang_up(self, leg: PhoneLeg) -> None:
-        headers = [("Reason", f'Q.850;cause={int(self._cause)};text="{WORDS[self._cause]}"')]
+        headers = [self._reason()]
         self._sip_quietly(lambda stack, now: stack.hang_up(leg.session, now, headers=headers))
 
     def _sip_quietly(self, command: Any) -> None:
@@ -231,7 +238,7 @@ class Call:
             legs=legs,
             selftest=self.selftest,
         )
-        return msgspec.structs.replace(record, sentence=diagnosis.sentence(record))
+        return msgspec.structs.replace(record, said=diagnose(record))
 
     def describe(self, leg: PhoneLeg) -> None:
         """Tell the media core what was agreed for this leg."""
@@ -318,9 +325,9 @@ class Call:
         match event:
             case media_core.PlayEnded():
                 self.played.set()
-            case media_core.MediaQuality(poor=poor):
-                if poor:
-                    log.info("call %s: the sound from %s is poor: %s", self.id, leg.party, leg.quality.now)
+            case media_core.MediaQuality():
+                if leg.quality.now is not None:
+                    log.info("call %s: the sound from %s is poor: %s", self.id, leg.party, english().say(leg.quality.now))
                 self.save()
                 self._tell(cti.CallsChanged())
             case media_core.MediaStarted() | media_core.MediaSilent() | media_core.AuthenticationFailed():

@@ -25,15 +25,16 @@ from appliance.callcontrol.exchange import Exchange
 from appliance.callcontrol.faults import of_stack
 from appliance.callcontrol.leg import PhoneLeg
 from appliance.callcontrol.plan import Action, Refuse, Ring, Serve, plan
-from appliance.callcontrol.quality import warning
 from appliance.callcontrol.refusals import Refusals
 from appliance.callcontrol.registrar import Binding, TooMany, may_register
 from appliance.callcontrol.security import SecurityEvent, SecurityLog
+from appliance.calls.history.quality import warning
 from appliance.config.model import Extension, Line, Snapshot
 from appliance.sip import events
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.message import Request
 from appliance.sip.uri import join_host
+from appliance.words import Fact, Person, Said, english, printable
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Controller:
             try:
                 event = await self._exchange.transport.next()
             except Exception as error:  # whatever it is, it must not become a loop without a pause
-                self._exchange.fault(error, "held up what comes from the network")
+                self._exchange.fault(error, Said.of("fault.network", error=type(error).__name__))
                 await asyncio.sleep(0.1)
                 continue
             try:
@@ -88,7 +89,7 @@ class Controller:
         if call is not None:
             call.fault(error)
         else:
-            self._exchange.fault(error, f"met while handling {type(event).__name__}")
+            self._exchange.fault(error, Said.of("fault.event", error=type(error).__name__, event=type(event).__name__))
         match event:
             case (
                 events.Requested(transaction=transaction)
@@ -125,8 +126,8 @@ class Controller:
             case events.Answered(transaction=transaction, status=status):
                 self._for_each_call(lambda call: call.probed(transaction, status))
             case events.Fault(source=source, cause=cause, ours=ours):
-                if self._exchange.faults.add(words := of_stack(cause, source, ours=ours), self._exchange.unix()):
-                    log.warning("%s", words)
+                if self._exchange.faults.add(said := of_stack(cause, source, ours=ours), self._exchange.unix()):
+                    log.warning("%s", english().say(said, escape=printable))
             case media_core.FlowClosed(flow=flow):
                 self._closed(flow)
             case (
@@ -170,7 +171,7 @@ class Controller:
             return
         call, leg = found
         call.media(leg, event)
-        if noticed := warning(event, leg.party, leg.terms.secure, leg.media_host(self._exchange.media)):
+        if noticed := warning(event, Person(leg.party.name, leg.party.number), leg.terms.secure, leg.media_host(self._exchange.media)):
             self._security(noticed[0], noticed[1], leg.party.number, noticed[2])
 
     def _for_each_call(self, work: Callable[[Call], None]) -> None:
@@ -221,7 +222,7 @@ class Controller:
         if isinstance(verdict, Denied) and verdict.why:
             line = lines.get(verdict.account)
             why = "unknown user" if line is None and verdict.why == "wrong password" else verdict.why
-            doing = "register" if request.method == "REGISTER" else "call"
+            doing = Said.of("refused.to-register") if request.method == "REGISTER" else Said.of("refused.to-call")
             found = line.id if line is not None else ""
             self._refused(why, flow.remote, line=found, account=verdict.account, doing=doing, seconds=verdict.seconds)
         return verdict
@@ -377,7 +378,7 @@ class Controller:
             gone = self._exchange.registrar.expire(self._exchange.now())
             self._distrust(gone)
         except Exception as error:
-            self._exchange.fault(error, "held up the expiry of registrations")
+            self._exchange.fault(error, Said.of("fault.expiry", error=type(error).__name__))
         finally:
             self._keep([], gone)  # sets the next expiry
 
@@ -408,12 +409,12 @@ class Controller:
             self._keep([], gone)
 
     # ---- what is noticed
-    def _security(self, kind: str, source: str, account: str, message: str) -> None:
+    def _security(self, kind: str, source: str, account: str, message: Said) -> None:
         if self.security.add(SecurityEvent(self._exchange.unix(), kind, source, account[:64], message)):
-            log.warning("security: %s (%s from %s)", message, kind, source)
+            log.warning("security: %s (%s from %s)", english().say(message, escape=printable), kind, source)
 
     def _refused(
-        self, kind: str, address: tuple[str, int], *, line: str = "", account: str = "", **facts: object
+        self, kind: str, address: tuple[str, int], *, line: str = "", account: str = "", **facts: Fact
     ) -> None:
         if self.refusals.add(kind, address, self._exchange.unix(), line=line, account=account, **facts):
             log.warning("refused: %s (%s from %s)", kind, account or "no name", join_host(*address))

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import media_core
 from appliance import cti
 from appliance.callcontrol.api import Tone
-from appliance.callcontrol.faults import Faults, of_bug
+from appliance.callcontrol.faults import Faults
 from appliance.callcontrol.journal import Journal
 from appliance.callcontrol.registrar import Binding, Registrar
 from appliance.calls.history.record import CallRecord
 from appliance.sip.stack import Stack
 from appliance.transport import Transport
+from appliance.words import Said, english, printable
 
 if TYPE_CHECKING:
     from appliance.callcontrol.call import Call
@@ -65,10 +66,10 @@ class Exchange:
     news: asyncio.Queue[cti.Message] = field(default_factory=asyncio.Queue)
     faults: Faults = field(default_factory=Faults)
 
-    def fault(self, error: BaseException, what: str) -> None:
+    def fault(self, error: BaseException, what: Said) -> None:
         """A bug of ours, caught where it could cost no more than `what` says."""
-        log.error("a fault %s", what, exc_info=error)
-        self.faults.add(of_bug(error, what), self.unix())
+        log.error("%s", english().say(what, escape=printable), exc_info=error)
+        self.faults.add(what, self.unix())
 
     def sip(self, command: Callable[[Stack, float], T]) -> T:
         return self.transport.run(command)

@@ -1,4 +1,4 @@
-"""Faults that have cost something, in words: counted, the last ones kept. Pure: time is an argument.
+"""Faults that have cost something: counted, the last ones kept. Pure: time is an argument.
 
 A fault of ours is a bug; a fault of a phone is an answer that no call can be made of. Neither costs more than the call it belongs to.
 """
@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from appliance.words import Said
+
 KEPT = 100
 COALESCE = 600.0  # seconds in which the same sentence is one entry with a count
 
@@ -16,7 +18,7 @@ COALESCE = 600.0  # seconds in which the same sentence is one entry with a count
 @dataclass(frozen=True, slots=True)
 class Fault:
     time: float  # unix, of the last one
-    message: str
+    message: Said
     count: int = 1
 
 
@@ -33,7 +35,7 @@ class Faults:
     def __len__(self) -> int:
         return len(self._faults)
 
-    def add(self, message: str, now: float) -> bool:
+    def add(self, message: Said, now: float) -> bool:
         """True when it is a new one and worth a line in the log."""
         self.total += 1
         for old in reversed(self._faults):
@@ -45,13 +47,9 @@ class Faults:
         return True
 
 
-def of_bug(error: BaseException, what: str) -> str:
-    """`what` is what it has cost, as the end of a sentence."""
-    return f"An internal fault ({type(error).__name__}) {what}."
-
-
-def of_stack(cause: str, source: str, *, ours: bool) -> str:
+def of_stack(cause: str, source: str, *, ours: bool) -> Said:
     """What the SIP stack could not work on."""
     if ours:
-        return f"An internal fault ({cause.partition(':')[0]}) ended the exchange with {source or 'a phone'} that it belongs to."
-    return f"The phone at {source or 'an unknown address'} answered with a message that cannot be used ({cause}); its call was ended."
+        error = cause.partition(":")[0]
+        return Said.of("fault.stack", error=error, source=source or Said.of("fault.a-phone"))
+    return Said.of("fault.phone", cause=cause, source=source or Said.of("fault.unknown-address"))

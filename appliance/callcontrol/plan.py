@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Literal
 
 from appliance.callcontrol.api import Cause
-from appliance.calls.causes import WORDS
+from appliance.calls import causes
 from appliance.config.claims import EMERGENCY, EXTENSION
 from appliance.config.model import Extension, Snapshot, owner
 from appliance.words import Duration, Person, PhoneNumber, Said, english
@@ -98,7 +98,7 @@ def explained(step: Step, depth: int = 0) -> Iterator[tuple[int, Said]]:
     for said in step.why:
         yield depth, said
     if isinstance(step.action, Refuse):
-        yield depth, Said.of("plan.refused", cause=WORDS[step.action.cause])
+        yield depth, Said.of("plan.refused", cause=causes.said(step.action.cause))
     for outcome, next_step in step.then.items():
         yield depth, Said.of(f"plan.{outcome}")
         yield from explained(next_step, depth + 1)

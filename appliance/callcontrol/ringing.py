@@ -23,6 +23,7 @@ from appliance.calls.history.record import LegRecord
 from appliance.config.model import Extension
 from appliance.sip import events
 from appliance.sip.errors import PeerError, UnusableAddress, WrongState
+from appliance.words import Person, Said
 
 if TYPE_CHECKING:
     from appliance.callcontrol.call import Call
@@ -91,7 +92,8 @@ class Fork:
         except WrongState:
             log.debug("call %s: %s is over already", self._call.id, leg.party)
         except Exception as error:  # the stack has cleared up behind it; the other phones must hear of it too
-            self._exchange.fault(error, f"ended the ringing of {leg.party}")
+            who = Person(leg.party.name, leg.party.number)
+            self._exchange.fault(error, Said.of("fault.ringing", error=type(error).__name__, who=who))
 
     def _ring_phone(self, binding: Binding) -> None:
         exchange, call = self._exchange, self._call

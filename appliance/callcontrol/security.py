@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from appliance.words import Said
+
 FREE = 8  # wrong answers before the first delay: a phone with a mistyped password tries a few times
 DELAY_FIRST = 2.0
 DELAY_MAX = 60.0
@@ -67,7 +69,7 @@ class SecurityEvent:
     kind: str  # forged media, mixed media
     source: str  # host
     account: str
-    message: str  # one sentence
+    message: Said
     count: int = 1
 
 

@@ -17,6 +17,7 @@ from appliance.callcontrol.api import Cause, Party
 from appliance.calls.history.record import CallRecord, LegRecord, Side
 from appliance.config.model import Encrypt
 from appliance.sip.dialog import Dialog
+from appliance.words import Said
 
 if TYPE_CHECKING:
     from appliance.callcontrol.call import Call
@@ -95,7 +96,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
             outcome="answered" if self.answered is not None else "failed",
             cause=Cause.TEMPORARY_FAILURE,
             hung_up_by="system",
-            sentence="Switchroom was started again in another version, which could not go on with this call.",
+            said=Said.of("call.another-version"),
             selftest=self.selftest,
         )
 

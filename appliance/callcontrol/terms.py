@@ -164,16 +164,16 @@ def _current(terms: Terms) -> Sequence[Format]:
 
 
 def why_not_encrypted(terms: Terms, policy: Encrypt) -> str:
-    """Why the sound is not encrypted under the extension's policy: a sentence, "" when it is or when nothing is agreed."""
+    """Why the sound is not encrypted under the extension's policy: a key of the catalogue, "" when it is or when nothing is agreed."""
     if terms.agreed is None or terms.secure:
         return ""
     if policy == "off":
-        return "Encryption is switched off for this extension."
+        return "encryption.switched-off"
     if not terms.media.signalling_secure:
-        return "The phone is not connected over TLS, so no key can be agreed on: set its transport to TLS."
+        return "encryption.no-tls"
     if terms.media.encrypt == "off":
-        return f"The phone refused each encrypted offer, at last with {ALONE[0]} alone: switch SRTP on in the phone."
-    return "The phone named no key that can be used: switch SRTP on in the phone."
+        return "encryption.offers-refused"
+    return "encryption.no-key"
 
 
 def bridges(one: Terms, other: Terms) -> bool:

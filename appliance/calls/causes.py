@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import IntEnum
 
+from appliance.words import Said
+
 
 class Cause(IntEnum):
     """Q.850 §2.2.7, as far as an office telephone system meets them."""
@@ -88,28 +90,10 @@ CAUSE: Mapping[int, Cause] = {
     606: Cause.INCOMPATIBLE,
 }
 
-WORDS: Mapping[Cause, str] = {
-    Cause.UNALLOCATED: "no such number",
-    Cause.NO_ROUTE: "no line to the outside",
-    Cause.NORMAL: "normal clearing",
-    Cause.BUSY: "busy",
-    Cause.NO_RESPONSE: "phone does not respond",
-    Cause.NO_ANSWER: "nobody answered",
-    Cause.ABSENT: "no phone registered",
-    Cause.REJECTED: "refused",
-    Cause.NUMBER_CHANGED: "number changed",
-    Cause.OUT_OF_ORDER: "out of order",
-    Cause.INVALID_NUMBER: "incomplete number",
-    Cause.NORMAL_UNSPECIFIED: "ended",
-    Cause.NO_CHANNEL: "no channel free",
-    Cause.TEMPORARY_FAILURE: "temporary failure",
-    Cause.CONGESTION: "system busy",
-    Cause.NOT_AUTHORISED: "not allowed",
-    Cause.NOT_IMPLEMENTED: "not offered here",
-    Cause.INCOMPATIBLE: "no common codec or encryption",
-    Cause.TIMER: "timed out",
-    Cause.INTERWORKING: "protocol error",
-}
+
+def said(cause: Cause) -> Said:
+    """In a few words, within a sentence."""
+    return Said(f"cause.{cause.name.lower().replace('_', '-')}")
 
 
 def cause_of(status: int) -> Cause:

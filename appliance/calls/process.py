@@ -20,8 +20,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 import media_core
 from appliance import cti
 from appliance.callcontrol.abilities import SWITCHROOM
@@ -33,6 +31,7 @@ from appliance.callcontrol.recovery import recover
 from appliance.callcontrol.registrar import EXPIRES_MAX, Binding, Registrar
 from appliance.calls.causes import Cause
 from appliance.calls.history.record import CallRecord
+from appliance.calls.history.summary import as_row
 from appliance.config.model import Extension, Line, Snapshot
 from appliance.config.store import StorageDamaged, StorageFailed, Store
 from appliance.host.boot import Boot, read_boot
@@ -41,6 +40,7 @@ from appliance.services import SERVICES
 from appliance.sip.uri import join_host
 from appliance.storage import copies
 from appliance.transport import Transport, token
+from appliance.words import Said
 
 log = logging.getLogger("appliance.calls")
 
@@ -171,7 +171,7 @@ class CallsProcess:
             try:
                 await self._keep_once()
             except Exception as error:  # what could not be written stays in the slots; the next change tries again
-                self._exchange.fault(error, "kept call records from being written")
+                self._exchange.fault(error, Said.of("fault.records", error=type(error).__name__))
 
     async def _keep_once(self) -> None:
         controller, exchange = self._controller, self._exchange
@@ -195,7 +195,7 @@ class CallsProcess:
                 await self._archive.run(write)
             except Exception as error:  # a full disk must not end calls; the slots keep the records
                 log.exception("call records could not be written")
-                exchange.faults.add(f"Call records could not be written ({type(error).__name__}).", exchange.unix())
+                exchange.faults.add(Said.of("fault.disk", error=type(error).__name__), exchange.unix())
                 asyncio.get_running_loop().call_later(5, self._again, stored, removed, finished)
                 return
         for slot, record in finished:
@@ -229,7 +229,8 @@ class CallsProcess:
         try:
             return await self._answer(request, connection)
         except Exception as error:  # one request, one boundary
-            self._exchange.fault(error, f"left the request {type(request).__name__} of a page or command without its answer")
+            name = type(error).__name__
+            self._exchange.fault(error, Said.of("fault.request", error=name, request=type(request).__name__))
             return cti.Failed(f"Internal error ({type(error).__name__}); see the log.")
 
     async def _answer(self, request: cti.Message, connection: cti.Connection) -> cti.Message:
@@ -379,10 +380,6 @@ class CallsProcess:
         await asyncio.sleep(1)  # calls that were cleared just now write their records first
         if not self._selftests:
             await self._archive.run(lambda records: records.remove_selftest())
-
-
-def as_row(record: CallRecord) -> dict[str, Any]:
-    return msgspec.structs.asdict(record) | {"legs": [msgspec.structs.asdict(leg) for leg in record.legs]}
 
 
 async def _serve(boot: Boot) -> None:

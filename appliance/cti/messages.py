@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from appliance.words import Said
+
 
 class Message(msgspec.Struct, tag=True):
     pass
@@ -105,7 +107,7 @@ class LegView(Message):
     packets_sent: int = 0
     lost: int = 0
     jitter_ms: float = 0.0
-    poor: str = ""  # how bad the sound from this phone is just now, in words; empty: good
+    poor: Said | None = None  # how bad the sound from this phone is just now; None: good
     forged: int = 0  # packets that failed authentication
     secured_received: int = 0  # of the packets, those that were SRTP
     secured_sent: int = 0
@@ -169,13 +171,13 @@ class SecurityEventView(Message):
     kind: str  # forged media, mixed media
     source: str  # host
     account: str
-    message: str
+    message: Said
     count: int
 
 
 class FaultView(Message):
     time: float  # unix, of the last one
-    message: str  # what it has cost and why
+    message: Said  # what it has cost and why
     count: int
 
 
@@ -190,8 +192,8 @@ class RefusalView(Message):
     address: str  # host:port it came from
     line: str  # line id, "" when it belongs to none
     account: str  # SIP username tried, "" when none was said
-    message: str
-    repair: str
+    message: Said
+    repair: Said
     count: int
     over: float | None = None  # unix time at which a phone has registered for the line since
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from appliance import cti
+from appliance.words import Said, english
 
 DAY = 86400.0
 FAULTS = 5  # shown by themselves
@@ -37,8 +38,8 @@ class Facts:
     rtp_wanted: int = 0
     rtp_limited_by: str = ""
     events_lost: int = 0
-    hostile_media: Mapping[str, str] = field(default_factory=dict)  # kind, source and account -> sentence, of the last ten minutes
-    faults: Sequence[str] = ()  # what has cost a call in the last ten minutes, in words, oldest first
+    hostile_media: Mapping[str, Said] = field(default_factory=dict)  # by kind, source and account, of the last ten minutes
+    faults: Sequence[Said] = ()  # what has cost a call in the last ten minutes, oldest first
     partitions: Mapping[str, str] = field(default_factory=dict)  # of the box: what its start found, broken or repaired
     stays_root: str = ""  # why everything runs as root
     reserve: bool = True  # the room kept back on the disk is still there
@@ -147,11 +148,11 @@ def _cipher(facts: Facts, now: float) -> Findings:
 
 
 def _hostile(facts: Facts, now: float) -> Findings:
-    return facts.hostile_media.items()
+    yield from ((key, english().say(said)) for key, said in facts.hostile_media.items())
 
 
 def _faults(facts: Facts, now: float) -> Findings:
-    yield from ((message, message) for message in facts.faults[-FAULTS:])
+    yield from ((message, message) for message in map(english().say, facts.faults[-FAULTS:]))
     if (more := len(facts.faults) - FAULTS) > 0:
         yield "more", f"{more} more faults in the last ten minutes are in the log."
 

@@ -78,8 +78,7 @@ class Supervisor:
         self._file = condition.Watch(self._options.data / "config.db")
         self._opening = Watch(self._options.data, 0.0)
         self._counters: dict[str, int] = {}
-        self._hostile_media: dict[str, str] = {}
-        self._faults: list[str] = []
+        self._noticed = cti.SecurityEvents([], [])
         self._core_view = resources.core_view()
         self._renewal = Renewal(resources)
         self._begun = asyncio.get_running_loop().time()
@@ -423,13 +422,7 @@ class Supervisor:
         """What `calls` has noticed of packets that are not genuine, and of faults; as it was when it does not answer."""
         with contextlib.suppress(cti.Unavailable):
             reply = await cti.ask(str(self._options.run / "calls.sock"), cti.GetSecurityEvents(), health.PING_TIMEOUT)
-            events, faults = (reply.events, reply.faults) if isinstance(reply, cti.SecurityEvents) else ([], [])
-            self._faults = [fault.message for fault in faults if time.time() - fault.time < RECENT]
-            self._hostile_media = {
-                f"{event.kind} {event.source} {event.account}": event.message
-                for event in events
-                if event.kind in ("forged media", "mixed media") and time.time() - event.time < RECENT
-            }
+            self._noticed = reply if isinstance(reply, cti.SecurityEvents) else cti.SecurityEvents([], [])
 
     def _update_alarms(self) -> None:
         resources, now = self._resources, asyncio.get_running_loop().time()
@@ -453,8 +446,12 @@ class Supervisor:
             rtp_wanted=resources.rtp.wanted,
             rtp_limited_by=resources.rtp.limited_by,
             events_lost=self._counters.get("events_lost", 0),
-            hostile_media=self._hostile_media,
-            faults=self._faults,
+            hostile_media={
+                f"{event.kind} {event.source} {event.account}": event.message
+                for event in self._noticed.events
+                if event.kind in ("forged media", "mixed media") and time.time() - event.time < RECENT
+            },
+            faults=[fault.message for fault in self._noticed.faults if time.time() - fault.time < RECENT],
             partitions=health.partitions(),
             stays_root=self._options.stays_root,
             reserve=reserve.keep(self._options.data),

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from appliance.config.store import JournalRow
-from appliance.records import COLUMNS, CallRecords
+from appliance.records import COLUMNS, FLAT, CallRecords, said_of
 from appliance.storage.copies import kept_aside
+from appliance.words import english
 
 BATCH = 500  # call records taken over in one transaction: short enough that `calls` never waits
 # database -> what counts in it, and when a row of it is not in use now
@@ -77,13 +78,15 @@ def take_over(data: Path, name: str, progress: Callable[[int, int], None] = lamb
 
 
 def table(file: Path) -> Iterator[Sequence[Any]]:
-    """Its call records as rows of a table, the titles first; the legs are left out."""
+    """Its call records as rows of a table, the titles first; lists are left out, how a call went is put into words."""
     with _opened(file) as connection:
-        columns = [row[1] for row in connection.execute("pragma table_info(call)") if row[1] != "legs"]
+        columns = [row[1] for row in connection.execute("pragma table_info(call)") if row[1] not in FLAT]
         yield columns
-        yield from connection.execute(
+        said = columns.index("said") if "said" in columns else -1
+        for row in connection.execute(
             f"select {', '.join(map(_quoted, columns))} from call where selftest = 0 order by started"
-        )
+        ):
+            yield row if said < 0 else (*row[:said], english().say_any(said_of(row[said])), *row[said + 1 :])
 
 
 def _quoted(name: str) -> str:

@@ -9,7 +9,7 @@ A catalogue is a TOML file of patterns beside this one, English the first. In a 
 (`RULES`). Nothing here imports anything of the product.
 """
 
-from appliance.words.catalogue import UnknownSentence, Words, english
+from appliance.words.catalogue import UnknownSentence, Words, english, printable
 from appliance.words.said import Duration, Fact, Instant, Listed, Person, PhoneNumber, Said
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "UnknownSentence",
     "Words",
     "english",
+    "printable",
 ]

@@ -19,6 +19,11 @@ DEEPEST = 4  # sentences within sentences
 Escape = Callable[[str], str]
 
 
+def printable(text: str) -> str:
+    """For a log or a terminal: what is no character to read is written as an escape sequence, so it neither ends a line nor moves a cursor."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
 class UnknownSentence(KeyError):
     """No pattern has this key, or a fact that the pattern names is missing: a bug of ours."""
 
@@ -78,6 +83,13 @@ class Words:
     def say(self, said: Said, *, escape: Escape = str, zone: tzinfo | None = None) -> str:
         """The sentence. `escape` is applied to every fact, not to the words around it; `zone` is the office's (None: this machine's)."""
         return self._say(said, escape, zone, 0)
+
+    def say_any(self, said: Said, *, escape: Escape = str, zone: tzinfo | None = None) -> str:
+        """The same of what was stored, perhaps by another version: of a sentence that this one does not know, only that."""
+        try:
+            return self.say(said, escape=escape, zone=zone)
+        except UnknownSentence:
+            return self.say(Said("stored.unreadable"), escape=escape, zone=zone)
 
     def _say(self, said: Said, escape: Escape, zone: tzinfo | None, depth: int) -> str:
         pattern = self.patterns.get(said.key)

@@ -95,7 +95,7 @@ def test_the_caller_gives_up() -> None:
             assert await call.final == 487
             (record,) = box.records
             assert (record.outcome, record.cause) == ("cancelled", 16)
-            assert "hung up before" in record.sentence
+            assert record.said.key == "call.given-up"
 
     run(scene())
 

@@ -22,7 +22,7 @@ def test_no_codec_in_common() -> None:
             call = await a.call("102")
             assert call.final.result() == 488
             await box.seconds(1)
-            assert "codec" in box.records[0].sentence
+            assert box.records[0].said.key == "call.offer-refused"
 
     run(scene())
 

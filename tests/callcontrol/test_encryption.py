@@ -10,7 +10,8 @@ from appliance.callcontrol.terms import OWN, Terms
 from appliance.config.model import Encrypt
 from appliance.sip import events, sdp
 from appliance.sip.errors import PeerError
-from appliance.sip.offer_answer import LegMedia
+from appliance.sip.offer_answer import ALONE, LegMedia
+from appliance.words import Said, english
 from tests.box import Box, office
 from tests.box_phone import Phone
 from tests.clock import run
@@ -73,7 +74,7 @@ def test_required_refuses_a_registration_without_tls_and_says_so() -> None:
             refusal = box.controller.refusals.last_of("l101")
             assert refusal is not None
             assert refusal.kind == "must use TLS"
-            assert "came over UDP" in refusal.message
+            assert refusal.message == Said.of("refused.must-use-tls", account="101", number="101", transport="UDP")
             phone.password = "wrong"
             assert await phone.register() == 401, "the policy is told only to who has the password"
 
@@ -89,7 +90,7 @@ def test_required_refuses_plain_rtp_under_tls() -> None:
             assert call.final.result() == 488
             assert call.rejection is not None
             assert "requires encryption" in (call.rejection.get("Warning") or "")
-            assert "SRTP" in box.records[0].sentence
+            assert box.records[0].said.key == "call.offer-useless"
 
     run(scene())
 
@@ -156,14 +157,14 @@ def test_a_phone_that_dislikes_the_first_suite_is_offered_one_alone(encrypt: Enc
 
 
 def test_a_call_that_is_not_encrypted_says_why() -> None:
-    """One phone for each reason: (policy, transport, SRTP of the phone, words)."""
+    """One phone for each reason: (policy, transport, SRTP of the phone, key of the sentence)."""
     reasons = (
-        ("off", "TLS", "offer", "Encryption is switched off for this extension"),
-        ("preferred", "UDP", "off", "not connected over TLS"),
-        ("preferred", "TLS", "off", "refused each encrypted offer, at last with AES_CM_128_HMAC_SHA1_80 alone"),
+        ("off", "TLS", "offer", "switched-off"),
+        ("preferred", "UDP", "off", "no-tls"),
+        ("preferred", "TLS", "off", "offers-refused"),
     )
 
-    async def scene(policy: Encrypt, transport: str, srtp: str, words: str) -> None:
+    async def scene(policy: Encrypt, transport: str, srtp: str, key: str) -> None:
         async with Box(office("101", "102", encrypt=policy)) as box:
             a = await box.phone("101", transport="TLS", srtp="off")
             b = await box.phone("102", transport=transport, srtp=srtp)
@@ -173,10 +174,11 @@ def test_a_call_that_is_not_encrypted_says_why() -> None:
             call.hang_up()
             await box.seconds(1)
             caller, callee = box.records[0].legs
-            assert words in callee.not_encrypted
-            assert ("switched off" if policy == "off" else "named no key") in caller.not_encrypted
+            assert callee.not_encrypted == f"encryption.{key}"
+            assert caller.not_encrypted == ("encryption.switched-off" if policy == "off" else "encryption.no-key")
             assert (callee.media_secure, caller.media_secure) == (False, False)
 
+    assert ALONE[0] in english().patterns["encryption.offers-refused"]
     for reason in reasons:
         run(scene(*reason))
 

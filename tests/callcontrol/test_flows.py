@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import media_core
+from appliance.words import english
 from tests.box import Box, office
 from tests.clock import run
 
@@ -74,6 +75,6 @@ def test_a_handshake_that_failed_stands_on_the_line_that_was_registered_from_the
             assert refusal is not None
             assert (refusal.kind, refusal.address) == ("no common cipher", (host, 40001))
             stranger = next(one for one in box.controller.refusals.last() if not one.line)
-            assert stranger.message == "The phone offers TLS 1.1 at most, which is no longer safe."
+            assert english().say(stranger.message) == "The phone offers TLS 1.1 at most, which is no longer safe."
 
     run(scene())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from appliance.callcontrol.api import Cause
+from appliance.words import english
 from tests.box import Box, office
 from tests.clock import run
 
@@ -21,7 +22,7 @@ def test_who_ends_a_call_from_the_page_stands_in_its_record(answered: bool) -> N
             await box.seconds(1)
             (record,) = box.records
             assert record.hung_up_by == "Anna Berger (admin page)"
-            assert "Anna Berger (admin page)" in record.sentence
+            assert "Anna Berger (admin page)" in english().say(record.said)
             there = await b.incoming.get()
             assert there.ended
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from appliance.words import Said, english
 from media_core import AuthenticationFailed, MediaQuality, SsrcChanged
 from tests.box import Box, office
 from tests.clock import run
@@ -22,12 +23,12 @@ def test_a_bad_spell_is_shown_while_it_lasts_and_kept_over_a_restart() -> None:
                 box.engine.tell(MediaQuality(leg, lost, 12.0, True))
                 await box.seconds(10)
             (view,) = [each.view() for each in box.exchange.calls.values()]
-            assert view.caller.poor == "25 % lost, 12 ms of jitter in the last 10 s"
-            assert view.callees[0].poor == ""
+            assert view.caller.poor == Said.of("quality.poor", lost=25, jitter=12, seconds=10)
+            assert view.callees[0].poor is None
             box.engine.tell(MediaQuality(leg, 0.0, 3.0, False))
             await box.seconds(1)
             (view,) = [each.view() for each in box.exchange.calls.values()]
-            assert view.caller.poor == ""
+            assert view.caller.poor is None
             box.kill()
             box.start()
             await box.seconds(20)
@@ -35,8 +36,8 @@ def test_a_bad_spell_is_shown_while_it_lasts_and_kept_over_a_restart() -> None:
             await box.seconds(1)
             (record,) = box.records
             assert [(each.poor_seconds, each.worst_lost) for each in record.legs] == [(20.0, 0.25), (0.0, 0.0)]
-            assert "Phone 101 (101) was bad for 20 s of 4" in record.sentence
-            assert "25 %" in record.sentence
+            assert "Phone 101 (101) was bad for 20 s of 4" in english().say(record.said)
+            assert "25 %" in english().say(record.said)
 
     run(scene())
 
@@ -66,7 +67,7 @@ def test_what_fails_authentication_is_a_security_event_that_counts(encrypted: bo
                 2,
             )
             assert (
-                "Packets from 198.51.100.66 to the call of Phone 101 (101) fail authentication (90000" in event.message
+                "Packets from 198.51.100.66 to the call of Phone 101 (101) fail authentication (90000" in english().say(event.message)
             )
             (view,) = [each.view() for each in box.exchange.calls.values()]
             assert view.caller.forged == 90_000
@@ -90,7 +91,7 @@ def test_two_streams_in_one_are_told_where_they_can_be_a_strangers(changes: int,
             await box.seconds(1)
             told = list(box.controller.security)
             assert len(told) == events
-            assert all("Two streams are mixed in the sound from Phone 101 (101)" in event.message for event in told)
+            assert all("Two streams are mixed in the sound from Phone 101 (101)" in english().say(event.message) for event in told)
             call.hang_up()
 
     run(scene())

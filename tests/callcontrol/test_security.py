@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from appliance.callcontrol import security
 from appliance.callcontrol.security import SecurityEvent, SecurityLog, Throttle
+from appliance.words import Said
 
 HERE, NEXT = ("192.0.2.7", 5060), ("192.0.2.7", 5061)
 
@@ -50,8 +51,8 @@ def test_tables_are_bounded_and_what_is_forgotten_is_forgiven() -> None:
 
 def test_repetitions_are_counted() -> None:
     log = SecurityLog()
-    news = [log.add(SecurityEvent(float(n), "forged media", "h", "101", "…")) for n in range(50)]
+    news = [log.add(SecurityEvent(float(n), "forged media", "h", "101", Said("security.mixed"))) for n in range(50)]
     assert news == [True] + [False] * 49
-    assert log.add(SecurityEvent(50.0, "forged media", "other", "101", "…"))
+    assert log.add(SecurityEvent(50.0, "forged media", "other", "101", Said("security.mixed")))
     assert [event.count for event in log] == [50, 1]
-    assert log.add(SecurityEvent(1000.0, "forged media", "h", "101", "…")), "much later it is news again"
+    assert log.add(SecurityEvent(1000.0, "forged media", "h", "101", Said("security.mixed"))), "much later it is news again"

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from appliance import cti
+from appliance.words import Said
 from tests.web.chromium import needs_chromium, shoot
 from tests.web.made import CODE, PASSWORD, FakeBox, leg, phone
 from tests.web.served import Served
@@ -92,7 +93,7 @@ def busy(desk: Desk, box: FakeBox) -> None:
         {
             "id": "past", "started": now - 4000, "answered": now - 3990, "ended": now - 3810, "caller_number": "100", "caller_name": "Anna Berger",
             "dialled": "102", "callee_number": "102", "callee_name": "Reception", "outcome": "answered", "cause": 16, "hung_up_by": "callee",
-            "sentence": "They talked for 3 minutes; Reception hung up.", "selftest": False, "legs": legs,
+            "said": Said.of("call.told", words="They talked for 3 minutes; Reception hung up."), "people": [], "parts": [], "selftest": False, "legs": legs,
         }
     )  # fmt: skip
 

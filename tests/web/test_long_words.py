@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page
 
 from appliance import cti
+from appliance.words import Said
 from tests.web.chromium import needs_chromium, shoot
 from tests.web.made import PASSWORD, FakeBox, leg, phone
 from tests.web.served import served
@@ -70,7 +71,7 @@ def fill(desk: Desk, box: FakeBox) -> dict[str, str]:
             {
                 "id": id, "started": now - 4000, "answered": answered, "ended": now - 3810, "caller_number": "123456789012", "caller_name": NAME,
                 "dialled": "1234567890123456789012345678901234567890", "callee_number": "100", "callee_name": NAME, "outcome": "failed",
-                "cause": 16, "hung_up_by": f"{NAME} (admin page)", "sentence": f"{NAME} (123456789012) and {MAIL} were connected; {NAME} hung up.",
+                "cause": 16, "hung_up_by": f"{NAME} (admin page)", "said": Said.of("call.told", words=f"{NAME} (123456789012) and {MAIL} were connected; {NAME} hung up."), "people": [], "parts": [],
                 "selftest": False, "legs": legs,
             }
         )  # fmt: skip

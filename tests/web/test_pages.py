@@ -13,8 +13,11 @@ from flask import Flask
 
 from appliance import cti
 from appliance.calls.history.record import LegRecord
+from appliance.calls.history.story import Kind, Story
+from appliance.calls.history.summary import as_row, record
 from appliance.config.model import Extension, Line
 from appliance.host import certificates
+from appliance.words import Said
 from tests.web.made import PASSWORD, Clock, FakeBox, Visitor, leg, phone
 from webui.desk import Desk
 
@@ -241,7 +244,7 @@ def past_call(desk: Desk, number: int, *, legs: Sequence[dict[str, Any]] = ()) -
         {
             "id": f"call-{number}", "started": started, "answered": None, "ended": started + 9, "caller_number": f"{100 + number}", "caller_name": "Anna",
             "dialled": "200", "callee_number": "", "callee_name": "", "outcome": "no answer", "cause": 19, "hung_up_by": "caller",
-            "sentence": f"Nobody answered call {number}.", "selftest": False, "legs": list(legs),
+            "said": Said.of("call.told", words=f"Nobody answered call {number}."), "people": [], "parts": [], "selftest": False, "legs": list(legs),
         }
     )  # fmt: skip
 
@@ -267,10 +270,30 @@ def test_the_lock_of_a_past_call_is_about_what_flowed(
     assert of_leg in text_of(anna.get("/calls/call-7"))
 
 
-def test_a_leg_that_was_not_encrypted_says_why(anna: Visitor, desk: Desk) -> None:
-    leg = LegRecord(side="callee", number="200", transport="TLS", signalling_secure=True, not_encrypted="The phone named no key that can be used.")
+@pytest.mark.parametrize("kept", ["encryption.no-key", "The phone named no key that can be used: an older version said so."])
+def test_a_leg_that_was_not_encrypted_says_why(anna: Visitor, desk: Desk, kept: str) -> None:
+    leg = LegRecord(side="callee", number="200", transport="TLS", signalling_secure=True, not_encrypted=kept)
     past_call(desk, 7, legs=[msgspec.structs.asdict(leg)])
-    assert "The phone named no key that can be used." in text_of(anna.get("/calls/call-7"))
+    assert "The phone named no key that can be used: " in text_of(anna.get("/calls/call-7"))
+
+
+def test_of_two_phones_one_answered_and_the_page_says_what_became_of_the_other(anna: Visitor, desk: Desk) -> None:
+    story = Story("two")
+    for time_, kind, who, *values in (
+        (0, Kind.BEGAN, 0, "102", "extension", False), (0, Kind.WANTED, 0, "102", "Bob <i>"), (0, Kind.LEG, 1, "caller", "101", "Ann"),
+        (0, Kind.LEG, 2, "callee", "102", "Bob <i>"), (0, Kind.LEG, 3, "callee", "102", "Bob <i>"), (1, Kind.RANG, 2), (1, Kind.RANG, 3),
+        (4, Kind.ANSWERED, 3), (4, Kind.ELSEWHERE, 2), (4, Kind.ENDED, 2, "system", 16), (4, Kind.ANSWERED, 1), (4, Kind.BRIDGED, 1, 3),
+        (4, Kind.BRIDGED, 3, 1), (10, Kind.HELD, 3, "them"), (12, Kind.RESUMED, 3, "them"), (20, Kind.OVER, 0, 16, "caller"),
+    ):  # fmt: skip
+        story.add(1.75e9 + time_, kind, who, *values)
+    desk.history.write(as_row(record(story)))
+    page = text_of(anna.get("/calls/two"))
+    assert "Ann (101) and Bob &lt;i&gt; (102) were connected for 16 s; Ann (101) hung up." in page
+    assert "waited 4 s for an answer, talked for 14 s, was on hold for 2 s" in page
+    assert "rang for 4 s, answered elsewhere" in page
+    assert "rang for 4 s, answered, talked for 14 s, had the other side on hold for 2 s" in page
+    assert "102 Bob &lt;i&gt;: answered" in page
+    assert page.count("<i>") == 0
 
 
 def test_history_is_searched_and_turned_page_by_page(anna: Visitor, desk: Desk) -> None:

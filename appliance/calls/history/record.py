@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import msgspec
 
 from appliance.calls.causes import Cause
+from appliance.words import Said
 
 Outcome = Literal["answered", "busy", "no answer", "cancelled", "refused", "failed"]
 Side = Literal["caller", "callee", "system"]
@@ -18,6 +19,9 @@ Fate = Literal["answered", "missed", "answered elsewhere", "busy", "refused", "c
 """What became of ringing a phone or a person. Missed: it rang and nobody took it; cancelled: the caller hung up before it rang."""
 PartKind = Literal["calling", "ringing", "talking", "holding", "on hold", "alone"]
 """Holding: this phone has put the other one on hold; alone: connected, and hears no other phone."""
+
+
+UNSAID = Said("stored.unreadable")  # a record that waits in a slot of a version that said it otherwise
 
 
 class LegRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +34,7 @@ class LegRecord(msgspec.Struct, frozen=True, kw_only=True):
     transport: str = ""
     signalling_secure: bool = False
     media_secure: bool = False  # SRTP was agreed on at the end; what was encrypted in fact is counted
-    not_encrypted: str = ""  # why it is not, a sentence; "" when it is or when no sound was agreed on
+    not_encrypted: str = ""  # why it is not, a key of the catalogue; "" when it is or when no sound was agreed on
     codec: str = ""
     user_agent: str = ""
     status: int = 0  # the phone's final answer to our INVITE, 0: none
@@ -89,7 +93,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     legs: tuple[LegRecord, ...] = ()
     people: tuple[PersonRecord, ...] = ()
     parts: tuple[Part, ...] = ()
-    sentence: str = ""
+    said: Said = UNSAID  # how it went
     selftest: bool = False
 
     @property

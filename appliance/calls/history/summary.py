@@ -11,11 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+import msgspec
+
 import media_core
 from appliance import cti
 from appliance.calls.causes import Cause, cause_of
+from appliance.calls.history.diagnosis import diagnose
 from appliance.calls.history.quality import Quality
-from appliance.calls.history.record import CallRecord, Fate, LegRecord, Part, PartKind, PersonRecord, outcome_of
+from appliance.calls.history.record import UNSAID, CallRecord, Fate, LegRecord, Part, PartKind, PersonRecord, outcome_of
 from appliance.calls.history.story import Fact, Kind, Story
 
 _FATES: tuple[Fate, ...] = ("answered", "refused", "answered elsewhere", "missed", "busy", "cancelled", "failed")
@@ -192,7 +195,7 @@ def record(story: Story) -> CallRecord:
     read = _read(story)
     cause, hung_up_by = read.over or (Cause.TEMPORARY_FAILURE, "system")
     caller, (callee_number, callee_name) = read.caller, read.callee
-    return CallRecord(
+    made = CallRecord(
         id=story.id,
         started=read.began / 1000,
         answered=_seconds(read.answered),
@@ -215,6 +218,13 @@ def record(story: Story) -> CallRecord:
         ),
         selftest=read.selftest,
     )
+    return msgspec.structs.replace(made, said=diagnose(made))
+
+
+def as_row(record: CallRecord) -> dict[str, Any]:
+    """With the fields of records.CallRow."""
+    plain = {name: msgspec.to_builtins(getattr(record, name)) for name in ("legs", "people", "parts")}
+    return msgspec.structs.asdict(record) | plain | {"said": diagnose(record) if record.said == UNSAID else record.said}
 
 
 def _seconds(milliseconds: int | None) -> float | None:
@@ -311,7 +321,7 @@ def _view(leg: _Leg, read: _Read, stats: media_core.LegStats | None, quality: Qu
         packets_sent=stats.sent.packets if stats else 0,
         lost=stats.received.lost if stats else 0,
         jitter_ms=round(stats.received.jitter_ms, 2) if stats else 0.0,
-        poor=quality.now if quality else "",
+        poor=quality.now if quality else None,
         forged=quality.forged if quality else 0,
         secured_received=stats.received.secured if stats else 0,
         secured_sent=stats.sent.secured if stats else 0,

@@ -6,11 +6,16 @@ from typing import Any
 
 import pytest
 
-from appliance.callcontrol.api import Cause
-from appliance.callcontrol.diagnosis import sentence
+from appliance.calls.causes import Cause
+from appliance.calls.history.diagnosis import diagnose
 from appliance.calls.history.record import CallRecord, LegRecord, outcome_of
 from appliance.records import CallRow
+from appliance.words import english
 from webui import wording
+
+
+def sentence(record: CallRecord) -> str:
+    return english().say(diagnose(record))
 
 
 def record(**changes: Any) -> CallRecord:
@@ -56,7 +61,7 @@ BOB = "Bob (102)"
 def test_a_duration_is_the_same_in_sentence_and_column(seconds: float) -> None:
     """The column is what the pages make of the stored record."""
     made = record(answered=105.0, ended=105.0 + seconds)
-    row = CallRow(**{name: getattr(made, name) for name in CallRow.__dataclass_fields__ if name != "legs"}, legs=[])
+    row = CallRow(**{name: getattr(made, name) for name in CallRow.__dataclass_fields__})
     assert f"connected for {wording.span(row.seconds)};" in sentence(made)
 
 
@@ -93,7 +98,12 @@ def test_who_hangs_up_from_the_page_is_named() -> None:
         ),
         (
             record(legs=(leg("caller", "101", "Ann"), leg("callee", "102", "Bob", packets_received=0))),
-            "Nobody heard Bob (102): no audio arrived",
+            "Nobody heard Bob (102): no audio arrived from the phone at 192.0.2.9:5060; a firewall",
+        ),
+        (record(legs=(leg("caller", "101", "", packets_received=0, address=""),)), "Nobody heard 101: no audio arrived from the phone at an unknown address;"),
+        (
+            unanswered(Cause.TIMER, "failed", legs=(leg("callee", "102", "Bob", status=500), leg("callee", "102", "Bob", status=504))),
+            "The call from Ann (101) to Bob (102) failed: timed out (its phone answered 500 and 504).",
         ),
         (record(legs=(leg("caller", "101", "Ann", packets_received=0, dropped_auth=90),)), "encryption did not fit"),
         (record(legs=(leg("caller", "101", "Ann", packets_received=0, dropped_source=90),)), "not announced"),
