@@ -79,6 +79,9 @@ class MediaEngine:
     def __init__(self, memory: int, core_wake: int, calls_wake: int) -> None: ...
     def fileno(self) -> int:
         """Readable when events wait."""
+    def cork(self) -> None:
+        """Wake the core for all that is commanded from now on once, at uncork(). A thread of it that is awake takes it before."""
+    def uncork(self) -> None: ...
     def poll(self, limit: int = 256) -> list[Event]:
         """Up to `limit` events behind those that it has given already. They stay in the rings until consumed()."""
     def positions(self) -> tuple[int, ...]:

@@ -28,7 +28,7 @@ from media_core.atomic cimport ACQUIRE, RELEASE, fence, load32, store32
 from media_core.codec cimport CODEC_CN, CODEC_PCMA, CODEC_PCMU, codec_at
 from media_core.flow_table cimport endpoint_tuple
 from media_core.memory cimport map_memory, unmap_memory
-from media_core.ring cimport RING_WAKE, Record, Ring, ring_behind, ring_consume, ring_payload, ring_peek, ring_push, ring_within
+from media_core.ring cimport RING_WAKE, Bell, Record, Ring, ring_behind, ring_consume, ring_payload, ring_peek, ring_push, ring_within
 
 from media_core.srtp cimport srtp_suite
 from media_core.stream cimport stream_end_run
@@ -200,7 +200,7 @@ cdef class MediaEngine:
     """Commands down, events up; all calls return in microseconds and never block."""
 
     cdef Header *memory
-    cdef int core_wake
+    cdef Bell bell                # wakes the core
     cdef int calls_wake
     cdef uint32_t usable          # legs known to the queues of free ones
     cdef list free                # per worker: a deque of indices
@@ -211,7 +211,6 @@ cdef class MediaEngine:
     def __init__(self, int memory, int core_wake, int calls_wake):
         cdef uint32_t ring
         self.memory = map_memory(memory)
-        self.core_wake = core_wake
         self.calls_wake = calls_wake
         self.usable = 0
         for ring in range(self.memory.workers + 1):
@@ -221,7 +220,8 @@ cdef class MediaEngine:
         self._find_free()
         self.sip = FlowClient(<size_t>flow_area(self.memory), <size_t>self.memory + self.memory.flow_commands,
                               <size_t>self.memory + self.memory.flow_events, core_wake)
-        eventfd_write(core_wake, 1)   # the engine before this one may have died between a command and its signal
+        self.bell = self.sip.bell
+        self.bell.ring()              # the engine before this one may have died between a command and its signal
         eventfd_write(calls_wake, 1)
 
     def __dealloc__(self):
@@ -231,6 +231,13 @@ cdef class MediaEngine:
     def fileno(self):
         """Readable when events wait."""
         return self.calls_wake
+
+    def cork(self):
+        """Wake the core for all that is commanded from now on once, at uncork(). A thread that is awake takes it before."""
+        self.bell.cork()
+
+    def uncork(self):
+        self.bell.uncork()
 
     # ---- events
     def poll(self, int limit=256):
@@ -341,10 +348,10 @@ cdef class MediaEngine:
         block.copies[(block.version + 1) & 1] = config[0]
         store32(&block.version, block.version + 1, RELEASE)
         if ring_push(command_ring(self.memory, index % self.memory.workers), COMMAND_SYNC, index, NULL, 0) == RING_WAKE:
-            eventfd_write(self.core_wake, 1)
+            self.bell.ring()
         if sound:
             ring_push(command_ring(self.memory, self.memory.workers + index % self.memory.workers), COMMAND_SYNC, index, NULL, 0)
-            eventfd_write(self.core_wake, 1)
+            self.bell.ring()
 
     def open(self, beside=None):
         """Reserve a leg. OutOfService: none is free."""
@@ -502,7 +509,7 @@ cdef class MediaEngine:
             memcpy(request.paths, <const char *>names, len(names))
         store32(&request.version, version + 1, RELEASE)
         ring_push(command_ring(self.memory, self.memory.workers + index % self.memory.workers), COMMAND_PLAY, leg, NULL, 0)
-        eventfd_write(self.core_wake, 1)
+        self.bell.ring()
 
     def play(self, uint64_t leg, tones, int payload_type):
         """Send tones; PlayEnded follows. Takes the place of what plays; no tones: only stops that."""
@@ -567,7 +574,7 @@ cdef class MediaEngine:
         config.flags = config.flags | LEG_RECORDED if name else config.flags & ~<uint32_t>LEG_RECORDED
         self._publish(index, &config)
         ring_push(command_ring(self.memory, 2 * self.memory.workers), COMMAND_RECORD, leg, NULL, 0)
-        eventfd_write(self.core_wake, 1)
+        self.bell.ring()
 
     def close(self, uint64_t leg):
         """Idempotent as long as the leg is not in use again; returns the final counters."""

@@ -8,12 +8,11 @@ A client started anew finds the flows in the table and in the ring the events th
 """
 
 from libc.string cimport memcmp, memcpy, memset
-from posix.unistd cimport write
 
 import socket
 
 from media_core.atomic cimport ACQUIRE, RELAXED, RELEASE, fence, load32, load64, store32, store64
-from media_core.ring cimport RING_MAX, RING_WAKE, Record, Ring, ring_behind, ring_consume, ring_payload, ring_peek, ring_push, ring_within
+from media_core.ring cimport RING_MAX, RING_WAKE, Bell, Record, Ring, ring_behind, ring_consume, ring_payload, ring_peek, ring_push, ring_within
 
 from media_core.records import FlowClosed, FlowInfo, FlowOpened, FlowReceived, FlowUnreachable, HandshakeFailed, OutOfService, StaleHandle, Transport
 
@@ -123,7 +122,7 @@ cdef class FlowClient:
     cdef FlowArea *area
     cdef Ring *commands
     cdef Ring *events
-    cdef int core_wake
+    cdef readonly Bell bell
     cdef uint32_t next_dial
     cdef readonly uint64_t position  # of the first event that poll has not given yet
     cdef dict dialling  # id -> FlowInfo: asked for, not reported open or closed yet
@@ -135,22 +134,18 @@ cdef class FlowClient:
             raise ValueError("no flow area here")
         self.commands = <Ring *>commands
         self.events = <Ring *>events
-        self.core_wake = core_wake
+        self.bell = Bell(core_wake)
         self.position = self.events.tail
         self.dialling = {}
         self.next_dial = self.area.dialled % self.area.dial_end
-        self.wake()
-
-    cdef int wake(self) noexcept:
-        cdef uint64_t one = 1
-        return write(self.core_wake, &one, 8) != 8
+        self.bell.ring()
 
     cdef int command(self, uint32_t type, uint64_t id, const void *payload, uint32_t length) except -1:
         cdef int result = ring_push(self.commands, type, id, payload, length)
         if result < 0:
             raise OutOfService("the core does not take commands for SIP flows" if length <= RING_MAX else "message too long")
         if result == RING_WAKE:
-            self.wake()
+            self.bell.ring()
         return 0
 
     cdef bint look(self, uint64_t id, FlowEntry *copy) noexcept:
@@ -269,7 +264,7 @@ cdef class FlowClient:
         """Drop the events that poll has given. True: others wait; False: the next one signals calls_wake."""
         cdef bint more = ring_consume(self.events, self.position)
         if load32(&self.area.starved, ACQUIRE):
-            self.wake()
+            self.bell.ring()
         return more
 
     def resume(self, uint64_t position):

@@ -52,3 +52,13 @@ cdef bint ring_empty(Ring *ring) noexcept nogil
 
 cdef inline uint8_t *ring_payload(Record *record) noexcept nogil:
     return <uint8_t *>(record + 1)
+
+
+cdef class Bell:
+    # what wakes the consumers of the rings that one process fills
+    cdef int wake
+    cdef bint corked
+    cdef bint owed
+    cdef void ring(self) noexcept
+    cpdef void cork(self) noexcept
+    cpdef void uncork(self) noexcept

@@ -22,6 +22,9 @@ from libc.string cimport memcpy, memset
 
 from media_core.atomic cimport ACQUIRE, RELAXED, RELEASE, SEQ_CST, fence, load64, store64
 
+cdef extern from "<sys/eventfd.h>" nogil:
+    int eventfd_write(int fd, uint64_t value)
+
 cdef enum:
     HEADER = sizeof(Record)
     LARGEST = 1 << 30
@@ -62,6 +65,31 @@ cdef bint ring_valid(const Ring *ring, uint64_t room) noexcept nogil:
     capacity = ring.capacity
     return (4096 <= capacity <= LARGEST and not capacity & (capacity - 1) and ring_size(capacity) <= room
             and ring.head - ring.tail <= capacity and not (ring.head | ring.tail) & 15)
+
+
+# ---- waking
+
+cdef class Bell:
+    """The eventfd that consumers wait on. What is pushed while it is corked signals once, when it is uncorked."""
+
+    def __init__(self, int wake):
+        self.wake = wake
+        self.corked = self.owed = False
+
+    cdef void ring(self) noexcept:
+        if self.corked:
+            self.owed = True
+        else:
+            eventfd_write(self.wake, 1)
+
+    cpdef void cork(self) noexcept:
+        self.corked = True
+
+    cpdef void uncork(self) noexcept:
+        cdef bint owed = self.owed
+        self.corked = self.owed = False
+        if owed:
+            eventfd_write(self.wake, 1)
 
 
 # ---- producer -------------------------------------------------------------------------------------------------------

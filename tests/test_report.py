@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import functions, report
+from benchmarks import functions, report, sampled
 
 DSP = {
     "rows": {
@@ -73,3 +73,12 @@ def test_a_function_is_compared_in_yardsticks_of_its_own_run() -> None:
 def test_every_function_that_is_measured_has_a_stored_value() -> None:
     assert functions.YARDSTICK not in json.loads(functions.BASELINE.read_text())
     assert all(value > 0 for value in json.loads(functions.BASELINE.read_text()).values())
+
+
+def test_samples_are_counted_by_function() -> None:
+    """As py-spy writes them: frames from the outermost on, with lines, which make no other function; recursion counts once."""
+    stacks = "main (a.py:1);send (b.py:7) 3\nmain (a.py:2);send (b.py:9);send (b.py:9) 1\nmain (a.py:1) 4\n\nnonsense\n"
+    assert sampled.counted(stacks) == [
+        {"function": "main (a.py)", "self": 0.5, "with_callees": 1.0},
+        {"function": "send (b.py)", "self": 0.5, "with_callees": 0.5},
+    ]

@@ -54,6 +54,26 @@ def test_a_foreign_memory_is_refused() -> None:
     os.close(wake)
 
 
+@pytest.mark.parametrize("corked", [False, True])
+def test_what_is_commanded_together_wakes_the_core_once(corked: bool) -> None:
+    fd, wake = create_memory(Layout(legs=4, flows=16)), os.eventfd(0, os.EFD_NONBLOCK)
+    engine = MediaEngine(fd, wake, os.eventfd(0, os.EFD_NONBLOCK))
+    os.eventfd_read(wake)  # it has come
+    if corked:
+        engine.cork()
+    engine.dial(Transport.UDP, "127.0.0.1", 5060)
+    if corked:
+        with pytest.raises(BlockingIOError):
+            os.eventfd_read(wake)
+        engine.dial(Transport.UDP, "127.0.0.1", 5061)
+        engine.uncork()
+    assert os.eventfd_read(wake) == 1
+    engine.cork()
+    engine.uncork()
+    with pytest.raises(BlockingIOError):
+        os.eventfd_read(wake)
+
+
 def test_no_leg_before_the_core_has_started() -> None:
     fd, wake = create_memory(Layout(legs=4, flows=16)), os.eventfd(0, os.EFD_NONBLOCK)
     with pytest.raises(OutOfService, match="has not started"):
