@@ -197,6 +197,20 @@ async def strange_bodies(box: Box, a: Phone, b: Phone) -> None:
         await box.seconds(1)
 
 
+async def other_spellings(box: Box, a: Phone, b: Phone) -> None:
+    """Of what everybody writes in one way."""
+
+    def spelt(data: bytes) -> bytes:
+        data = data.replace(b"Via: SIP/2.0/UDP ", b"Via: SIP / 2.0 / UDP ").replace(b"From: <sip:", b"From: <SIP:")
+        return data.replace(b"@192.0.2.1>\r\nCall-ID", b"@192.0.2.1:5060;a=%41>\r\nCall-ID")
+
+    a.rewrite = b.rewrite = spelt
+    call = await a.call("102")
+    await (await b.incoming.get()).offer("sendonly")
+    await box.seconds(1)
+    call.hang_up()
+
+
 async def other_hosts(box: Box, a: Phone, b: Phone) -> None:
     """What one phone of a line, or a stranger, sends in the dialog of another."""
     again, stranger = await box.phone("101"), await box.phone("301", register=False)
@@ -302,4 +316,4 @@ async def lost_phones(box: Box, a: Phone, b: Phone) -> None:
     await box.seconds(1)
 
 
-SCENES: tuple[Callable[[Box, Phone, Phone], Awaitable[None]], ...] = (registrations, conversation, refusals, glare, bad_lines, strange_bodies, other_hosts, refused_refreshes, other_ways, late_offers, lost_phones)
+SCENES: tuple[Callable[[Box, Phone, Phone], Awaitable[None]], ...] = (registrations, conversation, refusals, glare, bad_lines, strange_bodies, other_spellings, other_hosts, refused_refreshes, other_ways, late_offers, lost_phones)

@@ -111,7 +111,7 @@ ROWS = {
         callcontrol/journal.py:Journal.close callcontrol/call.py:Call.detach callcontrol/slot.py:CallSlot.read
         callcontrol/leg.py:PhoneLeg.restored callcontrol/recovery.py:_lost callcontrol/recovery.py:_restore callcontrol/recovery.py:_script
         callcontrol/recovery.py:_talk callcontrol/recovery.py:recover sip/dialog.py:Dialog.restore sip/session_timer.py:SessionTimer.restore
-        sip/offer_answer.py:LegMedia.restore sip/offer_answer.py:_restore_agreed sip/stack.py:Stack.restore sip/survival.py:restore
+        sip/offer_answer.py:LegMedia.restore sip/stack.py:Stack.restore sip/survival.py:restore
         sip/dialog.py:text sip/survival.py:_known sip/survival.py:_headers sip/survival.py:_Back.__init__ sip/survival.py:_Back.adopt sip/survival.py:_Back.first
         sip/survival.py:_Back.unacked sip/survival.py:_Back.offers sip/session.py:Session.restore_ack
         callcontrol/recovery.py:_clear callcontrol/recovery.py:_say_goodbye callcontrol/slot.py:Head.read callcontrol/slot.py:Head.record
@@ -135,7 +135,7 @@ ROWS = {
         callcontrol/verbs.py:Verbs.dialled callcontrol/verbs.py:Verbs.id callcontrol/verbs.py:Verbs.snapshot
         sip/digest.py:Challenge.parse sip/digest.py:Credentials.__str__ sip/digest.py:answer sip/digest.py:strongest
         sip/exchange.py:Exchange.acknowledge sip/session.py:Session.acknowledge sip/session.py:Session.send_answer sip/stack.py:Stack.acknowledge sip/stack.py:Stack._tag
-        sip/message.py:Message.dialog_id sip/message.py:Request.__repr__ sip/message.py:Response.__repr__ sip/message.py:Via.received
+        sip/message.py:Message.dialog_id sip/sdp.py:CryptoLine.__repr__ sip/message.py:Request.__repr__ sip/message.py:Response.__repr__ sip/message.py:Via.received
         sip/message.py:Via.rport sip/uri.py:Uri.bare sip/uri.py:Uri.transport transport.py:Transport.shut
         transport.py:token""",
 }

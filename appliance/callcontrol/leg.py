@@ -242,7 +242,7 @@ class PhoneLeg:
             wants_send=self.wants_send,
             wants_receive=self.wants_receive,
             local_direction=self.terms.direction,
-            negotiated=self.terms.media.dump(),
+            negotiated=msgspec.msgpack.encode(self.terms.media.dump()),
             poor=(self.quality.poor_seconds, self.quality.worst_lost, self.quality.worst_jitter_ms),
         )
 
@@ -264,7 +264,8 @@ class PhoneLeg:
         leg.quality = Quality(*slot.poor)
         leg.user_agent = slot.user_agent
         leg.wants_send, leg.wants_receive = slot.wants_send, slot.wants_receive
-        media = LegMedia.restore(slot.negotiated, exchange.secrets, flow.remote[0], exchange.media.owns)
+        media = LegMedia.restore(msgspec.msgpack.decode(slot.negotiated), exchange.secrets, flow.remote[0], exchange.media.owns)
+        media.forget()  # nobody waits for the answer to an offer of before
         leg.terms = Terms(media, direction=slot.local_direction)
         leg.session = slot.id
         if slot.session:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from appliance.callcontrol.exchange import Exchange
     from appliance.callcontrol.leg import PhoneLeg
 
-VERSION = 1
+VERSION = 2
 HEAD = b"switchroom call 1\n"
 LENGTH = 2  # octets that say how long the head is
 LATER = 1000  # how far its BYE is ahead of the last request that the head knows: others may have followed

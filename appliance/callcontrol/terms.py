@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 import media_core
 from appliance.sip.offer_answer import ALONE, EVENT, STANDARD, Agreed, Encrypt, LegMedia, common, payload_map

@@ -294,13 +294,6 @@ class Message:
                 raise PeerError(400, "Content-Length does not fit")
             self.body = self.body[: int(length)]
 
-    def _write(self, start_line: str) -> bytes:
-        if _breaks(start_line) or "\0" in start_line:
-            raise ValueError("line break in a header")  # our bug: nothing received can bring one here
-        headers = written(each for each in self.headers if each[0] != "Content-Length")
-        start = start_line.encode("utf-8", "surrogateescape")
-        return b"%b\r\n%bContent-Length: %d\r\n\r\n%b" % (start, headers, len(self.body), self.body)
-
 
 def _breaks(text: str) -> int:
     return text.count("\r") + text.count("\n")
@@ -375,7 +368,11 @@ class Request(Message):
         return written((name, value) for name, value in fields if value)  # a malformed request may lack one
 
     def to_bytes(self) -> bytes:
-        return self._write(f"{self.method} {self.uri_text} SIP/2.0")
+        start = f"{self.method} {self.uri_text} SIP/2.0"
+        if _breaks(start) or "\0" in start:
+            raise ValueError("line break in a header")  # our bug: nothing received can bring one here
+        headers = written(each for each in self.headers if each[0] != "Content-Length")
+        return b"%b\r\n%bContent-Length: %d\r\n\r\n%b" % (start.encode("utf-8", "surrogateescape"), headers, len(self.body), self.body)
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.uri_text}>"
@@ -388,9 +385,6 @@ class Response(Message):
         super().__init__(headers, body, scanned=scanned)
         self.status = status
         self.reason = reason or (REASONS.get(status, "Unknown") if scanned is None else "")
-
-    def to_bytes(self) -> bytes:
-        return self._write(f"SIP/2.0 {self.status} {self.reason}")
 
     def __repr__(self) -> str:
         return f"<Response {self.status} {self.reason}>"

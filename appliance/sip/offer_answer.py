@@ -18,10 +18,11 @@ Encryption, by policy and signalling:
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from appliance.sip import sdp
 from appliance.sip.errors import PeerError, WrongState
@@ -49,8 +50,7 @@ _PLAIN = ("RTP/AVP", "RTP/AVPF")
 _SECURE = ("RTP/SAVP", "RTP/SAVPF")
 
 
-@dataclass(frozen=True, slots=True)
-class Agreed:
+class Agreed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What both sides may do now. `receive` and `send` are parallel: the payload type we take a codec under, and the one
     the far end takes it under. `rtcp_port` is 0 when RTCP shares the RTP port."""
 
@@ -60,8 +60,8 @@ class Agreed:
     receive: tuple[Format, ...]
     send: tuple[Format, ...]
     direction: str  # ours: sendrecv, sendonly, recvonly, inactive
-    crypto_in: CryptoLine | None = field(default=None, repr=False)  # their key
-    crypto_out: CryptoLine | None = field(default=None, repr=False)  # ours
+    crypto_in: CryptoLine | None = None  # their key
+    crypto_out: CryptoLine | None = None  # ours
     held_by_address: bool = False
 
     @property
@@ -162,7 +162,7 @@ class LegMedia:
         self.skipped = 0  # lines of their last description that made no sense
         self._owns = owns
         self.agreed: Agreed | None = None
-        self.state = "stable"
+        self.state: Literal["stable", "offered", "received"] = "stable"
         self.local_sdp = b""
         self.remote_formats: tuple[Format, ...] = ()  # of their last offer or answer
         self.remote_direction = "sendrecv"
@@ -173,8 +173,8 @@ class LegMedia:
         self._lines: tuple[Media, ...] = ()  # the m-lines of the session so far
         self._audio = 0  # which of them is ours
         self._offer: Media | None = None  # our last offered audio line
-        self._received: tuple[tuple[int, Media], ...] = ()  # theirs that can be used, with their places, the best first
-        self._before: tuple[Any, ...] = ()  # what forget goes back to
+        self._received: _Usable = ()  # theirs that can be used, with their places, the best first
+        self._before: _Before = _NOTHING  # what forget goes back to
 
     # ---- our offer
     def make_offer(self, formats: Sequence[Format] = STANDARD, direction: str = "sendrecv") -> bytes:
@@ -398,43 +398,60 @@ class LegMedia:
         return self.local_sdp
 
     # ---- survival
-    def dump(self) -> bytes:
-        """Everything, keys included: for memory, never for a disk. An offer under way is forgotten."""
-        record = {
-            "address": self.address, "port": self.port, "encrypt": self.encrypt, "secure": self.signalling_secure,
-            "profile": self.profile, "suites": self.suites, "id": self._session_id, "version": self._version,
-            "sdp": self.local_sdp.decode(), "audio": self._audio, "direction": self.remote_direction,
-            "keys": [str(line) for line in self._own_keys.values()],
-            "formats": [_plain(each) for each in self.remote_formats],
-            "lines": [[line.kind, line.protocol, [_plain(each) for each in line.formats], list(line.other_formats)]
-                      for line in self._lines],
-            "agreed": _dump_agreed(self.agreed),
-            "offer": self._offer is not None,
-        }  # fmt: skip
-        return json.dumps(record, separators=(",", ":")).encode()
+    def dump(self) -> tuple[Any, ...]:
+        """Everything, keys included: for memory, never for a disk. Plain values when msgspec has packed them."""
+        return (
+            self.address, self.port, self.encrypt, self.signalling_secure, self.profile, self.suites, self._session_id, self._version,
+            self.local_sdp, self._audio, self.remote_direction, tuple(self._own_keys.values()), self.remote_formats, self._lines,
+            self.agreed, self._offer, self.state, self._received, self._before,
+        )  # fmt: skip
 
     @classmethod
     def restore(
-        cls, data: bytes, keys: Callable[[int], bytes], signalling: str = "", owns: Callable[[int], bool] = lambda port: False
+        cls, values: Sequence[Any], keys: Callable[[int], bytes], signalling: str = "", owns: Callable[[int], bool] = lambda port: False
     ) -> LegMedia:
-        record = json.loads(data)
+        """What `dump` gave, packed in between or not, by this version or one that knew fewer values, or more."""
+        kept = msgspec.convert(values, _Kept)
         leg = cls(
-            record["address"], record["port"], session_id=record["id"], keys=keys, encrypt=record["encrypt"],
-            signalling_secure=record["secure"], profile=record["profile"], signalling=signalling, owns=owns,
+            kept.address, kept.port, session_id=kept.session_id, keys=keys, encrypt=kept.encrypt,
+            signalling_secure=kept.signalling_secure, profile=kept.profile, signalling=signalling, owns=owns,
         )  # fmt: skip
-        leg.suites = tuple(record["suites"])
-        leg._version, leg.local_sdp, leg._audio = record["version"], record["sdp"].encode(), record["audio"]
-        leg.remote_direction = record["direction"]
-        leg.remote_formats = tuple(Format(*each) for each in record["formats"])
-        leg._own_keys = {line.suite: line for text in record["keys"] if (line := CryptoLine.parse(text)) is not None}
-        leg._lines = tuple(
-            Media(kind, 0, protocol, tuple(Format(*each) for each in formats), tuple(other))
-            for kind, protocol, formats, other in record["lines"]
-        )
-        leg.agreed = _restore_agreed(record["agreed"])
-        if record["offer"] and leg.local_sdp:  # a phone that still rings answers the offer it got
-            leg._offer = sdp.parse(leg.local_sdp).media[leg._audio]
+        leg.suites, leg._version, leg.local_sdp, leg._audio = kept.suites, kept.version, kept.local_sdp, kept.audio
+        leg.remote_direction, leg.remote_formats = kept.remote_direction, kept.remote_formats
+        leg._own_keys = {line.suite: line for line in kept.own_keys}
+        leg._lines, leg.agreed, leg._offer = kept.lines, kept.agreed, kept.offer
+        leg.state, leg._received = kept.state, kept.received
+        leg._before = kept.before or _NOTHING
         return leg
+
+
+_Usable = tuple[tuple[int, Media], ...]
+_Before = tuple[tuple[Media, ...], int, _Usable, tuple[Format, ...], str]
+_NOTHING: _Before = ((), 0, (), (), "sendrecv")
+
+
+class _Kept(msgspec.Struct, frozen=True, array_like=True):
+    """A LegMedia. New values come at the end, with a default."""
+
+    address: str
+    port: int
+    encrypt: Encrypt
+    signalling_secure: bool
+    profile: Literal["RTP/SAVP", "RTP/AVP"]
+    suites: tuple[str, ...]
+    session_id: int
+    version: int
+    local_sdp: bytes
+    audio: int
+    remote_direction: str
+    own_keys: tuple[CryptoLine, ...]
+    remote_formats: tuple[Format, ...]
+    lines: tuple[Media, ...]
+    agreed: Agreed | None
+    offer: Media | None
+    state: Literal["stable", "offered", "received"] = "stable"
+    received: _Usable = ()
+    before: _Before | None = None
 
 
 def _declined(line: Media) -> Media:
@@ -450,28 +467,3 @@ def _in_common(line: Media, formats: Sequence[Format]) -> tuple[Format, ...]:
         if match is not None and theirs.name:
             chosen.append(replace(theirs, parameters=match.parameters or theirs.parameters))
     return tuple(chosen) if not all(each.is_event for each in chosen) else ()
-
-
-def _plain(each: Format) -> list[Any]:
-    return [each.payload_type, each.name, each.rate, each.channels, each.parameters]
-
-
-def _dump_agreed(agreed: Agreed | None) -> dict[str, Any] | None:
-    if agreed is None:
-        return None
-    return {
-        "address": agreed.address, "port": agreed.port, "rtcp": agreed.rtcp_port, "direction": agreed.direction,
-        "receive": [_plain(each) for each in agreed.receive], "send": [_plain(each) for each in agreed.send],
-        "in": str(agreed.crypto_in) if agreed.crypto_in else "", "out": str(agreed.crypto_out) if agreed.crypto_out else "",
-        "held": agreed.held_by_address,
-    }  # fmt: skip
-
-
-def _restore_agreed(record: Mapping[str, Any] | None) -> Agreed | None:
-    if record is None:
-        return None
-    return Agreed(
-        record["address"], record["port"], record["rtcp"], tuple(Format(*each) for each in record["receive"]),
-        tuple(Format(*each) for each in record["send"]), record["direction"], CryptoLine.parse(record["in"]),
-        CryptoLine.parse(record["out"]), record["held"],
-    )  # fmt: skip

@@ -17,7 +17,9 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from appliance.sip.errors import PeerError
 
@@ -63,8 +65,7 @@ _NOT_NEEDED = tuple(f"{letter}=" for letter in "tbriuepzk")  # types of lines th
 NOBODY = ("-", 0, 0, "0.0.0.0")
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(Struct, frozen=True, array_like=True, gc=False):
     """One payload type of an m-line. `name` is upper case, "" when nothing says what it is."""
 
     payload_type: int
@@ -81,14 +82,13 @@ class Format:
         return (self.name, self.rate, self.channels) == (other.name, other.rate, other.channels)
 
 
-@dataclass(frozen=True, slots=True)
-class CryptoLine:
+class CryptoLine(Struct, frozen=True, array_like=True, gc=False):
     """`a=crypto`. The key never appears in repr."""
 
     tag: int
     suite: str
-    key: bytes = field(repr=False)
-    salt: bytes = field(repr=False)
+    key: bytes
+    salt: bytes
     session_parameters: str = ""
     mki: str = ""  # "value:length": what the far end puts behind each packet (RFC 3711 §3.1); ours has none
 
@@ -126,13 +126,15 @@ class CryptoLine:
             return None
         return cls(int(match[1]), suite, raw[:key_size], raw[key_size:], parameters, mki)
 
+    def __repr__(self) -> str:
+        return f"CryptoLine(tag={self.tag}, suite={self.suite!r})"
+
     def __str__(self) -> str:
         mki = f"|{self.mki}" if self.mki else ""
         return f"{self.tag} {self.suite} inline:{base64.b64encode(self.key + self.salt).decode()}{mki}"
 
 
-@dataclass(frozen=True, slots=True)
-class Media:
+class Media(Struct, frozen=True, array_like=True, gc=False):
     """One m-line with its section. `address` is the effective connection address, "" when there is none."""
 
     kind: str  # audio, video, image, application, …
@@ -154,8 +156,7 @@ class Media:
         return self.address in ("0.0.0.0", "::")
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Struct, frozen=True, gc=False):
     """A whole description. `origin` is the o= line's (user, id, version, address)."""
 
     origin: tuple[str, int, int, str] = NOBODY

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import re
 
+import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -56,7 +57,7 @@ def negotiate(body: bytes) -> None:
     with contextlib.suppress(PeerError):
         callee.take_offer(body)
         callee.make_answer(OWN)
-        LegMedia.restore(callee.dump(), lambda size: b"k" * size)
+        LegMedia.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(callee.dump())), lambda size: b"k" * size)
     with contextlib.suppress(PeerError):
         caller.take_answer(body)
 

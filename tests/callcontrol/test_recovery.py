@@ -194,7 +194,7 @@ def test_a_slot_of_another_version_ends_its_call_properly(
             assert await call.offer("sendrecv") == 200
             await box.seconds(2)
             if why == "another version":
-                monkeypatch.setattr(slot, "VERSION", 2)
+                monkeypatch.setattr(slot, "VERSION", 3)
             else:
                 monkeypatch.setattr(PhoneLeg, "restored", lambda *_: 1 / 0)
             await restart(box)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from appliance import cti
 from appliance.sip.offer_answer import LegMedia
@@ -72,7 +73,7 @@ def test_wrong_keys(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
         agreed = leg.agreed
         assert agreed is not None
         assert agreed.crypto_in is not None
-        leg.agreed = replace(agreed, crypto_in=replace(agreed.crypto_in, key=bytes(len(agreed.crypto_in.key))))
+        leg.agreed = structs.replace(agreed, crypto_in=structs.replace(agreed.crypto_in, key=bytes(len(agreed.crypto_in.key))))
         apply(self, leg)
 
     monkeypatch.setattr(Audio, "apply", with_another_key)

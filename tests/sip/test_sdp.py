@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import random
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from appliance.sip import sdp
 from appliance.sip.errors import PeerError

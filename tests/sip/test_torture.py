@@ -123,7 +123,9 @@ def read_all(data: bytes) -> None:
             getattr(message, name)
         except PeerError:
             continue
-    assert parse(message.to_bytes()).headers is not None  # what we took we can write and take again
+    # what we took we can write and take again
+    written = message.to_bytes() if isinstance(message, Request) else Request("OPTIONS", "sip:x", message.headers).to_bytes()
+    assert scan(written).fields_list()
 
 
 def test_every_truncation() -> None:
