@@ -57,7 +57,9 @@ def unanswered(cause: Cause, outcome: str, **changes: Any) -> CallRecord:
 BOB = "Bob (102)"
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.4, 0.9, 7.5, 59.5, 59.99, 60.0, 119.7, 3599.9, 3600.0, 3661.2, 86399.6, 90000.0])
+@pytest.mark.parametrize(
+    "seconds", [0.0, 0.4, 0.9, 7.5, 59.5, 59.99, 60.0, 119.7, 3599.9, 3600.0, 3661.2, 86399.6, 90000.0]
+)
 def test_a_duration_is_the_same_in_sentence_and_column(seconds: float) -> None:
     """The column is what the pages make of the stored record."""
     made = record(answered=105.0, ended=105.0 + seconds)
@@ -78,7 +80,10 @@ def test_who_hangs_up_from_the_page_is_named() -> None:
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        (unanswered(Cause.NO_ROUTE, "failed", dialled="112", callee_number="", callee_name=""), "112 could not be reached: this telephone system has no line to the outside."),
+        (
+            unanswered(Cause.NO_ROUTE, "failed", dialled="112", callee_number="", callee_name=""),
+            "112 could not be reached: this telephone system has no line to the outside.",
+        ),
         (record(), "Ann (101) and Bob (102) were connected for 1 min 0 s; Bob (102) hung up."),
         (unanswered(Cause.NORMAL, "cancelled", hung_up_by="caller"), "Ann (101) hung up before Bob (102) answered."),
         (unanswered(Cause.UNALLOCATED, "failed", callee_number="", dialled="999"), "Nobody has the number 999."),
@@ -100,9 +105,16 @@ def test_who_hangs_up_from_the_page_is_named() -> None:
             record(legs=(leg("caller", "101", "Ann"), leg("callee", "102", "Bob", packets_received=0))),
             "Nobody heard Bob (102): no audio arrived from the phone at 192.0.2.9:5060; a firewall",
         ),
-        (record(legs=(leg("caller", "101", "", packets_received=0, address=""),)), "Nobody heard 101: no audio arrived from the phone at an unknown address;"),
         (
-            unanswered(Cause.TIMER, "failed", legs=(leg("callee", "102", "Bob", status=500), leg("callee", "102", "Bob", status=504))),
+            record(legs=(leg("caller", "101", "", packets_received=0, address=""),)),
+            "Nobody heard 101: no audio arrived from the phone at an unknown address;",
+        ),
+        (
+            unanswered(
+                Cause.TIMER,
+                "failed",
+                legs=(leg("callee", "102", "Bob", status=500), leg("callee", "102", "Bob", status=504)),
+            ),
             "The call from Ann (101) to Bob (102) failed: timed out (its phone answered 500 and 504).",
         ),
         (record(legs=(leg("caller", "101", "Ann", packets_received=0, dropped_auth=90),)), "encryption did not fit"),

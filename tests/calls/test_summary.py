@@ -223,9 +223,12 @@ def test_parts_add_up(facts: list[tuple[float, int, int, list[Any]]], half: int)
         for step, kind, who, values in some:
             if kind != Kind.MORE:
                 story.add(now := now + step, kind, who, *values)
+                if kind % 3 == 0:
+                    live(story, {}, {})
         told.append(story)
     for story in (*told, Story.merged(*told)):
         made = record(Story.unpack(story.pack()))
+        assert made == record(story), "read in pieces while it was told, or at once"
         sums: dict[int, float] = defaultdict(float)
         for part in made.parts:
             assert part.seconds > 0

@@ -69,11 +69,11 @@ class Fact(msgspec.Struct, frozen=True, array_like=True):
 
     def get(self, place: int, default: Any) -> Any:
         """The value at this place; a version that did not know it has said `default`, and so has one that means something else by it."""
-        if place >= len(self.values):
-            return default
-        value = self.values[place]
-        wanted = (int, float) if isinstance(default, float) else int if isinstance(default, bool) else type(default)
-        return value if isinstance(value, wanted) else default
+        if place < len(self.values):
+            value, wanted = self.values[place], type(default)
+            if isinstance(value, wanted) or (wanted is float and type(value) is int):
+                return value
+        return default
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -91,13 +91,14 @@ _decode = msgspec.msgpack.Decoder(_Packed).decode
 
 
 class Story:
-    __slots__ = ("_base", "_packed", "facts", "id", "last", "left_out")
+    __slots__ = ("_base", "_packed", "facts", "id", "last", "left_out", "memo")
 
     def __init__(self, id: str) -> None:
         self.id = id  # of the thread: the id of its call record
         self.facts: list[Fact] = []
         self.left_out = 0  # facts from the middle
         self.last = 0  # the highest number a leg has
+        self.memo: object = None  # what `summary` has made of the facts so far: the next reading goes on behind them
         self._base = 0.0  # times are packed as milliseconds since this one
         self._packed: list[bytes] = []  # of each fact
 
@@ -119,9 +120,12 @@ class Story:
         return self.last + 1
 
     def __iter__(self) -> Iterator[Fact]:
-        """The facts, long texts in one piece again."""
+        return self.since(0)
+
+    def since(self, place: int) -> Iterator[Fact]:
+        """The facts from this place on, long texts in one piece again."""
         whole: Fact | None = None
-        for fact in self.facts:
+        for fact in self.facts[place:]:
             if fact.kind == Kind.MORE:
                 if whole is not None and whole.values and fact.values:
                     whole = msgspec.structs.replace(

@@ -1,6 +1,6 @@
 """What a story amounts to: the call record, the live view, the counters. Pure.
 
-A story is read once from its beginning; between two facts every leg that is there is in one state, so the parts of a leg add up to all its time.
+A story is read fact by fact; between two facts every leg that is there is in one state, so the parts of a leg add up to all its time.
 A clock that is set back takes no time away: such facts count as of the moment of those before. Facts of a leg that is not known (left out of
 the middle), of a kind that is not known (of a newer version) or without a value say nothing.
 """
@@ -66,6 +66,9 @@ class _Leg:
 class _Read:
     """A story as it stands after its last fact."""
 
+    left_out: int
+    count: int = 0  # facts that have been read
+
     began: int = 0
     now: int = 0
     begun: bool = False
@@ -111,8 +114,10 @@ class _Read:
 
 
 def _read(story: Story) -> _Read:
-    read = _Read()
-    for fact in story:
+    """Goes on where the last reading stopped; once more from the beginning when facts have been left out since."""
+    memo = story.memo
+    read = memo if isinstance(memo, _Read) and memo.left_out == story.left_out else _Read(left_out=story.left_out)
+    for fact in story.since(read.count):
         at = round(fact.time * 1000)
         if not read.begun:
             read.begun, read.began, read.now = True, at, at
@@ -128,6 +133,7 @@ def _read(story: Story) -> _Read:
             read.legs[fact.who] = _Leg(fact.who, fact.get(0, ""), fact.get(1, ""), fact.get(2, ""), read.now)
         elif (known := read.legs.get(fact.who)) is not None:
             _of_leg(known, fact, read.now)
+    read.count, story.memo = len(story.facts), read
     return read
 
 
