@@ -15,6 +15,7 @@ from appliance.calls.history.quality import Quality
 from appliance.calls.history.record import CallRecord
 from appliance.calls.history.story import Kind, Story
 from appliance.calls.history.summary import counters, live, record
+from appliance.words import english
 
 BEGIN = 1.75e9
 BOB = ("102", "Bob")
@@ -130,7 +131,8 @@ def test_of_two_people_one_answered_and_the_other_one_missed_nothing() -> None:
     ).at(2, Kind.ANSWERED, 1)
     made = told.over(9, Cause.NORMAL, "callee")
     assert fates(made) == [("102", "answered elsewhere"), ("103", "answered"), ("104", "failed")]
-    assert (made.callee_number, made.dialled) == ("102", "200")
+    assert (made.callee_number, made.callee_name, made.dialled) == ("103", "Eve", "200")
+    assert english().say(made.said) == "Ann (101) and Eve (103) were connected for 7 s; Eve (103) hung up."
 
 
 @pytest.mark.parametrize(
@@ -265,3 +267,22 @@ def test_the_live_view() -> None:
     )
     assert (view.caller.secured_received, view.caller.secured_sent, view.caller.forged) == (8, 6, 5)
     assert counters([told.story]) == {"calls": 1, "calls_answered": 1}
+
+
+def test_the_live_view_when_who_began_it_has_left_and_of_one_call_of_a_thread() -> None:
+    told = Told().caller().phone(2).at(2, Kind.ANSWERED, 2).at(2, Kind.ANSWERED, 1)
+    told.phone(3, 5, ("103", "Eve")).at(9, Kind.ENDED, 1, "peer", 16)
+    view = live(told.story, {}, {})
+    assert [leg.number for leg in (view.caller, *view.callees)] == ["102", "103"]
+    view = live(told.story, {}, {}, id="c2", legs=[3])
+    assert (view.id, [leg.number for leg in (view.caller, *view.callees)]) == ("c2", ["103"])
+    picked_up = (
+        Told()
+        .caller()
+        .phone(2)
+        .at(4, Kind.LEG, 3, "caller", "104", "Jim")
+        .at(4, Kind.ANSWERED, 3)
+        .at(4, Kind.ENDED, 2, "system", 16)
+    )
+    view = live(picked_up.story, {}, {})
+    assert [leg.number for leg in (view.caller, *view.callees)] == ["101", "104"]

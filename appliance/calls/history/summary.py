@@ -7,7 +7,7 @@ the middle), of a kind that is not known (of a newer version) or without a value
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -95,7 +95,11 @@ class _Read:
 
     @property
     def callee(self) -> tuple[str, str]:
-        """Number and name of whom the call was to reach first."""
+        """Number and name of who has answered first; of a call nobody answered, of whom it was to reach first."""
+        answered = [leg for leg in self.callees if leg.answered is not None]
+        if self.answered is not None and answered:
+            first = min(answered, key=lambda leg: leg.answered or 0)
+            return first.number, first.name
         if self.wanted:
             return self.wanted[0]
         if self.service:
@@ -287,18 +291,28 @@ def _people(read: _Read) -> tuple[PersonRecord, ...]:
 
 
 # ---- while it goes on
-def live(story: Story, stats: Mapping[int, media_core.LegStats], quality: Mapping[int, Quality]) -> cti.CallView:
-    """`stats` and `quality` are by a leg's number; a leg that has none has counted nothing yet."""
+def live(
+    story: Story,
+    stats: Mapping[int, media_core.LegStats],
+    quality: Mapping[int, Quality],
+    *,
+    id: str = "",
+    legs: Collection[int] | None = None,
+) -> cti.CallView:
+    """One call of the thread: the legs with these numbers, or all there are. `stats` and `quality` are by a leg's number, too; a leg that
+    has none has counted nothing yet. `id`: the call's, where it is not the thread's."""
     read = _read(story)
-    caller = read.caller or _Leg(0, "caller", "", read.service, read.began)
+    living = [leg for leg in read.legs.values() if leg.ended is None and (legs is None or leg.who in legs)]
+    caller = next((leg for leg in living if leg.side == "caller"), None)
+    if caller is None:
+        called = read.caller is not None and living  # who began it has left; the others go on
+        caller = living[0] if called else _Leg(0, "caller", "", read.service, read.began)
     return cti.CallView(
-        id=story.id,
+        id=id or story.id,
         started=read.began / 1000,
         answered=_seconds(read.answered),
         caller=_view(caller, read, stats.get(caller.who), quality.get(caller.who)),
-        callees=[
-            _view(leg, read, stats.get(leg.who), quality.get(leg.who)) for leg in read.callees if leg.ended is None
-        ],
+        callees=[_view(leg, read, stats.get(leg.who), quality.get(leg.who)) for leg in living if leg is not caller],
         dialled=read.dialled,
     )
 
