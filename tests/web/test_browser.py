@@ -87,13 +87,20 @@ def busy(desk: Desk, box: FakeBox) -> None:
     legs = [
         {"number": number, "name": "", "address": "192.0.2.9:5061", "transport": "TLS", "signalling_secure": True, "media_secure": True,
          "codec": "Opus", "packets_received": 9000, "packets_sent": 9010, "lost": 2, "jitter_ms": 1.4}
-        for number in ("100", "102")
+        for number in ("100", "102", "102")
     ]  # fmt: skip
     desk.history.write(
         {
             "id": "past", "started": now - 4000, "answered": now - 3990, "ended": now - 3810, "caller_number": "100", "caller_name": "Anna Berger",
             "dialled": "102", "callee_number": "102", "callee_name": "Reception", "outcome": "answered", "cause": 16, "hung_up_by": "callee",
-            "said": Said.of("call.told", words="They talked for 3 minutes; Reception hung up."), "people": [], "parts": [], "selftest": False, "legs": legs,
+            "said": Said.of("call.told", words="They talked for 3 minutes; Reception hung up."), "selftest": False,
+            "legs": [{**one, "who": who, "fate": fate} for who, (one, fate) in enumerate(zip(legs, ("", "answered", "answered elsewhere"), strict=True), 1)],
+            "people": [{"number": "102", "name": "Reception", "fate": "answered"}],
+            "parts": [
+                {"who": who, "kind": kind, "seconds": seconds}
+                for who, kind, seconds in ((1, "calling", 10.0), (1, "talking", 170.0), (1, "on hold", 10.0), (2, "ringing", 10.0), (2, "talking", 170.0),
+                                           (2, "holding", 10.0), (3, "ringing", 10.0))
+            ],
         }
     )  # fmt: skip
 
