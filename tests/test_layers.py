@@ -34,13 +34,30 @@ LAYERS = {
     # 0
     "media_core": row("", "pylibsrtp", "moves packets, knows no telephone"),
     # 1: pure, or next to it
-    "appliance.sip": row("media_core.sip_scan media_core.sip_plain", "msgspec", "sans-IO SIP: bytes and time in, bytes and events out"),
+    "appliance.sip": row(
+        "media_core.sip_scan media_core.sip_plain", "msgspec", "sans-IO SIP: bytes and time in, bytes and events out"
+    ),
     "appliance.words": row("", "msgspec", "sentences: key and facts, put into words at the edge"),
     "appliance.config": row("", "", "pure: claims, countries, passwords, search"),
+    "appliance.config.declare": row(
+        "appliance.config.claims appliance.words",
+        "pydantic pydantic_core annotated_types",
+        "what a record is declared with",
+    ),
+    "appliance.config.kinds": row(
+        "appliance.config.declare appliance.config.claims appliance.config.countries appliance.words",
+        "",
+        "kinds of records: knows no service, no page, no database",
+    ),
+    "appliance.config.snapshot": row(
+        "appliance.config.kinds appliance.config.declare appliance.config.claims appliance.config.countries appliance.words",
+        "",
+        "all records, never changed: no clock, no database",
+    ),
     "appliance.config.model": row(
-        "appliance.config.countries appliance.config.claims appliance.words",
-        "pydantic annotated_types",
-        "records and snapshot: no clock, no database",
+        "appliance.config.snapshot appliance.config.kinds appliance.config.declare",
+        "",
+        "the face of the records for everybody else",
     ),
     "appliance.version": row("", "", "one number"),
     "appliance.encryption": row("", "", "pure: what of a leg was encrypted, in words"),
@@ -66,7 +83,9 @@ LAYERS = {
         "the only one that writes the configuration",
     ),
     "appliance.config.meanwhile": row(
-        "appliance.config.model appliance.config.store", "", "a form and what has changed since it was drawn"
+        "appliance.config.declare appliance.config.model appliance.config.store appliance.words",
+        "",
+        "a form and what has changed since it was drawn",
     ),
     "appliance.config.licensing": row(
         "appliance.config.model", "cryptography", "pure: file, box and date in, limits out"
@@ -106,7 +125,7 @@ LAYERS = {
         "one file per service; sees call control by its api only",
     ),
     "appliance.config.admin": row(
-        "appliance.config.model appliance.config.store appliance.config.licensing appliance.config.passwords appliance.config.meanwhile",
+        "appliance.config.model appliance.config.store appliance.config.licensing appliance.config.passwords appliance.config.meanwhile appliance.words",
         "argon2",
         "the only use-cases that change anything",
     ),
@@ -141,9 +160,9 @@ LAYERS = {
     "appliance.commands": row("appliance", "click cryptography", "command line"),
     "appliance.__main__": row("appliance", "click msgspec cryptography", "command line"),
     "webui": row(
-        "appliance.config.admin appliance.config.passwords appliance.encryption appliance.config.search appliance.config.model appliance.config.claims appliance.words appliance.callcontrol.plan appliance.cti appliance.host.boot appliance.config.store appliance.config.licensing appliance.config.countries "
+        "appliance.config.admin appliance.config.passwords appliance.encryption appliance.config.search appliance.config.declare appliance.config.model appliance.config.claims appliance.words appliance.callcontrol.plan appliance.cti appliance.host.boot appliance.config.store appliance.config.licensing appliance.config.countries "
         "appliance.records appliance.host.certificates appliance.storage.migration appliance.storage.aside appliance.storage.copies appliance.host.support appliance.box.notices appliance.storage.backup appliance.storage.sealed appliance.config.entitlement appliance.host.setup_code appliance.box.update_client appliance.version",
-        "flask flask_wtf werkzeug jinja2 markupsafe itsdangerous hypercorn h2 a2wsgi uvloop annotated_types cryptography segno msgspec",
+        "flask flask_wtf werkzeug jinja2 markupsafe itsdangerous hypercorn h2 a2wsgi uvloop cryptography segno msgspec",
         "pages over the use-cases, the control socket and the call records; no telephone inside",
     ),
     "benchmarks": row("media_core appliance", "msgspec pylibsrtp pytest pytest_benchmark cryptography", "measures everything"),

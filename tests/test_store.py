@@ -215,7 +215,7 @@ def test_what_is_saved_is_read_back_and_the_journal_tells_it(
     for (kind, key), record in expected.items():
         told = replayed.pop((kind, key))
         for name, value in record.model_dump(exclude={"id"}).items():
-            assert name in KINDS[kind].secret_fields or told[name] == value
+            assert name in KINDS[kind].secrets or told[name] == value
     assert replayed == {}
 
 

@@ -1,26 +1,16 @@
-"""Form fields from the declarations of the records: label, help, limits and choices are said once, in `appliance.config.model`."""
+"""Form fields from the declarations of the records: type, label, help, limits and choices are said once, in `appliance.config.kinds`."""
 
 from __future__ import annotations
 
-import types
-import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from annotated_types import Ge, Le, MaxLen
-
+from appliance.config.declare import Choice, Declared, Duration, FieldType, Number, Text, TickBox
 from appliance.config.model import Problem, Record
+from appliance.words import Said, english
 
-# How a choice is said to people.
-CHOICES: Mapping[str, tuple[str, str]] = {
-    "required": ("Required", "Phones must register over TLS and talk over SRTP; anything else is refused."),
-    "preferred": ("Preferred", "Encrypted whenever the phone can."),
-    "off": ("Off", "Never encrypted. Only for phones that cannot."),
-    "none": ("None", "May not log in to this page."),
-    "read-only": ("Read only", "May look at everything, change nothing."),
-    "full": ("Full", "May change everything."),
-}
+Kind = Literal["text", "number", "tick", "choice", "select", "password"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +28,12 @@ class Field:
     label: str
     help: str = ""
     value: str = ""
-    kind: Literal["text", "number", "choice", "select", "password"] = "text"
+    kind: Kind = "text"
     problem: str = ""
     options: tuple[Option, ...] = ()
     least: int | None = None
     most: int | None = None
     longest: int | None = None
-    unit: str = ""
     required: bool = False
     autocomplete: str = "off"
 
@@ -71,46 +60,44 @@ def fields_of(
     options: Mapping[str, Sequence[Option]] | None = None,
 ) -> dict[str, Field]:
     """The visible fields of a kind, filled with values (typed text or a record's own)."""
-    wrong = problems_by_field(problems)
+    wrong, declared = problems_by_field(problems), record.declared
     made: dict[str, Field] = {}
-    for name, info in record.model_fields.items():
-        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-        if extra.get("hidden"):
+    for name, field in declared.fields.items():
+        if field.hidden:
             continue
-        limits = {type(limit): limit for limit in info.metadata}
-        chosen = tuple((options or {}).get(name, ())) or _choices(info.annotation)
-        value = values.get(name, info.default)
+        chosen = tuple((options or {}).get(name, ())) or _choices(declared, name, field)
         made[name] = Field(
             name=name,
-            label=info.title or name.replace("_", " ").capitalize(),
-            help=info.description or "",
-            value="" if value is None else str(value),
-            kind="select"
-            if name in (options or {})
-            else "choice"
-            if chosen
-            else "number"
-            if info.annotation is int
-            else "text",
+            label=english().say(declared.label(name)),
+            help=english().say(declared.help(name)),
+            value=field.text(values.get(name, record.model_fields[name].default)),
+            kind="select" if name in (options or {}) else _drawn_as(field),
             problem=wrong.get(name, ""),
             options=chosen,
-            least=limits[Ge].ge if Ge in limits else None,
-            most=limits[Le].le if Le in limits else None,
-            longest=limits[MaxLen].max_length if MaxLen in limits else None,
-            unit="seconds" if name.endswith("_seconds") else "",
+            least=field.least if type(field) is Number else None,
+            most=field.most if type(field) is Number else None,
+            longest=field.most if isinstance(field, Text) else None,
         )
     return made
 
 
-def _choices(annotation: Any) -> tuple[Option, ...]:
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
-    if typing.get_origin(annotation) is not Literal:
-        return ()
-    return tuple(
-        Option(str(value), *CHOICES.get(str(value), (str(value).capitalize(), "")))
-        for value in typing.get_args(annotation)
-    )
+def _drawn_as(field: FieldType) -> Kind:
+    match field:
+        case Choice():
+            return "choice"
+        case TickBox():
+            return "tick"
+        case Number() if not isinstance(field, Duration):
+            return "number"
+    return "text"
+
+
+def _choices(declared: Declared, name: str, field: FieldType) -> tuple[Option, ...]:
+    def option(value: str, word: Said, meaning: Said) -> Option:
+        return Option(value, english().say(word), english().say(meaning))
+
+    values = field.values if isinstance(field, Choice) else ()
+    return tuple(option(value, *declared.choice(name, value)) for value in values)
 
 
 def values_of(record: Record) -> dict[str, Any]:

@@ -1,48 +1,66 @@
 """`switchroom user` and `switchroom extension`: list, add, change, delete, with the fields, checks and sentences of the pages.
 
-The options are the fields of the records as `appliance.config.model` declares them: a new field is an option too. What a field may hold is
+The options are the fields of the records as `appliance.config.kinds` declares them: a new field is an option too. What a field may hold is
 checked where the pages have it checked, so the words are the same.
 """
 
 from __future__ import annotations
 
 import json
-import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
 from appliance.commands.terminal import ask_password, data_option, fail, json_option, table, use_cases, who
 from appliance.config.admin import Admin, Usernames, renamed
-from appliance.config.model import KINDS, Extension, Problem, Record, Refused, User
+from appliance.config.declare import Choice, Duration, FieldType, Number, TickBox
+from appliance.config.model import KINDS, Extension, Problem, Record, Refused
+from appliance.words import english
 
 Command = Callable[..., None]
-KEYS = {"user": "username", "extension": "number"}  # what names a record on the command line: an argument
 password_option = click.option("--password", is_flag=True, help="Ask for a password (or read it from standard input).")
 GIVEN = "Without it, it stays."
 
 
 def fields_of(kind: str, unchanged: str = "") -> Callable[[Command], Command]:
-    """Decorator: an option for each field of the kind that people see, beside its key. None means not given."""
+    """Decorator: an option for each field of the kind that people see, beside the one it is named by. None means not given."""
 
     def add(command: Command) -> Command:
-        for name, info in reversed(KINDS[kind].model_fields.items()):
-            extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-            if extra.get("hidden") or name == KEYS[kind]:
+        row = KINDS[kind]
+        for name, declared in reversed(row.record.declared.fields.items()):
+            if declared.hidden or name == row.named_by:
                 continue
-            choices = typing.get_args(info.annotation) if typing.get_origin(info.annotation) is Literal else ()
-            default = "" if unchanged or info.default == "" else f" Default: {info.default}."
+            shown = declared.text(row.record.model_fields[name].default)
+            default = f" Default: {shown}." if shown and not unchanged else ""
             command = click.option(
                 f"--{name.replace('_', '-')}",
                 name,
-                metavar="|".join(map(str, choices)) or ("NUMBER" if info.annotation is int else "TEXT"),
-                help=f"{info.description or info.title}{default} {unchanged}".strip(),
+                metavar=_metavar(declared),
+                help=f"{_help(kind, name)}{default} {unchanged}".strip(),
             )(command)
         return command
 
     return add
+
+
+def _metavar(declared: FieldType) -> str:
+    """What is to be typed."""
+    match declared:
+        case Choice(values=values):
+            return "|".join(values)
+        case TickBox():
+            return "yes|no"
+        case Duration():
+            return "TIME"
+        case Number():
+            return "NUMBER"
+    return "TEXT"
+
+
+def _help(kind: str, field: str) -> str:
+    return english().say(KINDS[kind].record.declared.help(field))
 
 
 def _values(admin: Admin, given: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +72,7 @@ def _values(admin: Admin, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _find(admin: Admin, kind: str, name: str, field: str = "") -> Any:
-    found = [one for one in admin.snapshot.of(kind).values() if getattr(one, KEYS[kind]) == name]
+    found = [one for one in admin.snapshot.of(kind).values() if getattr(one, KINDS[kind].named_by) == name]
     if not found:
         raise Refused(Problem(field, f"There is no {kind} {name}."))
     return found[0]
@@ -117,7 +135,7 @@ def user_add(data: Path, username: str, password: bool, **given: Any) -> None:
 @user.command("change")
 @data_option
 @click.argument("username")
-@click.option("--username", "renamed_to", metavar="TEXT", help=f"{User.model_fields['username'].description} {GIVEN}")
+@click.option("--username", "renamed_to", metavar="TEXT", help=f"{_help('user', 'username')} {GIVEN}")
 @fields_of("user", GIVEN)
 @password_option
 def user_change(data: Path, username: str, renamed_to: str | None, password: bool, **given: Any) -> None:

@@ -17,20 +17,23 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from appliance.config import licensing, meanwhile, passwords
 from appliance.config.model import (
+    KINDS,
     Extension,
     Line,
     Problem,
     Record,
     Refused,
-    Settings,
     Snapshot,
     User,
     check,
+    find,
     login_name,
     make,
     next_number,
+    without,
 )
 from appliance.config.store import Change, Conflict, JournalRow, Store
+from appliance.words import Said
 
 Verb = Literal["see", "change"]
 # What a role may do on the admin page: default deny.
@@ -42,12 +45,6 @@ POLICY: Mapping[str, frozenset[Verb]] = {
 
 LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that look alike
 MOST_LINES = 10
-# Fields that have a use-case of their own: no form, however it was put together, changes them by the way.
-PROTECTED: Mapping[str, frozenset[str]] = {
-    "user": frozenset({"password_hash"}),
-    "line": frozenset({"extension"}),
-    "settings": frozenset({"completed"}),
-}
 TRIES = 5  # of a save, when others save at the same time
 
 
@@ -99,8 +96,8 @@ class Admin:
         wrong, field by field."""
 
         def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
-            if kind == "settings":
-                raise Refused(Problem("", "There is one settings record; change it instead."))
+            if kind in KINDS and KINDS[kind].single:
+                raise Refused(Problem("", Said.of("fields.single", kind=Said.of(f"kind.{kind}"))))
             record = make(kind, {**values, "id": _new_id()})
             if isinstance(record, User) and record.password_hash:
                 raise Refused(_not_here("password_hash"))
@@ -149,11 +146,11 @@ class Admin:
         have changed the same. usernames: what becomes of SIP usernames that are made of an extension's number when that changes."""
 
         def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
-            old = snapshot.settings if kind == "settings" else self._find(snapshot, kind, key)
+            old = self._find(snapshot, kind, key)
             _demand(
                 [
                     _not_here(name)
-                    for name in sorted(PROTECTED.get(kind, frozenset()) & set(values))
+                    for name in sorted(KINDS[kind].hidden & set(values))  # they have use-cases of their own
                     if values[name] != getattr(old, name)
                 ]
             )
@@ -178,25 +175,17 @@ class Admin:
         return self._save(plan, who)
 
     def delete(self, kind: str, key: str, who: str) -> None:
-        """An extension takes its lines along; a user leaves the extensions, which then stand alone."""
+        """What refers to it goes along, stays without the reference, or forbids it, as the kinds say."""
 
         def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
             record = self._find(snapshot, kind, key)
-            changes = [Change(kind, key, None)]
-            if isinstance(record, Extension):
-                changes += [Change("line", line.id, None) for line in snapshot.lines_of[key]]
-            elif isinstance(record, User):
+            if KINDS[kind].single:
+                raise Refused(Problem("", Said.of("fields.stays", kind=Said.of(f"kind.{kind}"))))
+            if isinstance(record, User):
                 _demand(_last_administrator(record, None, snapshot))
-                changes += [
-                    Change("extension", each.id, each.model_copy(update={"user": ""}))
-                    for each in snapshot.extensions.values()
-                    if each.user == key
-                ]
-            elif isinstance(record, Line) and len(snapshot.lines_of[record.extension]) == 1:
+            if isinstance(record, Line) and len(snapshot.lines_of[record.extension]) == 1:
                 raise Refused(Problem("", "An extension keeps at least one line. Delete the extension instead."))
-            elif isinstance(record, Settings):
-                raise Refused(Problem("", "The settings cannot be deleted."))
-            return record, changes
+            return record, [Change(*change) for change in without(snapshot, kind, key)]
 
         self._save(plan, who)
 
@@ -324,7 +313,7 @@ class Admin:
         return licensing.usage(self.snapshot, self._limits())
 
     def _find(self, snapshot: Snapshot, kind: str, key: str) -> Record:
-        record = snapshot.of(kind).get(key)
+        record = find(snapshot, kind, key)
         if record is None:
             raise NotFound(f"This {kind} does not exist (any more).")
         return record
@@ -359,7 +348,7 @@ def _new_id() -> str:
 
 
 def _not_here(field: str) -> Problem:
-    return Problem(field, f"{field} cannot be set here.")
+    return Problem(field, Said.of("fields.not-here", name=field))
 
 
 def _demand(problems: Sequence[Problem], values: Mapping[str, Any] | None = None) -> None:

@@ -6,11 +6,14 @@ since is not a wish; where both have changed the same field to different values,
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from appliance.config.model import Problem, Record, Snapshot
+from appliance.config.declare import FieldType, Reference
+from appliance.config.model import Problem, Record, Snapshot, name_of
 from appliance.config.store import Store
+from appliance.words import Said
 
 
 class Change(NamedTuple):
@@ -24,18 +27,16 @@ def merge(
     store: Store, snapshot: Snapshot, kind: str, old: Record, values: Mapping[str, Any], mark: str
 ) -> tuple[dict[str, Any], list[Problem]]:
     """The values to save over `old`, and a problem for each field that both have changed. Without a mark the values as they are."""
-    merged, problems = dict(values), []
+    merged, problems, declared = dict(values), [], old.declared.fields
     for name, change in _changes(store, kind, old, mark).items():
         now = getattr(old, name, None)
-        if name not in values or str(values[name]) == str(now):
+        if name not in values or name not in declared or (wanted := _text(declared[name], values[name])) == _text(declared[name], now):
             continue
-        if str(values[name]) == str(change.before):
+        if wanted == _text(declared[name], change.before):
             merged[name] = now
         else:
-            said = (
-                f"Meanwhile {change.who} has made this {_shown(now, snapshot)}. Save again to put yours in its place."
-            )
-            problems.append(Problem(name, said))
+            shown = _shown(declared[name], now, snapshot)
+            problems.append(Problem(name, Said.of("fields.meanwhile", who=change.who, value=shown)))
     return merged, problems
 
 
@@ -46,7 +47,7 @@ def _changes(store: Store, kind: str, record: Record, mark: str) -> Mapping[str,
     number, _, moment = mark.partition(" ")
     if not number.isdecimal() or moment.startswith("-") or moment != str(store.moment(int(number[:18]))):
         # of a configuration that is not this one's past: nobody knows what the form showed
-        return dict.fromkeys(type(record).model_fields, Change("a restored backup", None))
+        return dict.fromkeys(record.declared.fields, Change("a restored backup", None))
     found: dict[str, Change] = {}
     for row in store.changes_of(kind, record.id, int(number)):
         before, after = row.before or {}, row.after or {}
@@ -56,7 +57,16 @@ def _changes(store: Store, kind: str, record: Record, mark: str) -> Mapping[str,
     return found
 
 
-def _shown(value: object, snapshot: Snapshot) -> str:
+def _text(declared: FieldType, value: object) -> str:
+    """A value, or what was typed, as a form shows it: two that mean the same are the same."""
+    with contextlib.suppress(ValueError):  # typed text that is none stays as it is
+        return declared.text(declared.read(value))
+    return declared.text(value)
+
+
+def _shown(declared: FieldType, value: object, snapshot: Snapshot) -> Said:
     """A field's value in a sentence."""
-    user = snapshot.users.get(str(value))
-    return f"“{(user.full_name or user.username) if user else value}”" if value not in ("", None) else "empty"
+    if isinstance(declared, Reference) and (record := snapshot.of(declared.kind).get(str(value))) is not None:
+        return Said.of("fields.quoted", text=name_of(record))
+    text = declared.text(value)
+    return Said.of("fields.quoted", text=text) if text else Said.of("fields.empty")

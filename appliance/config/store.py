@@ -422,7 +422,7 @@ class Store:
                 [change.kind, change.key, json.dumps(body)],
             )
             new = self._masked(change.kind, body)
-            for name in KINDS[change.kind].secret_fields:
+            for name in KINDS[change.kind].secrets:
                 if old is not None and getattr(change.record, name) != getattr(
                     self._unpack(change.kind, change.key, json.loads(found[0])), name
                 ):
@@ -447,15 +447,15 @@ class Store:
 
     def _pack(self, kind: str, key: str, record: Record) -> dict[str, Any]:
         body = record.model_dump(exclude={"id"})
-        for name in KINDS[kind].secret_fields:
+        for name in KINDS[kind].secrets:
             body[name] = self._key.seal(body[name], f"{kind}/{key}/{name}")
         return body
 
     def _unpack(self, kind: str, key: str, body: dict[str, Any]) -> Record:
-        for name in KINDS[kind].secret_fields:
+        for name in KINDS[kind].secrets:
             body[name] = self._key.unseal(body[name], f"{kind}/{key}/{name}")
-        known = KINDS[kind].model_fields
-        return KINDS[kind](id=key, **{name: value for name, value in body.items() if name in known})
+        record: type[Record] = KINDS[kind].record
+        return record(id=key, **{name: value for name, value in body.items() if name in record.declared.fields})
 
     def _masked(self, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: HIDDEN if name in KINDS[kind].secret_fields else value for name, value in body.items()}
+        return {name: HIDDEN if name in KINDS[kind].secrets else value for name, value in body.items()}

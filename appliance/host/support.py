@@ -70,9 +70,9 @@ def secrets_of(data: Path) -> Iterator[str]:
     if (data / "config.db").exists():
         with contextlib.suppress(StorageFailed), contextlib.closing(Store(data)) as store:
             snapshot = store.load()
-            for kind, declared in KINDS.items():
+            for kind, row in KINDS.items():
                 for record in snapshot.of(kind).values():
-                    yield from (getattr(record, name) for name in declared.secret_fields)
+                    yield from (getattr(record, name) for name in row.secrets)
     for file in (data / "keys").glob("*"):
         with contextlib.suppress(OSError):
             content = file.read_bytes()

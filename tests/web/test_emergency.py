@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from appliance.callcontrol.api import Cause
 from appliance.callcontrol.plan import Refuse, plan
-from appliance.config import model
+from appliance.config import model, snapshot
 from tests.web.chromium import needs_chromium, shoot
 from tests.web.made import CODE, PASSWORD, Visitor
 from tests.web.served import served
@@ -35,7 +35,7 @@ def test_the_pages_say_so_until_a_line_leads_to_the_outside(
     assert isinstance(refused, Refuse)
     assert refused.cause is Cause.NO_ROUTE
     # any kind that has records stands in for the first one that leads outside
-    monkeypatch.setattr(model, "OUTSIDE", ("extension",))
+    monkeypatch.setattr(snapshot, "OUTSIDE", ("extension",))
     desk.admin.create("extension", {"number": "101"}, "anna")
     assert not any(told(anna).values())
 

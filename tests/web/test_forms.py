@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+from html.parser import HTMLParser
+from typing import Annotated
 
 import pytest
+from flask import Flask, render_template_string
+from werkzeug.datastructures import MultiDict
 
+from appliance.config.declare import Duration, Kind, Record, TickBox
 from appliance.config.model import Extension, Line
+from appliance.words import english
 from tests.web.made import PASSWORD, FakeBox, Visitor, phone
 from webui.desk import Desk
+from webui.forms import fields_of, values_of
+from webui.forms import typed as typed_into
 
 # kind -> the field that one tab changes, the one that the other changes, and a value for each
 TWO_TABS = {
@@ -178,3 +186,43 @@ def test_every_form_of_a_record_carries_its_mark(anna: Visitor, desk: Desk, reco
         f"/extensions/{extension.id}/lines",
     ):
         assert f'name="mark" value="{desk.admin.snapshot.mark}"' in anna.get(path).get_data(as_text=True), path
+
+
+class Door(Record):
+    """A kind that only this file has, with a tick box and a length of time."""
+
+    open: Annotated[bool, TickBox()] = True
+    patience: Annotated[int, Duration(5, 600)] = 90
+
+
+class Sent(HTMLParser):
+    """What a browser sends of a form: boxes without a tick send nothing."""
+
+    def __init__(self, html: str, untick: str = "") -> None:
+        super().__init__()
+        self.found: list[tuple[str, str]] = []
+        self._untick = untick
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        name = given.get("name") or ""
+        if tag == "input" and (given.get("type") != "checkbox" or ("checked" in given and name != self._untick)):
+            self.found.append((name, given.get("value") or ""))
+
+
+@pytest.mark.parametrize(("ticked", "untick", "saved"), [(True, "", True), (True, "open", False), (False, "", False)])
+def test_a_tick_box_is_saved_from_a_form(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, ticked: bool, untick: str, saved: bool
+) -> None:
+    for key in ("open", "open-help", "patience", "patience-help"):
+        monkeypatch.setitem(english().patterns, f"door.{key}", key)  # type: ignore[arg-type]
+    with app.test_request_context("/"):
+        fields = fields_of(Door, values_of(Door(open=ticked)))
+        drawn = render_template_string(
+            "{% import 'macros.html' as m with context %}{% for f in fields %}{{ m.field(f) }}{% endfor %}",
+            fields=fields.values(),
+        )
+    assert 'value="90 s"' in drawn
+    values = typed_into(MultiDict(Sent(drawn, untick).found), Door)
+    assert Kind(Door).make(values) == Door(open=saved)

@@ -71,7 +71,7 @@ def test_the_licence_sentence_is_shown_when_no_more_may_be_added(anna: Visitor, 
 def test_a_limit_of_a_number_is_told_at_its_field(anna: Visitor, extension: Extension) -> None:
     form = {"number": "100", "name": "R", "encrypt": "off", "ring_seconds": "1", "user": "", "tab": "general"}
     refused = text_of(anna.post(f"/extensions/{extension.id}", form))
-    assert "Ring for must be at least 5." in refused
+    assert "Ring for must be at least 5 s." in refused
     assert 'class="tab-pane active show" id="pane-advanced"' in refused
 
 

@@ -9,8 +9,10 @@ from typing import Any, NoReturn
 from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
-from appliance.config.model import KINDS, Snapshot
+from appliance.config.declare import FieldType, Reference
+from appliance.config.model import KINDS, Snapshot, name_of
 from appliance.config.store import JournalRow
+from appliance.words import english
 from webui.desk import desk
 from webui.guard import route
 from webui.wording import plain_time
@@ -103,25 +105,26 @@ def _name(kind: str, body: Mapping[str, Any], snapshot: Snapshot) -> str:
 
 
 def _differences(row: JournalRow, snapshot: Snapshot) -> list[str]:
-    kind, before, after = KINDS.get(row.kind), row.before or {}, row.after or {}
+    before, after = row.before or {}, row.after or {}
+    declared = KINDS[row.kind].record.declared if row.kind in KINDS else None
     found = []
     for name in after:
         old, new = before.get(name), after[name]
         if old == new:
             continue
-        info = kind.model_fields.get(name) if kind else None
-        label = (info.title if info else None) or name.replace("_", " ").replace(" hash", "").capitalize()
+        field = declared.fields.get(name) if declared else None
+        if declared is None or field is None:  # of a version that had other fields
+            found.append(f"{name}: {old} → {new}")
+            continue
+        label = english().say(declared.label(name))
         if new == "(changed)":
             found.append(f"{label} renewed")
         else:
-            found.append(f"{label}: {_said(old, snapshot)} → {_said(new, snapshot)}")
+            found.append(f"{label}: {_said(field, old, snapshot)} → {_said(field, new, snapshot)}")
     return found
 
 
-def _said(value: object, snapshot: Snapshot) -> str:
-    if value in ("", None):
-        return "empty"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    user = snapshot.users.get(str(value))
-    return (user.full_name or user.username) if user else str(value)
+def _said(field: FieldType, value: object, snapshot: Snapshot) -> str:
+    if isinstance(field, Reference) and (record := snapshot.of(field.kind).get(str(value))) is not None:
+        return name_of(record)
+    return field.text(value) or "empty"

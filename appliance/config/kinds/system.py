@@ -1,0 +1,34 @@
+"""What holds for the whole system: the one record of settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Annotated
+
+from appliance.config import countries
+from appliance.config.claims import EMERGENCY, SERVICE, Claim, Destination
+from appliance.config.declare import Kind, NumberPattern, Record, Text, TickBox
+
+
+def _is_country(code: str) -> bool:
+    return not code or code in countries.COUNTRIES
+
+
+class Settings(Record):
+    completed: Annotated[bool, TickBox(hidden=True)] = False  # the first-run wizard has ended
+    name: Annotated[str, Text(40)] = ""
+    country: Annotated[str, Text(2, _is_country)] = ""
+    first_extension: Annotated[str, NumberPattern(6, re.compile(r"[0-9]{2,6}").fullmatch)] = "100"
+    realm: Annotated[str, Text(64, re.compile(r"[A-Za-z0-9.-]{1,64}").fullmatch)] = "switchroom"
+    echo_number: Annotated[str, NumberPattern(12, re.compile(r"[*#0-9]{1,12}").fullmatch)] = "*60"
+
+
+def _claims(settings: Settings) -> Iterable[tuple[str, Claim]]:
+    for number in countries.emergency_numbers(settings.country):
+        yield "country", Claim(number, Destination(EMERGENCY, number))
+    if settings.echo_number:
+        yield "echo_number", Claim(settings.echo_number, Destination(SERVICE, "echo"))
+
+
+SETTINGS = Kind(Settings, single=True, claims=_claims)
