@@ -1,6 +1,6 @@
 """The functions of every message and call against what is stored: python -m benchmarks.functions [--store] [-k words].
 
-Runs test_functions.py under pytest-benchmark and divides the least time of every function by that of a yardstick measured in the same
+Runs test_functions.py under pytest-benchmark and divides the least CPU time of every function by that of a yardstick measured in the same
 run, which makes of times something that holds on another machine. A function over TOLERANCE times its value in functions.json is
 measured once more, for a neighbour may have been loud; when it stays so, this program fails. --store writes the values of this run
 there, those of -k alone or all: in the same commit as what has changed them.

@@ -14,7 +14,7 @@ from appliance.sip.abilities import Abilities
 from appliance.sip.events import Event, Send
 from appliance.sip.stack import FlowFacts, Stack
 
-CALLS = 50
+CALLS = 10
 CALLER, CALLEE = 1, 2  # flows
 FLOWS = {
     CALLER: FlowFacts("UDP", ("192.0.2.1", 5060), ("192.0.2.7", 5062)),

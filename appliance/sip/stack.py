@@ -126,6 +126,8 @@ class Stack:
                 if isinstance(owner, Transaction):
                     self._boundary.begin(owner.flow, transaction=owner)
                     self._layer.timer(owner, name, now)
+                elif owner is self._layer:
+                    self._layer.sweep(now)
                 elif isinstance(owner, Session):
                     self._boundary.begin(owner.flow)
                     self._touch(owner).timer(name, now)

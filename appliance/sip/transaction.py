@@ -7,7 +7,8 @@ Matching: branch, sent-by and method (§17.2.3), and the Call-ID, because two ph
 same branch under the same private address; ACK and CANCEL find the INVITE. To a branch without the cookie (RFC 2543)
 we add From tag and CSeq number. A client transaction is found by its branch, which we made, and method (§17.1.3).
 
-A transaction that has its final answer lingers: a key, a deadline and the bytes to repeat. It counts against nothing that a new
+A transaction that has its final answer lingers: a key, a deadline and the bytes to repeat. Its last timer runs in one of two rings,
+in which what came later is due later, so that it costs an entry at one end and is met at the other. It counts against nothing that a new
 request needs: when more than LINGERING do so, the oldest is forgotten. What is answered without state (RFC 3261 §8.2.7) does not even linger.
 
 Bounds: `limit` transactions without a final answer; a request beyond it is reported as "full".
@@ -15,9 +16,10 @@ Bounds: `limit` transactions without a final answer; a request beyond it is repo
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from appliance.sip.events import FlowId, Output, Send
 from appliance.sip.message import COOKIE, Request, Response
@@ -26,6 +28,7 @@ from appliance.sip.timers import Timers
 T1, T2, T4 = 0.5, 4.0, 5.0  # RFC 3261 §17, table 4
 LIMIT = 10_000
 LINGERING = 20_000  # at some 1 kB each
+SWEEP = 0.25  # seconds: what lingers is met this often at most
 
 INVITE_SERVER, SERVER, INVITE_CLIENT, CLIENT = "invite server", "server", "invite client", "client"
 
@@ -37,6 +40,7 @@ _TIMERS: Mapping[str, tuple[float, float | None]] = {
     "M": (64 * T1, 64 * T1), "N": (80 * T1, 80 * T1),  # N is ours: nobody has answered a non-INVITE request
     "O": (64 * T1, 64 * T1),  # ours: an INVITE whose answer nobody waits for
 }  # fmt: skip
+_LONG, _SHORT = "DHJLM", "IK"  # those of what has its final answer, all of 64 T1 and all of T4: each kind in its ring
 _REPEATING: Mapping[str, float] = {"A": float("inf"), "E": T2, "G": T2}  # doubled each time up to this
 
 # (kind, state, what happens) -> (what to do, next state). Actions: "send" the message given and keep it, "send again"
@@ -69,7 +73,6 @@ TABLE: Mapping[tuple[str, str, str], tuple[tuple[str, ...], str]] = {
     (SERVER, "proceeding", "closed"): (("error",), "terminated"),
     (SERVER, "completed", "request"): (("send again",), "completed"),
     (SERVER, "completed", "J"): ((), "terminated"),
-    (SERVER, "completed", "closed"): ((), "terminated"),
     (INVITE_CLIENT, "calling", "A"): (("send again", "A"), "calling"),
     (INVITE_CLIENT, "calling", "B"): (("timeout",), "terminated"),
     (INVITE_CLIENT, "calling", "1xx"): (("-AB", "up"), "proceeding"),
@@ -86,7 +89,6 @@ TABLE: Mapping[tuple[str, str, str], tuple[tuple[str, ...], str]] = {
     (INVITE_CLIENT, "proceeding", "O"): ((), "terminated"),
     (INVITE_CLIENT, "completed", "3xx"): (("send again",), "completed"),
     (INVITE_CLIENT, "completed", "D"): ((), "terminated"),
-    (INVITE_CLIENT, "completed", "closed"): ((), "terminated"),
     (INVITE_CLIENT, "accepted", "2xx"): (("up",), "accepted"),
     (INVITE_CLIENT, "accepted", "M"): ((), "terminated"),
     (CLIENT, "trying", "E"): (("send again", "E"), "trying"),
@@ -102,7 +104,6 @@ TABLE: Mapping[tuple[str, str, str], tuple[tuple[str, ...], str]] = {
     (CLIENT, "proceeding", "3xx"): (("-EF", "K", "up"), "completed"),
     (CLIENT, "proceeding", "closed"): (("error",), "terminated"),
     (CLIENT, "completed", "K"): ((), "terminated"),
-    (CLIENT, "completed", "closed"): ((), "terminated"),
 }  # fmt: skip
 
 # the timers that run in a state in which a transaction is taken up after a restart
@@ -116,7 +117,21 @@ _FIRST_STATE = {INVITE_SERVER: "proceeding", SERVER: "trying", INVITE_CLIENT: "c
 class Transaction:
     """One of the four. `user` is the layer's user's own mark; `id` names it upward."""
 
-    __slots__ = ("_request", "cseq", "flow", "id", "interval", "key", "kind", "last", "merge", "reliable", "state", "user")
+    __slots__ = (
+        "_request",
+        "cseq",
+        "flow",
+        "id",
+        "interval",
+        "key",
+        "kind",
+        "last",
+        "merge",
+        "reliable",
+        "state",
+        "until",
+        "user",
+    )
 
     def __init__(self, id: str, kind: str, key: Hashable, flow: FlowId, request: Request, *, reliable: bool) -> None:
         self.id = id
@@ -130,6 +145,7 @@ class Transaction:
         self.interval = T1
         self.user: Hashable = None
         self.merge: Hashable = None
+        self.until = 0.0  # when its timer in a ring runs out
         self._request: Request | None = request
 
     @property
@@ -137,6 +153,10 @@ class Transaction:
         """Until it lingers."""
         assert self._request is not None, "the request is needed until there is a final answer"
         return self._request
+
+    @property
+    def lingers(self) -> bool:
+        return self._request is None
 
     @property
     def is_server(self) -> bool:
@@ -154,8 +174,7 @@ class Transaction:
             self.user = None
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """kind: request, cancel, ack (of a 2xx, or a stray one), merged (the same request by another path, RFC 3261 §8.2.2.2), full (no
     room for it), response, timeout, error."""
 
@@ -212,17 +231,23 @@ class Transactions:
         self._merged: dict[Hashable, Transaction] = {}  # (Call-ID, From tag, CSeq) of server requests without To tag
         self._on_flow: dict[FlowId, set[Transaction]] = {}
         self._answered: list[Transaction] = []  # during this input
-        self._lingering: OrderedDict[Transaction, None] = OrderedDict()  # oldest first
+        self._lingering = 0
+        self._long: deque[tuple[float, str, Transaction]] = deque()  # when which timer of which one runs out
+        self._short: deque[tuple[float, str, Transaction]] = deque()
+        self._sweeps_at = float("inf")
         self._count = 0
-        self.touched: Transaction | None = None  # the last one that was opened or moved, for who has to clear up behind a fault
+        self.touched: Transaction | None = (
+            None  # the last one that was opened or moved, for who has to clear up behind a fault
+        )
 
     def __len__(self) -> int:
-        return len(self.by_id) + len(self._lingering)
+        return len(self.by_id) + self._lingering
 
     # ---- server side
     def receive_request(self, flow: FlowId, request: Request, now: float, *, reliable: bool) -> None:
         method = request.method
-        known = self._keys.get(_server_key(request, "INVITE" if method == "ACK" else method))
+        key = _server_key(request, "INVITE" if method == "ACK" else method)
+        known = self._keys.get(key)
         if method == "ACK":
             if known is not None and known.state in ("completed", "confirmed"):
                 self._step(known, "ack", now)
@@ -235,9 +260,7 @@ class Transactions:
         if len(self.by_id) >= self._limit:
             self.reports.append(Report("full", None, request, flow))
             return
-        transaction = self._open(
-            INVITE_SERVER if method == "INVITE" else SERVER, _server_key(request, method), flow, request, reliable
-        )
+        transaction = self._open(INVITE_SERVER if method == "INVITE" else SERVER, key, flow, request, reliable)
         if method != "INVITE":
             self._start(transaction, "N", now)
         kind = "cancel" if method == "CANCEL" else "request"
@@ -285,11 +308,25 @@ class Transactions:
 
     # ---- both
     def adopt(
-        self, kind: str, state: str, request: Request, flow: FlowId, now: float, *, reliable: bool, user: Hashable, last: bytes = b"", alive: bool = True
+        self,
+        kind: str,
+        state: str,
+        request: Request,
+        flow: FlowId,
+        now: float,
+        *,
+        reliable: bool,
+        user: Hashable,
+        last: bytes = b"",
+        alive: bool = True,
     ) -> Transaction:
         """One from before a restart, in any state in which somebody waits for something. Of ours that has had no answer `last` is sent once
         more; of theirs `request` need not be more than its answers echo, and `last` is what a repetition gets."""
-        key = (request.via.branch, request.method) if kind in (INVITE_CLIENT, CLIENT) else _server_key(request, request.method)
+        key = (
+            (request.via.branch, request.method)
+            if kind in (INVITE_CLIENT, CLIENT)
+            else _server_key(request, request.method)
+        )
         transaction = self._open(kind, key, flow, request, reliable)
         transaction.user, transaction.state, transaction.last = user, state, last
         if not transaction.is_server and not alive:
@@ -330,7 +367,8 @@ class Transactions:
         self._step(transaction, "closed", now)
 
     def of(self, user: Hashable) -> list[Transaction]:
-        return [each for each in (*self.by_id.values(), *self._lingering) if each.user is user]
+        lingering = (each for ring in (self._long, self._short) for _, _, each in ring if each.lingers)
+        return [each for each in (*self.by_id.values(), *lingering) if each.user is user]
 
     def on(self, flow: FlowId) -> list[Transaction]:
         """In the order they were opened."""
@@ -341,10 +379,30 @@ class Transactions:
         for transaction in self._answered:
             if self.by_id.pop(transaction.id, None) is not None:
                 transaction.release()
-                self._lingering[transaction] = None
+                self._lingering += 1
+                if transaction.state != "completed" or transaction.kind != INVITE_SERVER:  # that one is still repeated
+                    self._leave_flow(transaction)
         self._answered.clear()
-        while len(self._lingering) > self._most_lingering:
-            self._forget(next(iter(self._lingering)))
+        while self._lingering > self._most_lingering:
+            until, _, transaction = (self._long or self._short).popleft()
+            if transaction.until == until:
+                self._forget(transaction)
+
+    def sweep(self, now: float) -> None:
+        """The time of what lingers is over. Its owner is this layer."""
+        self._sweeps_at = float("inf")
+        for ring in (self._long, self._short):
+            while ring and ring[0][0] <= now:
+                until, timer, transaction = ring.popleft()
+                if transaction.until == until:
+                    self._step(transaction, timer, now)
+        heads = [ring[0][0] for ring in (self._long, self._short) if ring]
+        if heads:
+            self._sweep_at(max(min(heads), now + SWEEP))
+
+    def _sweep_at(self, when: float) -> None:
+        self._sweeps_at = when
+        self._timers.set(self, "sweep", when)
 
     def _open(self, kind: str, key: Hashable, flow: FlowId, request: Request, reliable: bool) -> Transaction:
         self._count += 1
@@ -395,6 +453,11 @@ class Transactions:
             transaction.interval = min(transaction.interval * 2, _REPEATING[name])
         if wait == 0:  # D, I, J, K on a reliable transport: nothing more can come
             transaction.state = "terminated"
+        elif name in _LONG or name in _SHORT:
+            transaction.until = now + wait
+            (self._long if name in _LONG else self._short).append((transaction.until, name, transaction))
+            if transaction.until < self._sweeps_at:
+                self._sweep_at(transaction.until)
         else:
             self._timers.set(transaction, name, now + wait)
 
@@ -402,13 +465,18 @@ class Transactions:
         self._output.append(Send(flow, data))
 
     def _forget(self, transaction: Transaction) -> None:
-        self._timers.clear(transaction, *_TIMERS)
+        self._timers.clear(transaction)
+        if transaction.lingers and transaction.until:
+            self._lingering -= 1
+        transaction.until = 0.0
         self.by_id.pop(transaction.id, None)
-        self._lingering.pop(transaction, None)
         if self._keys.get(transaction.key) is transaction:
             del self._keys[transaction.key]
         if transaction.merge is not None and self._merged.get(transaction.merge) is transaction:
             del self._merged[transaction.merge]
+        self._leave_flow(transaction)
+
+    def _leave_flow(self, transaction: Transaction) -> None:
         on_flow = self._on_flow.get(transaction.flow)
         if on_flow is not None:
             on_flow.discard(transaction)

@@ -116,7 +116,7 @@ def test_the_oldest_finished_one_makes_room() -> None:
         _, told = bench.receive(request("REGISTER", branch=f"z9hG4bK{number}", call_id=str(number)))
         bench.stack.respond(told[0].transaction, 200, bench.now)  # type: ignore[union-attr]
         bench.outputs()
-    assert bench.stack.counters()["transactions"] == bench.stack.counters()["timers"] == 10
+    assert (bench.stack.counters()["transactions"], bench.stack.counters()["timers"]) == (10, 1)
     assert statuses(bench.receive(request("REGISTER", branch="z9hG4bK24", call_id="24"))[0]) == [200]
     assert isinstance(bench.receive(request("REGISTER", branch="z9hG4bK1", call_id="1"))[1][0], events.Requested)
 
@@ -131,7 +131,26 @@ def test_a_finished_transaction_does_not_hold_its_request() -> None:
     del told
     gc.collect()
     assert asked() is None
-    assert all(each._request is None for each in bench.stack._layer._lingering)
+    assert all(each._request is None for _, _, each in bench.stack._layer._long)
+    assert len(bench.stack._layer._long) == bench.stack.counters()["transactions"] == 2
+
+
+def test_what_lingers_is_met_in_its_time() -> None:
+    """Its places in the rings count nothing when it has moved on, and one timer does for all."""
+    bench = Bench()
+    for number in range(3):
+        _, told = bench.receive(request(branch=f"z9hG4bK{number}", call_id=str(number), body=SDP))
+        bench.stack.reject(told[0].session, 486, bench.now)  # type: ignore[union-attr]
+        refusal = bench.outputs()[0][-1]
+        bench.pass_time(1.0)
+        if number:
+            bench.receive(request("ACK", branch=f"z9hG4bK{number}", call_id=str(number), to_tag=refusal.to.tag))
+    counters = bench.stack.counters
+    assert (counters()["transactions"], counters()["timers"]) == (3, 2), "the refusal without ACK is still repeated"
+    for seconds, left in ((5.0, 1), (23.9, 1), (3.0, 0)):
+        bench.pass_time(seconds)
+        assert counters()["transactions"] == left
+    assert (counters()["timers"], bench.stack.deadline()) == (0, None)
 
 
 def test_a_cancelled_timer_holds_nothing() -> None:
