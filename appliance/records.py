@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from appliance.config.search import folded
 from appliance.config.store import Migrations, open_database, sentences
 from appliance.encryption import protection_of_call
@@ -105,21 +107,31 @@ class CallRecords:
     def close(self) -> None:
         self._db.close()
 
-    def write(self, record: Mapping[str, Any]) -> None:
-        """Write or replace the record of a call; keys are CallRow's fields. On disk when this returns."""
-        row = {name: record[name] for name in COLUMNS} | {name: json.dumps(record[name]) for name in FLAT}
-        row |= {"selftest": int(record["selftest"]), "said": pack(record["said"]).decode()}
+    def write(self, *records: Mapping[str, Any]) -> None:
+        """Write or replace the records of calls; keys are CallRow's fields. On disk when this returns."""
+        self.keep(records)
+
+    def keep(
+        self,
+        records: Sequence[Mapping[str, Any]] = (),
+        saved: Sequence[Mapping[str, Any]] = (),
+        removed: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Records of calls, registrations (a body with line and contact) and what was registered, in one transaction: on disk when this returns."""
+        rows = [_stored(record) for record in records]
+        marks = ", ".join("?" * len(COLUMNS))
+        bodies = [(body["line"], body["contact"], json.dumps(dict(body))) for body in saved]
+        before = self._writes // TRIM_EVERY
         with sentences(), self._db.atomic():
-            self._db.execute(
-                f"insert or replace into call ({', '.join(row)}) values ({', '.join('?' * len(row))})",
-                list(row.values()),
-            )
-            if self._writes % TRIM_EVERY == 0:
+            self._db.executemany("delete from registration where line = ? and contact = ?", removed)
+            self._db.executemany("insert or replace into registration (line, contact, body) values (?, ?, ?)", bodies)
+            self._db.executemany(f"insert or replace into call ({', '.join(COLUMNS)}) values ({marks})", rows)
+            if rows and (self._writes + len(rows)) // TRIM_EVERY != before:
                 self._db.execute(
                     "delete from call where id in (select id from call order by started desc limit -1 offset ?)",
                     [self._most],
                 )
-        self._writes += 1
+        self._writes += len(rows)
 
     def add(self, rows: Sequence[Sequence[Any]]) -> int:
         """Add stored rows of another calls.db, in the order of COLUMNS, those whose id is not here; returns how many."""
@@ -165,17 +177,6 @@ class CallRecords:
             return int(self._db.execute("delete from call where selftest = 1").rowcount)
 
     # ---- registrations: one JSON body per (line, contact) --------------------------------------------------------
-    def save_registration(self, line: str, contact: str, body: Mapping[str, Any]) -> None:
-        with sentences(), self._db.atomic():
-            self._db.execute(
-                "insert or replace into registration (line, contact, body) values (?, ?, ?)",
-                [line, contact, json.dumps(dict(body))],
-            )
-
-    def remove_registration(self, line: str, contact: str) -> None:
-        with sentences(), self._db.atomic():
-            self._db.execute("delete from registration where line = ? and contact = ?", [line, contact])
-
     def registrations(self) -> list[dict[str, Any]]:
         """The stored bodies."""
         with sentences():
@@ -183,6 +184,13 @@ class CallRecords:
                 json.loads(body)
                 for (body,) in self._db.execute("select body from registration order by rowid").fetchall()
             ]
+
+
+def _stored(record: Mapping[str, Any]) -> list[Any]:
+    """In the order of COLUMNS."""
+    row = {name: record[name] for name in COLUMNS} | {name: msgspec.json.encode(record[name]).decode() for name in FLAT}
+    row |= {"selftest": int(record["selftest"]), "said": pack(record["said"]).decode()}
+    return list(row.values())
 
 
 def _row(row: Sequence[Any]) -> CallRow:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from appliance import records as module
-from appliance.config.store import Migrations, open_database
+from appliance.config.store import Migrations, StorageFailed, open_database
 from appliance.records import CallRecords
 from appliance.words import Person, Said, english
 
@@ -93,12 +93,21 @@ def test_a_sentence_that_this_version_does_not_know_hides_no_call(records: CallR
 
 
 def test_registrations_are_replaced_and_removed(records: CallRecords) -> None:
-    records.save_registration("l1", "sip:a", {"line": "l1", "contact": "sip:a", "flow": 1})
-    records.save_registration("l1", "sip:a", {"line": "l1", "contact": "sip:a", "flow": 2})
-    records.save_registration("l2", "sip:b", {"line": "l2", "contact": "sip:b", "flow": 3})
+    first, again, other = ({"line": line, "contact": f"sip:{line}", "flow": flow} for line, flow in (("l1", 1), ("l1", 2), ("l2", 3)))
+    records.keep(saved=[first])
+    records.keep(saved=[again, other])
     assert [row["flow"] for row in records.registrations()] == [2, 3]
-    records.remove_registration("l1", "sip:a")
+    records.keep(removed=[("l1", "sip:l1")])
     assert [row["line"] for row in records.registrations()] == ["l2"]
+
+
+def test_what_a_turn_leaves_is_kept_whole_or_not_at_all(records: CallRecords) -> None:
+    body = {"line": "l1", "contact": "sip:a"}
+    with pytest.raises(StorageFailed):
+        records.keep([RECORD, {**RECORD, "id": "c2", "started": None}], [body])
+    assert (records.search(), records.registrations()) == ([], [])
+    records.keep([RECORD, {**RECORD, "id": "c2"}], [body])
+    assert ({row.id for row in records.search()}, records.registrations()) == ({"c1", "c2"}, [body])
 
 
 def test_the_oldest_calls_go_when_there_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import random
 import secrets
@@ -44,6 +45,7 @@ from appliance.words import Said
 
 log = logging.getLogger("appliance.calls")
 
+TOGETHER = 0.05  # seconds of call records go to the disk in one transaction; their slots hold them until then
 TELL_AFTER = 0.2  # changes within this time are told once
 
 
@@ -167,6 +169,8 @@ class CallsProcess:
     async def _keep(self) -> None:
         while True:
             await self._exchange.changed.wait()
+            if not self._controller.stored:  # a phone has been told that it is registered: nothing else holds that
+                await asyncio.sleep(TOGETHER)
             self._exchange.changed.clear()
             try:
                 await self._keep_once()
@@ -180,15 +184,10 @@ class CallsProcess:
         finished = list(exchange.finished)
         exchange.finished.clear()
         now, unix = exchange.now(), exchange.unix()
-        rows = [(binding.key, to_row(binding, now, unix)) for binding in stored]
+        rows = [to_row(binding, now, unix) for binding in stored]
 
         def write(records: CallRecords) -> None:
-            for binding in removed:
-                records.remove_registration(*binding.key)
-            for (line, contact), row in rows:
-                records.save_registration(line, contact, row)
-            for _, record in finished:
-                records.write(as_row(record))
+            records.keep([as_row(record) for _, record in finished], rows, [binding.key for binding in removed])
 
         if removed or rows or finished:
             try:
@@ -389,6 +388,8 @@ async def _serve(boot: Boot) -> None:
         loop.add_signal_handler(number, stop.set)
     process = CallsProcess(boot)
     await process.start()
+    gc.collect()
+    gc.freeze()  # code, configuration and registrations stay: the collector need not walk them for every few calls
     await stop.wait()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(0.8):  # the supervisor gives a second
