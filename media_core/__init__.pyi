@@ -7,6 +7,7 @@ from media_core.records import Codec as Codec
 from media_core.records import CoreStarted as CoreStarted
 from media_core.records import Crypto as Crypto
 from media_core.records import Digit as Digit
+from media_core.records import DigitsSent as DigitsSent
 from media_core.records import Direction as Direction
 from media_core.records import Event as Event
 from media_core.records import FarReport as FarReport
@@ -96,28 +97,37 @@ class MediaEngine:
         """Whether this is one of our RTP or RTCP ports."""
     def open(self, beside: LegId | None = None) -> Leg:
         """Reserve a leg with its RTP/RTCP ports; `beside` puts it on the worker of the other leg of its call."""
-    def describe(self, leg: LegId, remote: Remote) -> None:
-        """Tell or change the far end. Same crypto as before keeps the SRTP state; another key re-keys. ValueError: an address
+    def describe(self, leg: LegId, remote: Remote, *, anew: bool = True) -> None:
+        """Tell or change the far end. With anew=False (here, in connect and in mix) nothing at all happens where all is so already. Same crypto as before keeps the SRTP state; another key re-keys. ValueError: an address
         that media must not go to (multicast, broadcast, loopback for a phone elsewhere, our own ports), or an unusable key."""
-    def connect(self, a: LegId, b: LegId, a_to_b: Mapping[int, int] = ..., b_to_a: Mapping[int, int] = ...) -> None:
+    def connect(
+        self, a: LegId, b: LegId, a_to_b: Mapping[int, int] = ..., b_to_a: Mapping[int, int] = ..., *, anew: bool = True
+    ) -> None:
         """Relay both ways, mapping payload types. connect(a, a) echoes. Where both legs' codecs are known, what is not in a
         mapping is found out: the same codec is relayed, G.711 changes its law on the way, and when one leg may send what the
         other does not take, the DSP transcodes both ways (both ends then hear the codec named first in their own list)."""
-    def mix(self, leg: LegId, room: int, *, muted: bool = False) -> None:
+    def mix(self, leg: LegId, room: int, *, muted: bool = False, anew: bool = True) -> None:
         """Into the conference `room` (a number > 0 of the caller's choosing), or change whether it is heard there; out of it by
         disconnect or connect. ValueError: no codec that we have, or other members are on another worker (open them beside)."""
     def disconnect(self, leg: LegId) -> None: ...
-    def play(self, leg: LegId, tones: Sequence[tuple[float, float, int]], payload_type: int) -> None:
+    # A serial (1 to 2**32 - 1) says which play, digits or recording of the leg this is. The one that the leg was given last goes on, or tells
+    # its end once more when it has ended, also after a kill of this process or of the core. An end may then be told twice.
+    def play(
+        self, leg: LegId, tones: Sequence[tuple[float, float, int]], payload_type: int, *, serial: int = 0
+    ) -> None:
         """Send tones ((frequency Hz, second frequency Hz or 0, milliseconds); 0, 0 is a pause) in the codec of this payload type (0, 8
         or one of the leg's); PlayEnded follows. It takes the place of what plays (one PlayEnded, for the last); no tones: only stops that."""
-    def play_files(self, leg: LegId, paths: Sequence[str], payload_type: int, *, loop: bool = False) -> None:
+    def play_files(
+        self, leg: LegId, paths: Sequence[str], payload_type: int, *, loop: bool = False, serial: int = 0
+    ) -> None:
         """Sound files (WAV, Ogg/Opus, FLAC, MP3; any rate), one after the other; as play(). Absolute paths, 2000 octets together."""
-    def record(self, leg: LegId, path: str, *, sides: str = "both", seconds: int = 0) -> None:
+    def record(self, leg: LegId, path: str, *, sides: str = "both", seconds: int = 0, serial: int = 0) -> None:
         """Record what the leg receives and is sent into <path>, .wav or .ogg/.opus; RecordEnded follows when it is complete. sides:
         "both" in one channel, "received" only, or "apart" in two. seconds: at most so long. It takes the place of a recording
         in progress; an empty path only ends that. Closing the leg ends it too."""
-    def send_digits(self, leg: LegId, digits: str) -> None:
-        """RFC 4733 events, or G.711 tones to a far end without telephone-event. ValueError: no digit, or neither is possible."""
+    def send_digits(self, leg: LegId, digits: str, *, serial: int = 0) -> None:
+        """RFC 4733 events, or G.711 tones to a far end without telephone-event; with a serial DigitsSent follows. It takes the place of what
+        plays, whose end is told. ValueError: no digit, or neither is possible."""
     def stats(self, leg: LegId) -> LegStats: ...
     def close(self, leg: LegId) -> LegStats:
         """Idempotent; returns the final counters."""

@@ -11,7 +11,7 @@ from media_core.ring cimport Ring
 from media_core.srtp cimport SRTP_CTX_SIZE, srtp_ctx
 
 cdef enum:
-    ABI_VERSION = 5
+    ABI_VERSION = 6
     ABI_PAGE = 4096
     ABI_WORKERS = 16            # most workers
     NO_LEG = 0xFFFFFFFF
@@ -28,7 +28,7 @@ cdef enum:
 
 cdef enum:  # Request.kind
     REQUEST_TONES = 0           # EVENT_PLAY_ENDED follows
-    REQUEST_DIGITS = 1
+    REQUEST_DIGITS = 1          # EVENT_DIGITS_SENT follows if it has a serial
     REQUEST_FILES = 2           # EVENT_PLAY_ENDED follows
     REQUEST_LOOPED = 3          # files, again and again
 
@@ -86,6 +86,7 @@ cdef enum:  # type of a record on a worker's event ring; id is the leg, the payl
     EVENT_SSRC = 7
     EVENT_FORGED = 8
     EVENT_QUALITY = 9
+    EVENT_DIGITS_SENT = 10
 
 cdef enum:  # EventBody.b of EVENT_QUALITY
     QUALITY_POOR = 1 << 31
@@ -93,6 +94,7 @@ cdef enum:  # EventBody.b of EVENT_QUALITY
 cdef struct EventBody:
     uint32_t a                  # generation of the core | seconds | code of the digit | SSRC | packets since the last | loss in 1/1000
     uint32_t b                  # milliseconds | 1: it failed | changes since the last | packets in all | jitter in 0.1 ms, QUALITY_POOR
+    uint32_t c                  # serial of what was played, sent or recorded
 
 cdef struct Key:
     uint8_t suite               # srtp suite, 0: plain
@@ -138,7 +140,8 @@ cdef struct Request:            # what is to be played; odd version: being writt
     uint32_t count              # 0: stop
     uint32_t payload_type       # to send
     uint32_t kind               # REQUEST_*
-    uint32_t room[3]
+    uint32_t serial             # of whoever asked; 0: none
+    uint32_t room[2]
     Item items[PLAY_ITEMS]
     char paths[PATHS_ROOM]      # files, each ended by a zero byte
 
@@ -149,11 +152,14 @@ cdef struct Progress:           # written by the player
     uint32_t done               # version of the last request that ended
     uint32_t kind               # of the request it is on
     uint32_t offset             # samples since the request began
+    uint32_t serial             # of the request it is on
+    uint32_t failed             # 1: a file of the last request that ended could not be read
 
 cdef struct Player:
     Request request
     Progress progress
-    uint32_t room[10]
+    uint32_t told               # by the worker: version of the last request whose end it has told
+    uint32_t room[7]
 
 cdef struct Take:               # what is to be recorded of a leg; odd version: being written
     uint32_t version
@@ -161,9 +167,13 @@ cdef struct Take:               # what is to be recorded of a leg; odd version: 
     uint32_t done               # by the recorder: version of the last one that is over
     uint32_t sides              # SIDES_*
     uint32_t limit              # ms, 0: none
-    uint32_t room
+    uint32_t serial             # of whoever asked; 0: none
     uint64_t began              # by the recorder: ns; 0: not begun. A later core goes on with the file
-    char path[PATHS_ROOM]       # empty: stop
+    uint32_t stopped            # 1: it shall end
+    uint32_t length             # by the recorder: ms of the last one that is over
+    uint32_t failed             # and whether its file is not complete
+    uint32_t room
+    char path[PATHS_ROOM]
 
 cdef struct Received:           # one cache line, written once per packet received
     uint64_t packets

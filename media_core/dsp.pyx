@@ -441,6 +441,8 @@ cdef void adopt(Dsp *dsp) noexcept nogil:
     cdef Player *player
     while index < dsp.memory.usable:
         player = player_at(dsp.memory, index)
+        if player.told != player.progress.done:  # its end was on the way to the worker
+            player.progress.done = player.told
         look_at(dsp, index, <uint64_t>player.request.generation << 32 | index if player.request.version != player.progress.done else 0)
         index += dsp.memory.workers
 

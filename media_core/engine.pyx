@@ -18,11 +18,11 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from media_core.abi cimport (
-    ABI_WORKERS, COMMAND_PLAY, COMMAND_RECORD, COMMAND_SYNC, EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_FORGED, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED,
+    ABI_WORKERS, COMMAND_PLAY, COMMAND_RECORD, COMMAND_SYNC, EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_DIGITS_SENT, EVENT_FORGED, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED,
     EVENT_PLAY_ENDED, EVENT_QUALITY, EVENT_RECORD_ENDED, EVENT_SSRC, ITEM_TONE, LEG_CODECS, LEG_COPIED, LEG_DESCRIBED, LEG_LISTENED, LEG_MIXED, LEG_MUTED, LEG_OPEN,
     LEG_RECEIVE, LEG_RECORDED, LEG_SEND, LEG_SOUND, LEG_TAKEN, NO_LEG, OTHER_LAW, PATHS_ROOM, PLAY_ITEMS, QUALITY_POOR, REQUEST_DIGITS, REQUEST_FILES,
     REQUEST_LOOPED, REQUEST_TONES, SIDES_APART, SIDES_BOTH, SIDES_RECEIVED, Config, ConfigBlock, Endpoint, EventBody, Header, Item, Key,
-    Leg, Request, Take, WorkerCounters, command_ring, config_at, counters_at, event_ring, flow_area, leg_at, player_at, take_at,
+    Leg, Player, Request, Take, WorkerCounters, command_ring, config_at, counters_at, event_ring, flow_area, leg_at, player_at, take_at,
 )
 from media_core.atomic cimport ACQUIRE, RELEASE, fence, load32, store32
 from media_core.codec cimport CODEC_CN, CODEC_PCMA, CODEC_PCMU, codec_at
@@ -36,7 +36,7 @@ from media_core.stream cimport stream_end_run
 from media_core.codec import NUMBERS
 from media_core.flow_table import FlowClient
 from media_core.records import (
-    AuthenticationFailed, CoreStarted, Digit, Direction, FarReport, Leg as LegRecord, LegStats, MediaQuality, MediaSilent, MediaStarted,
+    AuthenticationFailed, CoreStarted, Digit, DigitsSent, Direction, FarReport, Leg as LegRecord, LegStats, MediaQuality, MediaSilent, MediaStarted,
     OutOfService, PlayEnded, RecordEnded, SsrcChanged, StaleHandle,
 )
 
@@ -206,6 +206,7 @@ cdef class MediaEngine:
     cdef list free                # per worker: a deque of indices
     cdef set ports
     cdef object sip               # the client of the flows
+    cdef list again               # ends that were asked for once more: events
     cdef uint64_t seen[ABI_WORKERS + 1]  # per event ring: the position of the first event that poll has not given yet
 
     def __init__(self, int memory, int core_wake, int calls_wake):
@@ -213,6 +214,7 @@ cdef class MediaEngine:
         self.memory = map_memory(memory)
         self.calls_wake = calls_wake
         self.usable = 0
+        self.again = []
         for ring in range(self.memory.workers + 1):
             self.seen[ring] = event_ring(self.memory, ring).tail
         self.ports = set()
@@ -247,7 +249,8 @@ cdef class MediaEngine:
         cdef Ring *ring
         cdef Record *record
         eventfd_read(self.calls_wake, &cleared)
-        events = []
+        events = self.again[:limit]
+        del self.again[:limit]
         for number in range(self.memory.workers + 1):
             ring = event_ring(self.memory, number)
             while len(events) < limit:
@@ -300,9 +303,11 @@ cdef class MediaEngine:
         if type == EVENT_DIGIT:
             return Digit(id, DIGITS[body.a & 15], body.b)
         if type == EVENT_PLAY_ENDED:
-            return PlayEnded(id, body.b != 0)
+            return PlayEnded(id, body.b != 0, body.c)
+        if type == EVENT_DIGITS_SENT:
+            return DigitsSent(id, body.c)
         if type == EVENT_RECORD_ENDED:
-            return RecordEnded(id, body.a, body.b != 0)
+            return RecordEnded(id, body.a, body.b != 0, body.c)
         if type == EVENT_SSRC:
             return SsrcChanged(id, body.a, body.b)
         if type == EVENT_FORGED:
@@ -353,6 +358,10 @@ cdef class MediaEngine:
             ring_push(command_ring(self.memory, self.memory.workers + index % self.memory.workers), COMMAND_SYNC, index, NULL, 0)
             self.bell.ring()
 
+    cdef _publish_change(self, uint64_t leg, const Config *config, bint anew):
+        if anew or memcmp(config, self._config(leg), sizeof(Config)):
+            self._publish(<uint32_t>leg, config)
+
     def open(self, beside=None):
         """Reserve a leg. OutOfService: none is free."""
         cdef uint32_t index
@@ -376,8 +385,9 @@ cdef class MediaEngine:
         self._publish(index, &config)
         return LegRecord(<uint64_t>config.generation << 32 | index, leg_at(self.memory, index).port)
 
-    def describe(self, uint64_t leg, remote):
-        """Tell or change the far end. ValueError: an address that media must not go to, or an unusable key."""
+    def describe(self, uint64_t leg, remote, *, anew=True):
+        """Tell or change the far end; anew=False: unless it is so already. ValueError: an address that media must not go to, or an
+        unusable key."""
         cdef Config config = self._config(leg)[0]
         cdef Endpoint before = config.remote, rtcp_before = config.remote_rtcp
         reachable = _check_address(remote.address, remote.signalling)
@@ -400,19 +410,22 @@ cdef class MediaEngine:
         if remote.receive:
             config.flags |= LEG_RECEIVE
         config.telephone_event = remote.telephone_event
-        config.describe_version += 1
         if not config.remote_version or memcmp(&before, &config.remote, sizeof(Endpoint)) or memcmp(&rtcp_before, &config.remote_rtcp, sizeof(Endpoint)):
             config.remote_version += 1
         if take_key(remote.crypto_in, &config.key_in):
             config.version_in += 1
         if take_key(remote.crypto_out, &config.key_out):
             config.version_out += 1
+        if not anew and memcmp(&config, self._config(leg), sizeof(Config)) == 0:
+            return
+        config.describe_version += 1
         self._publish(<uint32_t>leg, &config)
         if others and config.peer != NO_LEG and config.peer != <uint32_t>leg:
             self.connect(leg, <uint64_t>config.peer_generation << 32 | config.peer)
 
-    def connect(self, uint64_t a, uint64_t b, a_to_b=None, b_to_a=None):
-        """Relay both ways, mapping payload types. connect(a, a) echoes. What either was connected to before is let go."""
+    def connect(self, uint64_t a, uint64_t b, a_to_b=None, b_to_a=None, *, anew=True):
+        """Relay both ways, mapping payload types; anew=False: unless it is so already. connect(a, a) echoes. What either was connected to
+        before is let go."""
         self._config(a)
         self._config(b)
         if worker_of(self.memory, a) != worker_of(self.memory, b):
@@ -423,11 +436,11 @@ cdef class MediaEngine:
         self._part(a, b)
         self._part(b, a)
         taken = a != b and not (_relayable(self._config(a), self._config(b), a_to_b) and _relayable(self._config(b), self._config(a), b_to_a))
-        self._point(a, b, a_to_b, taken)
+        self._point(a, b, a_to_b, taken, anew)
         if a != b:
-            self._point(b, a, b_to_a, taken)
+            self._point(b, a, b_to_a, taken, anew)
 
-    cdef _point(self, uint64_t leg, uint64_t peer, mapping, bint taken):
+    cdef _point(self, uint64_t leg, uint64_t peer, mapping, bint taken, bint anew):
         cdef Config config = self._config(leg)[0]
         cdef int payload
         _place(&config, LEG_TAKEN if taken else 0)
@@ -437,7 +450,7 @@ cdef class MediaEngine:
             config.payload_map[payload] = <uint8_t>payload
         for here, there in mapping.items():
             config.payload_map[<int>here] = <uint8_t>there
-        self._publish(<uint32_t>leg, &config)
+        self._publish_change(leg, &config, anew)
 
     cdef _part(self, uint64_t leg, uint64_t keep):
         """End what `leg` is connected to, unless it is `keep`."""
@@ -466,8 +479,9 @@ cdef class MediaEngine:
         self._config(leg)
         self._part(leg, NO_LEG)
 
-    def mix(self, uint64_t leg, uint32_t room, *, muted=False):
-        """Into a conference, or change whether the leg is heard there. ValueError: no codec, or the members are on another worker."""
+    def mix(self, uint64_t leg, uint32_t room, *, muted=False, anew=True):
+        """Into a conference, or change whether the leg is heard there; anew=False: unless it is so already. ValueError: no codec, or the
+        members are on another worker."""
         cdef Config config = self._config(leg)[0]
         cdef Config *other
         cdef uint32_t index
@@ -484,10 +498,37 @@ cdef class MediaEngine:
             config = self._config(leg)[0]
         _place(&config, LEG_TAKEN | LEG_MIXED | (LEG_MUTED if muted else 0))
         config.room = room
-        self._publish(<uint32_t>leg, &config)
+        self._publish_change(leg, &config, anew)
 
     # ---- playing
-    cdef _request(self, uint64_t leg, uint32_t kind, uint32_t payload_type, items):
+    cdef bint _goes_on(self, uint64_t leg, uint32_t serial) except -1:
+        """Is this serial's the last request of the leg? Then it goes on (the command may have been lost with a process), or tells its end
+        once more."""
+        cdef uint32_t index = <uint32_t>leg
+        cdef Player *player = player_at(self.memory, index)
+        cdef Request *request = &player.request
+        if not serial or request.serial != serial or request.generation != leg >> 32 or request.version & 1:
+            return False
+        if load32(&player.progress.done, ACQUIRE) == request.version:
+            digits = request.kind == REQUEST_DIGITS
+            self._tell_again(DigitsSent(leg, serial) if digits else PlayEnded(leg, player.progress.failed != 0, serial))
+        else:
+            self._command_sound(COMMAND_PLAY, leg)
+        return True
+
+    cdef _tell_again(self, event):
+        self.again.append(event)
+        eventfd_write(self.calls_wake, 1)
+
+    cdef _command_sound(self, uint32_t command, uint64_t leg):
+        """Tell the leg's DSP, or the recorder, to look."""
+        cdef uint32_t ring = self.memory.workers + <uint32_t>leg % self.memory.workers
+        if command == COMMAND_RECORD:
+            ring = 2 * self.memory.workers
+        ring_push(command_ring(self.memory, ring), command, leg, NULL, 0)
+        self.bell.ring()
+
+    cdef _request(self, uint64_t leg, uint32_t kind, uint32_t payload_type, items, uint32_t serial):
         cdef uint32_t index = <uint32_t>leg
         cdef Request *request = &player_at(self.memory, index).request
         cdef Item *item
@@ -498,6 +539,7 @@ cdef class MediaEngine:
         fence(RELEASE)
         request.generation = <uint32_t>(leg >> 32)
         request.kind = kind
+        request.serial = serial
         request.payload_type = payload_type
         request.count = <uint32_t>len(items)
         if kind == REQUEST_TONES or kind == REQUEST_DIGITS:
@@ -508,27 +550,32 @@ cdef class MediaEngine:
             names = b"".join(path + b"\0" for path in items) + b"\0"
             memcpy(request.paths, <const char *>names, len(names))
         store32(&request.version, version + 1, RELEASE)
-        ring_push(command_ring(self.memory, self.memory.workers + index % self.memory.workers), COMMAND_PLAY, leg, NULL, 0)
-        self.bell.ring()
+        self._command_sound(COMMAND_PLAY, leg)
 
-    def play(self, uint64_t leg, tones, int payload_type):
+    def play(self, uint64_t leg, tones, int payload_type, *, uint32_t serial=0):
         """Send tones; PlayEnded follows. Takes the place of what plays; no tones: only stops that."""
         _check_payload(self._config(leg), payload_type)
+        if self._goes_on(leg, serial):
+            return
         items = [(first, second, milliseconds, ITEM_TONE) for first, second, milliseconds in tones]
         if any(not (0 <= a < 4000 and 0 <= b < 4000 and 0 < ms <= 600_000) for a, b, ms, _ in items):
             raise ValueError("a tone is below 4000 Hz and lasts 1 ms to 10 minutes")
-        self._request(leg, REQUEST_TONES, payload_type, items)
+        self._request(leg, REQUEST_TONES, payload_type, items, serial)
 
-    def send_digits(self, uint64_t leg, str digits):
+    def send_digits(self, uint64_t leg, str digits, *, uint32_t serial=0):
         """RFC 4733 events where the far end takes them, else the tones in G.711. ValueError: no digit, or neither is possible."""
         cdef Config *config = self._config(leg)
         cdef uint32_t payload_type = leg_at(self.memory, <uint32_t>leg).sent.payload_type
         if _sending(config) >= 0:
             payload_type = config.codec_payloads[_sending(config)]
+        elif config.telephone_event >= 0 and payload_type not in (0, 8):
+            payload_type = 0  # what was sent last were digits, or nobody knows its codec: events count in 8 kHz (RFC 4733 section 2.1)
         if any(digit not in DIGITS for digit in digits):
             raise ValueError(f"digits are {DIGITS}")
         if config.telephone_event < 0 and payload_type not in (0, 8) and _sending(config) < 0:
             raise ValueError("the far end takes no telephone-event, and its codec is not one of ours")
+        if self._goes_on(leg, serial):
+            return
         items = []
         for digit in digits:
             code = DIGITS.index(digit)
@@ -537,9 +584,9 @@ cdef class MediaEngine:
             else:
                 items.append((0, 0, DIGIT_MS, code))
             items.append((0, 0, DIGIT_GAP_MS, ITEM_TONE))
-        self._request(leg, REQUEST_DIGITS, payload_type, items)
+        self._request(leg, REQUEST_DIGITS, payload_type, items, serial)
 
-    def play_files(self, uint64_t leg, paths, int payload_type, *, loop=False):
+    def play_files(self, uint64_t leg, paths, int payload_type, *, loop=False, uint32_t serial=0):
         """Sound files one after the other; PlayEnded follows. ValueError: a path is not absolute, or they are too long together."""
         _check_payload(self._config(leg), payload_type)
         names = [os.fsencode(path) for path in paths]
@@ -547,9 +594,11 @@ cdef class MediaEngine:
             raise ValueError("the path of a sound file is absolute")
         if sum(len(name) + 1 for name in names) > PATHS_ROOM - 3:
             raise ValueError(f"the paths of the files are longer than {PATHS_ROOM - 3} octets together")
-        self._request(leg, REQUEST_LOOPED if loop else REQUEST_FILES, payload_type, names)
+        if self._goes_on(leg, serial):
+            return
+        self._request(leg, REQUEST_LOOPED if loop else REQUEST_FILES, payload_type, names, serial)
 
-    def record(self, uint64_t leg, path, *, sides="both", int seconds=0):
+    def record(self, uint64_t leg, path, *, sides="both", int seconds=0, uint32_t serial=0):
         """Record what a leg receives and is sent; RecordEnded follows. An empty path ends the recording."""
         cdef Config config = self._config(leg)[0]
         cdef uint32_t index = <uint32_t>leg
@@ -561,20 +610,27 @@ cdef class MediaEngine:
             raise ValueError("a recording is an absolute path that ends in .wav, .ogg or .opus")
         if not 0 <= seconds <= 86_400:
             raise ValueError("a recording is at most a day long")
-        if not name and take.generation != leg >> 32:
+        known = take.generation == leg >> 32 and not take.version & 1
+        if not name and not known:
             return
-        version = take.version | 1
-        store32(&take.version, version, RELEASE)
-        fence(RELEASE)
-        take.generation = <uint32_t>(leg >> 32)
-        take.sides, take.limit, take.began = SIDES[sides], seconds * 1000, 0
-        memset(take.path, 0, PATHS_ROOM)
-        memcpy(take.path, <const char *>name, len(name))
-        store32(&take.version, version + 1, RELEASE)
-        config.flags = config.flags | LEG_RECORDED if name else config.flags & ~<uint32_t>LEG_RECORDED
-        self._publish(index, &config)
-        ring_push(command_ring(self.memory, 2 * self.memory.workers), COMMAND_RECORD, leg, NULL, 0)
-        self.bell.ring()
+        if name and serial and known and take.serial == serial:
+            if load32(&take.done, ACQUIRE) == take.version:
+                self._tell_again(RecordEnded(leg, take.length, take.failed != 0, serial))
+                return
+        elif name:
+            version = take.version | 1
+            store32(&take.version, version, RELEASE)
+            fence(RELEASE)
+            take.generation = <uint32_t>(leg >> 32)
+            take.sides, take.limit, take.serial, take.began, take.stopped = SIDES[sides], seconds * 1000, serial, 0, 0
+            memset(take.path, 0, PATHS_ROOM)
+            memcpy(take.path, <const char *>name, len(name))
+            store32(&take.version, version + 1, RELEASE)
+        else:
+            store32(&take.stopped, 1, RELEASE)
+        config.flags = config.flags & ~<uint32_t>LEG_RECORDED if take.stopped else config.flags | LEG_RECORDED
+        self._publish_change(leg, &config, False)
+        self._command_sound(COMMAND_RECORD, leg)
 
     def close(self, uint64_t leg):
         """Idempotent as long as the leg is not in use again; returns the final counters."""

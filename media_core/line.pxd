@@ -81,7 +81,7 @@ cdef struct Dsp:
     uint32_t count              # lines
     uint64_t now                # ms
 
-cdef void hand_over(Dsp *dsp, Line *line, uint32_t type, const Frame *frame) noexcept nogil
+cdef bint hand_over(Dsp *dsp, Line *line, uint32_t type, const Frame *frame) noexcept nogil
 cdef uint32_t codec_of(const Config *config, uint32_t payload_type) noexcept nogil
 cdef int sending_codec(const Config *config) noexcept nogil
 cdef uint32_t stream_khz(const Line *line) noexcept nogil

@@ -34,9 +34,12 @@ cdef enum:
 
 # ---- out: frames for the worker --------------------------------------------------------------------------------------------
 
-cdef void hand_over(Dsp *dsp, Line *line, uint32_t type, const Frame *frame) noexcept nogil:
-    if ring_push(dsp.worker.frames, type, line.id, frame, <uint32_t>(sizeof(Frame) - sizeof(frame.data)) + frame.length) == RING_WAKE:
+cdef bint hand_over(Dsp *dsp, Line *line, uint32_t type, const Frame *frame) noexcept nogil:
+    """To the worker; False: it is far behind."""
+    cdef int result = ring_push(dsp.worker.frames, type, line.id, frame, <uint32_t>(sizeof(Frame) - sizeof(frame.data)) + frame.length)
+    if result == RING_WAKE:
         eventfd_write(dsp.worker.frames_wake, 1)
+    return result >= 0
 
 
 cdef uint32_t codec_of(const Config *config, uint32_t payload_type) noexcept nogil:

@@ -1,7 +1,7 @@
 """What is played on a leg: tones, digits, sound files; 20 ms at a time.
 
 A request stands in the leg's Player block together with how far it has come, so a core that takes over goes on in the middle of a
-tone or a file. A digit is an RFC 4733 event (an update every 20 ms, the end three times) or, towards a far end that takes none, the
+tone or a file; and whether its end was told, so that is told, too. A digit is an RFC 4733 event (an update every 20 ms, the end three times) or, towards a far end that takes none, the
 two tones. Progress counts in 1/8000 s whatever the codec.
 """
 
@@ -9,9 +9,9 @@ from libc.stdint cimport int16_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from media_core.abi cimport (
-    ITEM_TONE, REQUEST_DIGITS, REQUEST_FILES, REQUEST_LOOPED, EventBody, Item, Player, Progress, Request, leg_at, player_at,
+    EVENT_DIGITS_SENT, EVENT_PLAY_ENDED, ITEM_TONE, REQUEST_DIGITS, REQUEST_FILES, REQUEST_LOOPED, EventBody, Item, Player, Progress, Request, leg_at, player_at,
 )
-from media_core.atomic cimport ACQUIRE, RELAXED, fence, load32
+from media_core.atomic cimport ACQUIRE, RELAXED, RELEASE, fence, load32, store32
 from media_core.codec cimport codec_at
 from media_core.dtmf cimport tone_make
 from media_core.line cimport codec_of, encode, hand_over
@@ -34,8 +34,11 @@ cdef bint read_request(Player *player, Request *into) noexcept nogil:
     return load32(&player.request.version, RELAXED) == version
 
 
-cdef inline bint tells_end(uint32_t kind) noexcept nogil:
-    return kind != REQUEST_DIGITS
+cdef inline uint8_t end_of(uint32_t kind, uint32_t serial) noexcept nogil:
+    """The event that tells of the end of such a request; 0: none."""
+    if kind != REQUEST_DIGITS:
+        return EVENT_PLAY_ENDED
+    return EVENT_DIGITS_SENT if serial else 0
 
 
 cdef inline uint32_t samples_of(const Item *item) noexcept nogil:
@@ -59,17 +62,23 @@ cdef void event_frames(Dsp *dsp, Line *line, const Item *item, const Progress *p
         frame.marker = frame.first = 0
 
 
-cdef void play_over(Dsp *dsp, Line *line, Progress *progress, Frame *frame, uint32_t failed) noexcept nogil:
-    """The play that `progress` is on has ended."""
+cdef bint play_over(Dsp *dsp, Line *line, Progress *progress, Frame *frame, uint32_t failed) noexcept nogil:
+    """What `progress` is on has ended. False: the worker is far behind, to be tried again."""
     cdef EventBody *body = <EventBody *>frame.data
-    frame.told = tells_end(progress.kind)
+    cdef bint handed
+    frame.told = end_of(progress.kind, progress.serial)
     frame.length = sizeof(EventBody)
-    body.a, body.b = 0, failed
-    hand_over(dsp, line, FRAME_END, frame)
+    body.a, body.b, body.c = progress.version, failed, progress.serial
+    handed = hand_over(dsp, line, FRAME_END, frame)
     frame.length = frame.told = 0
+    if not handed:
+        return False
+    progress.failed = failed
+    store32(&progress.done, progress.version, RELEASE)
     if line.sound != NULL:
         sound_end(dsp.shelf, line.sound)
         line.sound = NULL
+    return True
 
 
 cdef int play_sound(Dsp *dsp, Line *line, const Request *request, uint32_t number, Frame *frame) noexcept nogil:
@@ -89,14 +98,16 @@ cdef int play_sound(Dsp *dsp, Line *line, const Request *request, uint32_t numbe
 
 
 cdef void begin_request(Dsp *dsp, Line *line, Progress *progress, const Request *request, Frame *frame) noexcept nogil:
-    """Another request than before: what was playing is over (told only where the new one will not be told)."""
+    """Another request than before: what was playing is over (told only where the new one will tell another kind of end, or none)."""
+    cdef uint8_t end = end_of(progress.kind, progress.serial)
     if line.sound != NULL:
         sound_end(dsp.shelf, line.sound)
         line.sound = NULL
-    if progress.version != progress.done and tells_end(progress.kind) and not tells_end(request.kind):
+    if progress.version != progress.done and end and end != end_of(request.kind, request.serial):
         play_over(dsp, line, progress, frame, 0)
     progress.item = progress.sample = progress.offset = 0
     progress.kind = request.kind
+    progress.serial = request.serial
     progress.version = request.version
     frame.first = 1
 
@@ -110,7 +121,7 @@ cdef void play_item(Dsp *dsp, Line *line, const Request *request, uint32_t numbe
     cdef int made
     if item.event != ITEM_TONE:
         event_frames(dsp, line, item, progress, frame, length)
-    elif not tells_end(request.kind) and item.first == 0:
+    elif request.kind == REQUEST_DIGITS and item.first == 0:
         hand_over(dsp, line, FRAME_PAUSE, frame)
     else:
         tone_make(item.first, item.second, progress.sample, item.milliseconds * (PLAY_RATE / 1000), PLAY_RATE, samples, FRAME_SAMPLES)
@@ -144,9 +155,7 @@ cdef bint play_step(Dsp *dsp, Line *line) noexcept nogil:
         return False
     number = codec_of(&line.config, request.payload_type)
     if codec_at(number) == NULL or progress.item >= request.count:
-        play_over(dsp, line, progress, &frame, 0)
-        progress.done = request.version
-        return False
+        return not play_over(dsp, line, progress, &frame, 0)
     frame.khz = <uint8_t>(codec_at(number).clock // 1000)
     frame.offset = progress.offset * frame.khz / 8
     frame.payload_type = <uint8_t>request.payload_type
@@ -154,9 +163,7 @@ cdef bint play_step(Dsp *dsp, Line *line) noexcept nogil:
     if request.kind == REQUEST_FILES or request.kind == REQUEST_LOOPED:
         made = play_sound(dsp, line, &request, number, &frame)
         if made < 0:
-            play_over(dsp, line, progress, &frame, made == -2)
-            progress.done = request.version
-            return False
+            return not play_over(dsp, line, progress, &frame, made == -2)
         frame.length = <uint16_t>made
         hand_over(dsp, line, FRAME_AUDIO if made else FRAME_PAUSE, &frame)
         progress.offset += FRAME_SAMPLES if made else 0

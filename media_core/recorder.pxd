@@ -25,6 +25,7 @@ cdef struct Recording:
     uint32_t version            # of the Take
     uint32_t sides
     uint32_t limit              # ms
+    uint32_t serial
     uint32_t rate               # Hz
     uint32_t channels
     uint64_t began              # ns

@@ -98,7 +98,8 @@ cdef int file_format(const char *path) noexcept nogil:
 
 
 cdef bint open_part(Recording *r, bint goes_on) noexcept nogil:
-    """Begin <path>.part. goes_on: what a killed core has left is copied into it; it lies under <path>.old until that is done."""
+    """Begin <path>.part. goes_on: what a killed core has left is copied into it; it lies under <path>.old until that is done. It may have
+    been complete, and its end not told yet."""
     cdef char part[PATHS_ROOM]
     cdef char old[PATHS_ROOM]
     cdef SF_INFO info
@@ -107,7 +108,7 @@ cdef bint open_part(Recording *r, bint goes_on) noexcept nogil:
         return False
     if goes_on:
         before = open_file(old, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
-        if before < 0 and rename(part, old) == 0:
+        if before < 0 and (rename(part, old) == 0 or rename(r.path, old) == 0):
             before = open_file(old, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
     r.fd = open_file(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
     if r.fd >= 0:
@@ -240,10 +241,9 @@ cdef bint write_out(Recording *r, int64_t upto) noexcept nogil:
 
 # ---- recordings ------------------------------------------------------------------------------------------------------------
 
-cdef void tell_ended(Recorder *recorder, uint64_t leg, int64_t milliseconds, bint failed) noexcept nogil:
+cdef void tell_ended(Recorder *recorder, uint64_t leg, int64_t milliseconds, bint failed, uint32_t serial) noexcept nogil:
     cdef EventBody body
-    body.a = <uint32_t>milliseconds
-    body.b = failed
+    body.a, body.b, body.c = <uint32_t>milliseconds, failed, serial
     if ring_push(event_ring(recorder.memory, recorder.memory.workers), EVENT_RECORD_ENDED, leg, &body, sizeof(EventBody)) == RING_WAKE:
         eventfd_write(recorder.calls_wake, 1)
 
@@ -265,9 +265,9 @@ cdef void end_recording(Recorder *recorder, uint32_t index, bint failed) noexcep
         failed = not close_part(r) or failed
     if r.fd >= 0:
         close(r.fd)
-    tell_ended(recorder, r.leg, r.written * 1000 // r.rate, failed)
-    if load32(&take.done, RELAXED) != r.version:
-        store32(&take.done, r.version, RELEASE)
+    take.length, take.failed = <uint32_t>(r.written * 1000 // r.rate), failed
+    tell_ended(recorder, r.leg, take.length, failed, r.serial)
+    store32(&take.done, r.version, RELEASE)
     decoder_close(&r.received.decoder)
     decoder_close(&r.sent.decoder)
     free(r)
@@ -283,12 +283,13 @@ cdef void begin_recording(Recorder *recorder, uint32_t index, const Take *take) 
     cdef int at
     cdef bint goes_on
     if r == NULL:
-        tell_ended(recorder, leg, 0, True)
+        shared.length, shared.failed = 0, 1
+        tell_ended(recorder, leg, 0, True, take.serial)
         store32(&shared.done, take.version, RELEASE)
         return
     recorder.recordings[index] = r
     recorder.count += 1
-    r.leg, r.version, r.sides, r.limit, r.fd = leg, take.version, take.sides, take.limit, -1
+    r.leg, r.version, r.sides, r.limit, r.serial, r.fd = leg, take.version, take.sides, take.limit, take.serial, -1
     memcpy(r.path, take.path, PATHS_ROOM)
     r.path[PATHS_ROOM - 1] = 0
     r.channels = 2 if take.sides == SIDES_APART else 1
@@ -314,6 +315,8 @@ cdef void look_at(Recorder *recorder, uint32_t index) noexcept nogil:
         end_recording(recorder, index, False)
     if recorder.recordings[index] == NULL and take.version != take_at(recorder.memory, index).done and take.path[0]:
         begin_recording(recorder, index, &take)
+    if recorder.recordings[index] != NULL and take.stopped:
+        end_recording(recorder, index, False)
 
 
 cdef void look_after(Recorder *recorder, uint32_t index, uint64_t now) noexcept nogil:

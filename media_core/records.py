@@ -245,6 +245,15 @@ class Digit:
 class PlayEnded:
     leg: LegId
     failed: bool = False  # a file could not be read
+    serial: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DigitsSent:
+    """What send_digits was given a serial for is out."""
+
+    leg: LegId
+    serial: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +261,7 @@ class RecordEnded:
     leg: LegId
     milliseconds: int
     failed: bool = False  # the file is not complete: what there is stands under <path>.part
+    serial: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +285,7 @@ Event = (
     | AuthenticationFailed
     | Digit
     | PlayEnded
+    | DigitsSent
     | RecordEnded
     | CoreStarted
 )

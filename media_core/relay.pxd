@@ -73,7 +73,7 @@ cdef struct Worker:
 cdef enum:  # type of a record from the player
     FRAME_AUDIO = 1
     FRAME_EVENT = 2             # RFC 4733
-    FRAME_END = 3               # the request is over; length 0
+    FRAME_END = 3               # the request is over
     FRAME_PAUSE = 4             # nothing to send: holds the stream
     FRAME_DIGIT = 5             # a key was found in the leg's sound: an EventBody
 
@@ -82,7 +82,7 @@ cdef struct Frame:              # id is the leg
     uint8_t payload_type
     uint8_t marker
     uint8_t first               # of a request
-    uint8_t told                # FRAME_END: EVENT_PLAY_ENDED is due
+    uint8_t told                # FRAME_END: the event that is due; its EventBody is in the data, `a` the version of the request
     uint16_t length
     uint8_t stream              # part of a stream that the DSP makes for as long as the leg is connected; plays go before it
     uint8_t khz                 # of the timestamps

@@ -11,11 +11,12 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from media_core.abi cimport (
-    EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED, EVENT_PLAY_ENDED, FOLLOWS_DSP, FOLLOWS_NOTHING,
+    EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED, FOLLOWS_DSP, FOLLOWS_NOTHING,
     FOLLOWS_PLAYER, LATCH_LOCKED, LEG_COPIED, LEG_DESCRIBED, LEG_OPEN, LEG_RECEIVE, LEG_RECORDED, LEG_SEND, LEG_TAKEN, NO_LEG, OTHER_LAW,
     SOCKET_CONNECTED, SOCKET_OPEN, EventBody, Leg, Sent, WorkerCounters, config_at, context_at, counters_at, event_ring, leg_at,
+    player_at,
 )
-from media_core.atomic cimport RELAXED, load32
+from media_core.atomic cimport RELAXED, RELEASE, load32, store32
 from media_core.latch cimport latch_admits, latch_lock, latch_look_after, latch_rtcp, latch_take
 from media_core.leg cimport adopt_legs, apply_config, known_host, leg_connect, leg_id, same_endpoint, take_commands
 from media_core.relay cimport (
@@ -64,9 +65,12 @@ cdef uint64_t clock_now() noexcept nogil:
 cdef void worker_event(Worker *worker, uint32_t type, uint64_t id, uint32_t a, uint32_t b) noexcept nogil:
     """Tell `calls`. A full ring drops the event and counts it; state is in the leg table anyway."""
     cdef EventBody body
-    body.a = a
-    body.b = b
-    if ring_push(event_ring(worker.memory, worker.number), type, id, &body, sizeof(EventBody)) == RING_WAKE:
+    body.a, body.b, body.c = a, b, 0
+    worker_tell(worker, type, id, &body)
+
+
+cdef void worker_tell(Worker *worker, uint32_t type, uint64_t id, const EventBody *body) noexcept nogil:
+    if ring_push(event_ring(worker.memory, worker.number), type, id, body, sizeof(EventBody)) == RING_WAKE:
         eventfd_write(worker.calls_wake, 1)
 
 
@@ -300,15 +304,15 @@ cdef bint make_packet(Worker *worker, Packet *packet, Leg *leg, uint32_t index, 
     """The next packet of the leg's outgoing stream from a frame; False: there is nothing to send."""
     cdef Frame *frame = <Frame *>ring_payload(record)
     cdef Sent *s = &leg.sent
-    cdef EventBody *body
+    cdef EventBody *body = <EventBody *>frame.data
     cdef int32_t payload_type = leg.telephone_event if record.type == FRAME_EVENT else frame.payload_type
     if record.type == FRAME_END:
         s.injecting = 0
         if frame.told:
-            worker_event(worker, EVENT_PLAY_ENDED, leg_id(leg, index), 0, (<EventBody *>frame.data).b)
+            worker_tell(worker, frame.told, leg_id(leg, index), body)
+        store32(&player_at(worker.memory, index).told, body.a, RELEASE)
         return False
     if record.type == FRAME_DIGIT:
-        body = <EventBody *>frame.data
         worker_event(worker, EVENT_DIGIT, leg_id(leg, index), body.a, body.b)
         return False
     if frame.stream and s.injecting:

@@ -8,7 +8,7 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from media_core.engine import _check_address
 
@@ -25,6 +25,15 @@ class FakeLeg:
     payload_map: dict[int, int] = field(default_factory=dict)
     played: list[tuple[float, float, int]] = field(default_factory=list)
     digits: str = ""
+    files: list[str] = field(default_factory=list)  # played
+    end: media_core.PlayEnded | media_core.DigitsSent | None = None  # of the last that was asked for
+    over: bool = True
+    recording: str = ""  # where to, until it ends
+    recorded: media_core.RecordEnded | None = (
+        None  # the end of the last one, with the time it began as its length until then
+    )
+    room: int = 0
+    muted: bool = False
     packets: int = 0  # set by a test
     last_seen_ms: int = -1
 
@@ -118,7 +127,9 @@ class FakeEngine:
         self.history.append(("open", id))
         return media_core.Leg(id, self.media[id].port)
 
-    def describe(self, leg: int, remote: Remote) -> None:
+    def describe(self, leg: int, remote: Remote, *, anew: bool = True) -> None:
+        if not anew and self._leg(leg).remote == remote:
+            return
         assert remote.port > 0 or not (remote.send or remote.receive), "a far end without a port"
         _check_address(remote.address, remote.signalling)
         assert not (self.owns(remote.port) and remote.address == "192.0.2.1"), "one of our own ports"
@@ -129,8 +140,15 @@ class FakeEngine:
         self._leg(leg).remote = remote
         self.history.append(("describe", leg))
 
-    def connect(self, a: int, b: int, a_to_b: Mapping[int, int] = {}, b_to_a: Mapping[int, int] = {}) -> None:
+    def connect(
+        self, a: int, b: int, a_to_b: Mapping[int, int] = {}, b_to_a: Mapping[int, int] = {}, *, anew: bool = True
+    ) -> None:
         one, other = self._leg(a), self._leg(b)
+        maps = one.payload_map, other.payload_map
+        if not anew and (one.peer, other.peer, *maps) == (b, a, dict(a_to_b), dict(b_to_a)):
+            return
+        for each in (one, other):
+            self.disconnect(each.id)
         one.peer, other.peer = b, a
         one.payload_map, other.payload_map = dict(a_to_b), dict(b_to_a)
         self.history.append(("connect", a))
@@ -139,18 +157,76 @@ class FakeEngine:
         one = self._leg(leg)
         if one.peer is not None and one.peer in self.media:
             self.media[one.peer].peer = None
-        one.peer = None
+        one.peer, one.room = None, 0
 
-    def play(self, leg: int, tones: Sequence[tuple[float, float, int]], payload_type: int) -> None:
+    def mix(self, leg: int, room: int, *, muted: bool = False, anew: bool = True) -> None:
+        one = self._leg(leg)
+        assert room > 0
+        if not anew and (one.room, one.muted) == (room, muted):
+            return
+        self.disconnect(leg)
+        one.room, one.muted = room, muted
+        self.history.append(("mix", leg))
+
+    def _begin(self, leg: int, end: media_core.PlayEnded | media_core.DigitsSent, seconds: float | None) -> bool:
+        """Whether that is another one than the last; if not, it goes on or tells its end once more. seconds None: it lasts."""
+        one = self._leg(leg)
+        if end.serial and one.end == end:
+            if one.over:
+                self.tell(end)
+            return False
+        one.end, one.over = end, False
+
+        def over() -> None:
+            if self.media.get(leg) is one and one.end is end:
+                one.over = True
+                if end.serial or isinstance(end, media_core.PlayEnded):
+                    self.tell(end)
+
+        if seconds is not None:
+            asyncio.get_running_loop().call_later(seconds, over)
+        return True
+
+    def _check_payload(self, leg: int, payload_type: int) -> None:
         described = self._leg(leg).remote
         agreed = [codec.payload_type for codec in described.codecs] if described is not None else []
         assert payload_type in (0, 8, *agreed)
-        self._leg(leg).played += tones
-        seconds = sum(tone[2] for tone in tones) / 1000
-        asyncio.get_running_loop().call_later(seconds, self.tell, media_core.PlayEnded(leg))
 
-    def send_digits(self, leg: int, digits: str) -> None:
-        self._leg(leg).digits += digits
+    def play(self, leg: int, tones: Sequence[tuple[float, float, int]], payload_type: int, *, serial: int = 0) -> None:
+        self._check_payload(leg, payload_type)
+        if self._begin(leg, media_core.PlayEnded(leg, serial=serial), sum(tone[2] for tone in tones) / 1000):
+            self._leg(leg).played += tones
+
+    def play_files(
+        self, leg: int, paths: Sequence[str], payload_type: int, *, loop: bool = False, serial: int = 0
+    ) -> None:
+        """Each lasts a second."""
+        self._check_payload(leg, payload_type)
+        if self._begin(leg, media_core.PlayEnded(leg, serial=serial), None if loop else len(paths)):
+            self._leg(leg).files += paths
+
+    def send_digits(self, leg: int, digits: str, *, serial: int = 0) -> None:
+        if self._begin(leg, media_core.DigitsSent(leg, serial), 0.16 * len(digits)):
+            self._leg(leg).digits += digits
+
+    def record(self, leg: int, path: str, *, sides: str = "both", seconds: int = 0, serial: int = 0) -> None:
+        one, loop = self._leg(leg), asyncio.get_running_loop()
+        if path and serial and one.recorded is not None and one.recorded.serial == serial:
+            if not one.recording:
+                self.tell(one.recorded)
+            return
+        self._record_over(one, one.recorded)
+        if path:
+            one.recording = path
+            one.recorded = media_core.RecordEnded(leg, round(loop.time() * 1000), serial=serial)
+            if seconds:
+                loop.call_later(seconds, self._record_over, one, one.recorded)
+
+    def _record_over(self, one: FakeLeg, which: media_core.RecordEnded | None) -> None:
+        if which is not None and one.recorded is which and one.recording:
+            milliseconds = round(asyncio.get_running_loop().time() * 1000) - which.milliseconds
+            one.recording, one.recorded = "", replace(which, milliseconds=milliseconds)
+            self.tell(one.recorded)
 
     def stats(self, leg: int) -> LegStats:
         return self._leg(leg).stats()
@@ -158,6 +234,7 @@ class FakeEngine:
     def close(self, leg: int) -> LegStats:
         self.history.append(("close", leg))
         found = self.media.pop(leg, None) or FakeLeg(leg, 0)
+        self._record_over(found, found.recorded)
         if found.peer is not None and found.peer in self.media:
             self.media[found.peer].peer = None
         return found.stats()

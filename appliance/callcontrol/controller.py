@@ -133,6 +133,7 @@ class Controller:
             case (
                 media_core.PlayEnded()
                 | media_core.RecordEnded()
+                | media_core.DigitsSent()
                 | media_core.MediaStarted()
                 | media_core.MediaSilent()
                 | media_core.MediaQuality()
