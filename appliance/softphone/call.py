@@ -6,16 +6,22 @@ Every wait has a limit and ends in PhoneError with a sentence.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from appliance.sip import events
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.message import Request, Response
 from appliance.sip.offer_answer import LegMedia
+from appliance.sip.sdp import Format
+from appliance.sip.stack import Stack
 from appliance.softphone.sound import LOUD_ENOUGH, RATE, Audio, share_of
 
-if TYPE_CHECKING:
-    from appliance.softphone.phone import Softphone
+
+class Run(Protocol):
+    """The phone's: a command to its stack, at its time, and then whatever the stack wants to send."""
+
+    def __call__(self, command: Callable[[Stack, float], Any]) -> Any: ...
 
 
 class PhoneError(Exception):
@@ -25,8 +31,8 @@ class PhoneError(Exception):
 class PhoneCall:
     """One call. `ended` is set with `reason` when it is over, whoever ended it."""
 
-    def __init__(self, phone: Softphone, leg: LegMedia, audio: Audio) -> None:
-        self._phone = phone
+    def __init__(self, run: Run, formats: Sequence[Format], leg: LegMedia, audio: Audio) -> None:
+        self._run, self._formats = run, formats
         self.leg = leg
         self.audio = audio
         self.session = ""
@@ -61,8 +67,8 @@ class PhoneCall:
             raise PhoneError(f"{wanted}: {why}.")
 
     def answer(self, direction: str = "sendrecv") -> None:
-        body = self.leg.make_answer(self._phone.account.formats, direction)
-        self._phone.run(lambda stack, now: stack.accept(self.session, body, now))
+        body = self.leg.make_answer(self._formats, direction)
+        self._run(lambda stack, now: stack.accept(self.session, body, now))
         self.audio.apply(self.leg)
 
     async def hold(self, seconds: float = 8.0) -> None:
@@ -73,10 +79,10 @@ class PhoneCall:
         await self._offer("sendrecv", seconds)
 
     async def _offer(self, direction: str, seconds: float) -> None:
-        body = self.leg.make_offer(self._phone.account.formats, direction)
+        body = self.leg.make_offer(self._formats, direction)
         self._offer_done = asyncio.get_running_loop().create_future()
         try:
-            self._phone.run(lambda stack, now: stack.offer(self.session, body, now))
+            self._run(lambda stack, now: stack.offer(self.session, body, now))
             async with asyncio.timeout(seconds):
                 status = await self._offer_done
         except WrongState as error:
@@ -112,7 +118,7 @@ class PhoneCall:
         return False
 
     def hang_up(self) -> None:
-        self._phone.run(lambda stack, now: stack.hang_up(self.session, now))
+        self._run(lambda stack, now: stack.hang_up(self.session, now))
         self.over(0, "hung up here")
 
     # ---- what the stack tells
@@ -122,20 +128,20 @@ class PhoneCall:
 
     def take_offer(self, request: Request) -> None:
         def reject(status: int) -> None:
-            self._phone.run(lambda stack, now: stack.reject(self.session, status, now))
+            self._run(lambda stack, now: stack.reject(self.session, status, now))
 
         if not request.body:
-            body = self.leg.make_offer(self._phone.account.formats)
+            body = self.leg.make_offer(self._formats)
         else:
             try:
                 self.leg.take_offer(request.body)
-                body = self.leg.make_answer(self._phone.account.formats)
+                body = self.leg.make_answer(self._formats)
             except (PeerError, WrongState):
                 reject(488)
                 return
             self.audio.apply(self.leg)
             self.offers.append(self.leg.remote_direction)
-        self._phone.run(lambda stack, now: stack.accept(self.session, body, now))
+        self._run(lambda stack, now: stack.accept(self.session, body, now))
 
     def offer_answered(self, event: events.OfferAnswered) -> None:
         if event.status == 200 and event.response is not None:

@@ -260,7 +260,7 @@ class Softphone:
             signalling_secure=self.account.transport == "TLS",
             signalling=self.account.host,
         )
-        return PhoneCall(self, leg, audio)
+        return PhoneCall(self.run, self.account.formats, leg, audio)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
