@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from appliance.config.search import folded
-from appliance.config.store import Migrations, open_database, sentences
 from appliance.encryption import protection_of_call
+from appliance.storage.database import Migrations, open_database, sentences
 from appliance.words import Said
 from appliance.words.said import pack, unpack
 

@@ -206,7 +206,7 @@ def test_bad_input_is_told_at_the_field_and_nothing_is_saved(admin: Admin) -> No
 
 
 def test_a_damaged_database_says_so(tmp_path: Path) -> None:
-    from appliance.config.store import StorageFailed
+    from appliance.storage.database import StorageFailed
 
     Store(tmp_path).close()
     file = tmp_path / "config.db"

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from appliance.config.store import Migrations, open_database
 from appliance.records import CallRecords, calls_migrations
 from appliance.storage import aside
 from appliance.storage.aside import CannotTakeOver
+from appliance.storage.database import Migrations, open_database
 from appliance.words import Said
 from appliance.words.said import pack
 from tests.test_backup import CALL

@@ -14,11 +14,12 @@ import pytest
 from argon2 import PasswordHasher
 
 from appliance.config.admin import Admin
-from appliance.config.store import StorageFailed, Store
+from appliance.config.store import Store
 from appliance.host import certificates
 from appliance.records import CallRecords
 from appliance.storage import backup
 from appliance.storage.backup import BadBackup, kept_states, make, put_in_place, stage, waits
+from appliance.storage.database import StorageFailed
 from appliance.storage.sealed import BLOCK, MAGIC, NotOpened, Opener, Sealer
 from appliance.words import Said
 from tests.power_cut import states

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from appliance.config.admin import Admin
-from appliance.config.store import StorageDamaged, StorageFailed, Store, sentences
+from appliance.config.store import Store
 from appliance.storage import condition
+from appliance.storage.database import StorageDamaged, StorageFailed, sentences
 
 
 def database(folder: Path) -> Path:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from appliance.config.store import Migrations, StorageFailed, open_database
 from appliance.storage import copies
 from appliance.storage.copies import MOST, kept_aside
+from appliance.storage.database import Migrations, StorageFailed, open_database
 from tests.power_cut import states
 
 
@@ -64,7 +64,7 @@ def test_without_a_copy_it_says_so_and_touches_nothing(tmp_path: Path) -> None:
 
 # ---- power cuts ------------------------------------------------------------------------------------------------------
 
-TRACED = frozenset({"copies.py", "store.py", "migrations.py", Path(__file__).name})
+TRACED = frozenset({"copies.py", "database.py", "migrations.py", Path(__file__).name})
 OFFICE = [(number,) for number in range(100, 160)]
 
 

@@ -65,7 +65,7 @@ LAYERS = {
         "", "msgspec", "the machine: processes, sockets, privileges, health; nothing of the telephone"
     ),
     "appliance.storage": row(
-        "appliance.host.health", "cryptography msgspec", "files and databases, whatever is in them"
+        "appliance.host.health", "cryptography msgspec sqlite_utils", "files and databases, whatever is in them"
     ),
     # 2
     "appliance.cti": row("appliance.words", "msgspec", "the control socket"),
@@ -78,7 +78,7 @@ LAYERS = {
     ),
     "appliance.host.certificates": row("appliance.storage.on_disk", "cryptography", "keys and certificates"),
     "appliance.config.store": row(
-        "appliance.config.model appliance.storage.copies appliance.storage.migration appliance.storage.on_disk",
+        "appliance.config.model appliance.storage.database appliance.storage.on_disk",
         "sqlite_utils cryptography",
         "the only one that writes the configuration",
     ),
@@ -91,7 +91,7 @@ LAYERS = {
         "appliance.config.model", "cryptography", "pure: file, box and date in, limits out"
     ),
     "appliance.records": row(
-        "appliance.config.store appliance.config.search appliance.encryption appliance.words",
+        "appliance.storage.database appliance.config.search appliance.encryption appliance.words",
         "sqlite_utils msgspec",
         "call records and registrations",
     ),
@@ -136,7 +136,7 @@ LAYERS = {
     ),
     # 5: what builds and connects
     "appliance.host.support": row(
-        "appliance.cti appliance.config.model appliance.config.store",
+        "appliance.cti appliance.config.model appliance.config.store appliance.storage.database",
         "msgspec",
         "the log and the state, without secrets",
     ),
@@ -160,7 +160,7 @@ LAYERS = {
     "appliance.commands": row("appliance", "click cryptography", "command line"),
     "appliance.__main__": row("appliance", "click msgspec cryptography", "command line"),
     "webui": row(
-        "appliance.config.admin appliance.config.passwords appliance.encryption appliance.config.search appliance.config.declare appliance.config.model appliance.config.claims appliance.words appliance.callcontrol.plan appliance.cti appliance.host.boot appliance.config.store appliance.config.licensing appliance.config.countries "
+        "appliance.config.admin appliance.config.passwords appliance.encryption appliance.config.search appliance.config.declare appliance.config.model appliance.config.claims appliance.words appliance.callcontrol.plan appliance.cti appliance.host.boot appliance.config.store appliance.storage.database appliance.config.licensing appliance.config.countries "
         "appliance.records appliance.host.certificates appliance.storage.migration appliance.storage.aside appliance.storage.copies appliance.host.support appliance.box.notices appliance.storage.backup appliance.storage.sealed appliance.config.entitlement appliance.host.setup_code appliance.box.update_client appliance.version",
         "flask flask_wtf werkzeug jinja2 markupsafe itsdangerous hypercorn h2 a2wsgi uvloop cryptography segno msgspec",
         "pages over the use-cases, the control socket and the call records; no telephone inside",

@@ -10,8 +10,8 @@ import pytest
 from sqlite_utils import Database
 
 from appliance.box import console, gate
-from appliance.config.store import Migrations, open_database
 from appliance.storage import migration
+from appliance.storage.database import Migrations, open_database
 from appliance.storage.migration import PATIENCE, SUFFIX, Progress, Report, Watch
 
 

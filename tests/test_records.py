@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from appliance import records as module
-from appliance.config.store import Migrations, StorageFailed, open_database
 from appliance.records import CallRecords
+from appliance.storage.database import Migrations, StorageFailed, open_database
 from appliance.words import Person, Said, english
 
 RECORD = {

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.config.model import KINDS, Extension, Line, Record, User
-from appliance.config.store import HIDDEN, BoxKey, Change, Conflict, StorageDamaged, StorageFailed, Store
+from appliance.config.store import HIDDEN, BoxKey, Change, Conflict, Store
 from appliance.records import CallRecords
+from appliance.storage.database import StorageDamaged, StorageFailed
 
 SECRET = "hT7wq2-MnB4x-secret"
 LINE = Line(id="l", extension="e", sip_username="100", sip_password=SECRET)

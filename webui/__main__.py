@@ -23,10 +23,11 @@ from appliance import cti
 from appliance.config import entitlement
 from appliance.config.admin import Admin
 from appliance.config.countries import COUNTRIES
-from appliance.config.store import StorageDamaged, Store
+from appliance.config.store import Store
 from appliance.host import certificates, setup_code
 from appliance.host.boot import Boot, read_boot
 from appliance.records import CallRecords
+from appliance.storage.database import StorageDamaged
 from webui import server
 from webui.app import create_app
 from webui.asgi import Application

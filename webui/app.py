@@ -22,7 +22,7 @@ from werkzeug.security import safe_join
 from appliance import cti
 from appliance.box import update_client
 from appliance.config.admin import NotFound
-from appliance.config.store import StorageDamaged, StorageFailed
+from appliance.storage.database import StorageDamaged, StorageFailed
 from appliance.version import VERSION
 from webui import compression, guard, unsent, wording
 from webui.compression import MaskedTokens

@@ -315,7 +315,7 @@ class Console:
 
     async def password(self, terminal: Terminal) -> str:
         from appliance.config.entitlement import open_admin
-        from appliance.config.store import StorageFailed
+        from appliance.storage.database import StorageFailed
 
         word = "-".join("".join(secrets.choice(setup_code.ALPHABET) for _ in range(4)) for _ in range(4))
         try:

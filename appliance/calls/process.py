@@ -34,12 +34,13 @@ from appliance.calls.causes import Cause
 from appliance.calls.history.record import CallRecord
 from appliance.calls.history.summary import as_row
 from appliance.config.model import Extension, Line, Snapshot
-from appliance.config.store import StorageDamaged, StorageFailed, Store
+from appliance.config.store import Store
 from appliance.host.boot import Boot, read_boot
 from appliance.records import CallRecords
 from appliance.services import SERVICES
 from appliance.sip.uri import join_host
 from appliance.storage import copies
+from appliance.storage.database import StorageDamaged, StorageFailed
 from appliance.transport import Transport, token
 from appliance.words import Said
 

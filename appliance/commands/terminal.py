@@ -75,7 +75,7 @@ def use_cases(data: Path) -> Iterator[Admin]:
     from appliance.config.admin import NotFound
     from appliance.config.entitlement import open_admin
     from appliance.config.model import Refused
-    from appliance.config.store import StorageFailed
+    from appliance.storage.database import StorageFailed
 
     if not (data / "config.db").exists():
         fail(

@@ -383,7 +383,8 @@ def _certificate(resources: Resources) -> None:
 
 
 def _configuration(resources: Resources) -> None:
-    from appliance.config.store import StorageDamaged, Store
+    from appliance.config.store import Store
+    from appliance.storage.database import StorageDamaged
 
     try:
         with contextlib.closing(Store(resources.options.data)) as store:

@@ -21,7 +21,8 @@ import msgspec
 
 from appliance import cti
 from appliance.config.model import KINDS
-from appliance.config.store import StorageFailed, Store
+from appliance.config.store import Store
+from appliance.storage.database import StorageFailed
 
 Commands = tuple[tuple[str, tuple[str, ...]], ...]
 # Only on the box: on somebody's own computer these would tell about other things than the telephone system.

@@ -28,10 +28,11 @@ from typing import IO, Annotated, cast
 
 import msgspec
 
-from appliance.config.store import Migrations, StorageFailed, Store, config_migrations
+from appliance.config.store import Store, config_migrations
 from appliance.records import CallRecords, calls_migrations
 from appliance.storage.archive import LARGEST, Archive
 from appliance.storage.copies import applied
+from appliance.storage.database import Migrations, StorageFailed
 from appliance.storage.on_disk import sync
 from appliance.storage.sealed import NotOpened, Opener, Sealer
 from appliance.version import VERSION

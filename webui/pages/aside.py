@@ -10,9 +10,9 @@ from pathlib import Path
 from flask import Blueprint, Response, abort, flash, redirect, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance.config.store import StorageFailed
 from appliance.storage import aside
 from appliance.storage.aside import CannotTakeOver
+from appliance.storage.database import StorageFailed
 from webui.desk import desk
 from webui.guard import person, route
 from webui.work import Busy, Tell

@@ -1,0 +1,187 @@
+"""SQLite files: opened, checked, brought up to date, and what they report in words. Tables are made and changed through sqlite-utils.
+
+Knows no table: who has one brings its `Migrations`. Time is no argument here, for nothing depends on it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from appliance.storage import copies
+from appliance.storage.migration import Progress
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database as Tables
+
+    Migration = Callable[[Tables], Any]
+
+log = logging.getLogger("store")
+
+
+class StorageFailed(Exception):
+    """The disk or the database does not do its work; the sentence is for the administrator."""
+
+
+class StorageDamaged(StorageFailed):
+    """What was stored is damaged or lost; only a backup brings it back."""
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Turns what the database reports into a StorageFailed that an administrator understands."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        text = str(error)
+        if "full" in text:
+            raise StorageFailed("The disk is full: nothing was saved. Remove old recordings or logs.") from error
+        if "readonly" in text or "read-only" in text:
+            raise StorageFailed("The disk can only be read: nothing was saved. It may be failing.") from error
+        if "locked" in text:
+            raise StorageFailed("The database is busy: nothing was saved. Try again.") from error
+        if _is_damage(error):
+            raise StorageDamaged(f"The database is damaged ({text}): nothing was saved. Restore a backup.") from error
+        raise StorageFailed(f"The database reports: {text}. Nothing was saved.") from error
+
+
+# What a disk answers that does not give back what was written; a full one is something else.
+_UNREADABLE = (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_FSTAT, sqlite3.SQLITE_IOERR_CORRUPTFS)
+
+
+def _is_damage(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0)
+    damaged = code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+    system = isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR, errno.EUCLEAN)
+    return damaged or code in _UNREADABLE or system
+
+
+@contextmanager
+def alone(folder: Path, name: str = "") -> Iterator[None]:
+    """One process at a time makes keys in a folder, or opens the database `name` there: all of them do at the same moment of a start.
+    Who opens another database need not wait until a large one has been brought up to date."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = (
+            os.open(folder / f".{name}.lock", os.O_RDWR | os.O_CREAT, 0o600) if name else os.open(folder, os.O_RDONLY)
+        )
+    except OSError as error:
+        raise StorageFailed(f"The data directory {folder} cannot be used: {error.strerror}.") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+class Database(sqlite3.Connection):
+    """A statement is a transaction of its own, unless it stands in `atomic`."""
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """One transaction: all of it or nothing."""
+        self.execute("begin")
+        try:
+            yield
+            self.execute("commit")
+        except BaseException:
+            if self.in_transaction:  # some errors have ended it already
+                self.execute("rollback")
+            raise
+
+
+class Migrations:
+    """The changes that made a database's tables what they are, oldest first. Applied by sqlite-utils, which is loaded only when there is
+    something to apply: that would be a fifth of the time in which `calls` starts."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._steps: dict[str, Migration] = {}
+
+    def __call__(self, name: str = "") -> Callable[[Migration], Migration]:
+        """Decorator: the function, under its own name or this one, is the newest change."""
+
+        def add(step: Migration) -> Migration:
+            if (called := name or step.__name__) in self._steps:
+                raise ValueError(f"There are two changes {called}.")
+            self._steps[called] = step
+            return step
+
+        return add
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._steps)
+
+    def pending(self, connection: sqlite3.Connection) -> list[str]:
+        """Those the database has not been through."""
+        done = copies.applied(connection)
+        return [name for name in self._steps if name not in done]
+
+    def apply(self, connection: sqlite3.Connection, told: Callable[[int, int], None]) -> None:
+        """All changes that are still to come in one transaction: a cut leaves the tables of the old version or of the new one, nothing
+        between, so that the copy from before always fits. `told` hears which of how many begins."""
+        coming = self.pending(connection)
+        if not coming:
+            return
+        import sqlite_utils
+
+        changes = sqlite_utils.Migrations(self._name)
+        for name, step in self._steps.items():
+            changes(name=name)(step)
+        # Without plug-ins: nobody installs any, and looking for them reads the facts of every distribution.
+        tables = sqlite_utils.Database(connection, execute_plugins=False)
+        with tables.atomic():
+            for number, following in enumerate([*coming[1:], None], 1):
+                told(number, len(coming))
+                changes.apply(tables, stop_before=following)
+
+
+def open_database(path: Path, migrations: Migrations) -> Database:
+    """Open (or make, readable by its owner only), check and migrate a database file."""
+    with alone(path.parent, path.name):
+        return _open_database(path, migrations)
+
+
+def _open_database(path: Path, migrations: Migrations) -> Database:
+    known = migrations.names
+    try:
+        if (kept := copies.go_back(path, known)) is not None:
+            log.warning(
+                "%s was written by a newer version; the copy from before is used, the newer one is %s", path.name, kept
+            )
+        path.touch(mode=0o600)
+        connection = sqlite3.connect(
+            path, timeout=5.0, check_same_thread=False, isolation_level=None, factory=Database
+        )
+    except (OSError, sqlite3.Error) as error:
+        if _is_damage(error):
+            raise StorageDamaged(f"{path.name} cannot be read ({error}). Restore a backup.") from error
+        raise StorageFailed(f"{path.name} cannot be opened ({error}).") from error
+    try:
+        connection.execute("pragma journal_mode=wal")
+        connection.execute("pragma synchronous=full")
+        connection.execute("pragma foreign_keys=on")
+        connection.execute("pragma wal_checkpoint(passive)")  # what the file has lost may stand in its log still; waits for nobody
+        progress = Progress(path)
+        with progress.watch(connection):
+            if connection.execute("pragma quick_check(1)").fetchone()[0] != "ok":
+                raise StorageDamaged(f"{path.name} is damaged. Restore a backup.")
+            copies.take(connection, path, known, progress)
+            migrations.apply(connection, lambda step, steps: progress.now("changing", step=step, steps=steps))
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        if _is_damage(error):
+            raise StorageDamaged(f"{path.name} is damaged and cannot be read ({error}). Restore a backup.") from error
+        raise StorageFailed(f"{path.name} cannot be opened now ({error}).") from error
+    except BaseException:  # a fault of a migration too: the file must not stay locked
+        connection.close()
+        raise
+    return connection
