@@ -21,7 +21,7 @@ FLOWS = {
     CALLEE: FlowFacts("UDP", ("192.0.2.1", 5060), ("192.0.2.8", 5064)),
 }
 CAN = Abilities(
-    methods=("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE", "REGISTER"), registration=("outbound",)
+    methods=("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE", "PRACK", "REGISTER"), registration=("outbound",)
 )
 
 SDP = (

@@ -290,6 +290,20 @@ async def late_offers(box: Box, a: Phone, b: Phone) -> None:
     call.hang_up()
 
 
+async def early_offers(box: Box, a: Phone, b: Phone) -> None:
+    """Both phones want something else while it still rings, and the caller hears it already."""
+    b.answer, b.early = "ring", True
+    call = a.dial("102")
+    there = await b.incoming.get()
+    await box.seconds(1)
+    await call.offer("sendonly")
+    await box.seconds(1)
+    await there.offer("sendonly")
+    await box.seconds(1)
+    call.hang_up()
+    await box.seconds(1)
+
+
 async def lost_phones(box: Box, a: Phone, b: Phone) -> None:
     c = await box.phone("101-2", transport="TLS")
     call = await c.call("102")
@@ -316,4 +330,4 @@ async def lost_phones(box: Box, a: Phone, b: Phone) -> None:
     await box.seconds(1)
 
 
-SCENES: tuple[Callable[[Box, Phone, Phone], Awaitable[None]], ...] = (registrations, conversation, refusals, glare, bad_lines, strange_bodies, other_spellings, other_hosts, refused_refreshes, other_ways, late_offers, lost_phones)
+SCENES: tuple[Callable[[Box, Phone, Phone], Awaitable[None]], ...] = (registrations, conversation, refusals, glare, bad_lines, strange_bodies, other_spellings, other_hosts, refused_refreshes, other_ways, late_offers, early_offers, lost_phones)

@@ -95,7 +95,7 @@ def test_an_answer_no_dialog_can_be_made_of(status: int, line: bytes, others: in
 
 # ---- what is raised at -----------------------------------------------------------------------------------------------
 FILES = (
-    *sorted(str(file.relative_to(ROOT)) for file in (ROOT / "appliance/sip").glob("*.py")),
+    *sorted(str(file.relative_to(ROOT)) for file in (ROOT / "appliance/sip").rglob("*.py")),
     "appliance/transport.py",
     *sorted(str(file.relative_to(ROOT)) for file in (ROOT / "appliance/callcontrol").glob("*.py")),
 )
@@ -110,16 +110,16 @@ ROWS = {
         callcontrol/journal.py:Journal.__init__ callcontrol/journal.py:Journal.__iter__ callcontrol/journal.py:Journal._newest
         callcontrol/journal.py:Journal.close callcontrol/call.py:Call.detach callcontrol/slot.py:CallSlot.read
         callcontrol/leg.py:PhoneLeg.restored callcontrol/recovery.py:_lost callcontrol/recovery.py:_restore callcontrol/recovery.py:_script
-        callcontrol/recovery.py:_talk callcontrol/recovery.py:recover sip/dialog.py:Dialog.restore sip/session_timer.py:SessionTimer.restore
+        callcontrol/recovery.py:_talk callcontrol/recovery.py:recover sip/dialog.py:Dialog.restore sip/usage/refresh.py:SessionTimer.restore
         sip/offer_answer.py:LegMedia.restore sip/stack.py:Stack.restore sip/survival.py:restore
         sip/dialog.py:text sip/survival.py:_known sip/survival.py:_headers sip/survival.py:_Back.__init__ sip/survival.py:_Back.adopt sip/survival.py:_Back.first
-        sip/survival.py:_Back.unacked sip/survival.py:_Back.offers sip/session.py:Session.restore_ack
+        sip/survival.py:_Back.unacked sip/survival.py:_Back.offers sip/survival.py:_Back.early sip/usage/acks.py:Acks.keep
         callcontrol/recovery.py:_clear callcontrol/recovery.py:_say_goodbye callcontrol/slot.py:Head.read callcontrol/slot.py:Head.record
         callcontrol/slot.py:Way.dialog callcontrol/slot.py:_split sip/stack.py:Stack.farewell
         sip/transaction.py:Transactions.adopt""",
     "works behind a fault only, so it would be a second one at the same time": """
         sip/boundary.py:Boundary._bury sip/boundary.py:Boundary._drop sip/boundary.py:Boundary._end sip/boundary.py:Boundary.fault
-        sip/session.py:Session.abort sip/session.py:Session.forget sip/stack.py:Stack.failed sip/transaction.py:Transactions.of
+        sip/usage/ending.py:Ending.abort sip/usage/ending.py:Ending.forget sip/stack.py:Stack.failed sip/transaction.py:Transactions.of
         transport.py:Transport._fault callcontrol/call.py:Call._report callcontrol/call.py:Call.fault callcontrol/controller.py:Controller._call_of
         callcontrol/controller.py:Controller._fault callcontrol/exchange.py:Exchange.fault callcontrol/faults.py:Faults.add
         callcontrol/faults.py:of_stack
@@ -131,10 +131,19 @@ ROWS = {
         transport.py:Transport.dropped sip/timers.py:Timers.__len__ sip/transaction.py:Transactions.__len__""",
     "goes on reading when what has waited is taken (tests/test_transport.py)": "transport.py:Transport._read transport.py:Transport._late",
     "works for the archive, whose records stay in their slots when it fails": "callcontrol/journal.py:Journal.free",
+    "is a client's usage, which phones drive": """
+        sip/registration.py:Registration.__init__ sip/registration.py:Registration.register sip/registration.py:Registration.lost
+        sip/registration.py:Registration.deadline sip/registration.py:Registration.wake sip/registration.py:Registration.next_output
+        sip/registration.py:Registration.answered sip/registration.py:Registration._wants sip/registration.py:Registration._wanted
+        sip/registration.py:Registration._begin sip/registration.py:Registration._ask sip/registration.py:Registration._credentials
+        sip/registration.py:Registration._take_challenge sip/registration.py:Registration._take_minimum sip/registration.py:Registration._bound
+        sip/registration.py:Registration._refused sip/registration.py:Registration._pause sip/registration.py:Registration._unbound
+        sip/registration.py:_number sip/registration.py:_granted""",
     "is used by phones and scripts, not by the system itself": """
+        sip/abilities.py:Abilities.supported_without sip/stack.py:Stack.alive
         callcontrol/verbs.py:Verbs.dialled callcontrol/verbs.py:Verbs.id callcontrol/verbs.py:Verbs.snapshot
         sip/digest.py:Challenge.parse sip/digest.py:Credentials.__str__ sip/digest.py:answer sip/digest.py:strongest
-        sip/exchange.py:Exchange.acknowledge sip/session.py:Session.acknowledge sip/session.py:Session.send_answer sip/stack.py:Stack.acknowledge sip/stack.py:Stack._tag
+        sip/usage/offers.py:Offers.acknowledge sip/usage/invite.py:Invite.acknowledge sip/stack.py:Stack.acknowledge sip/stack.py:Stack._tag
         sip/message.py:Message.dialog_id sip/sdp.py:CryptoLine.__repr__ sip/message.py:Request.__repr__ sip/message.py:Response.__repr__ sip/message.py:Via.received
         sip/message.py:Via.rport sip/uri.py:Uri.bare sip/uri.py:Uri.transport transport.py:Transport.shut
         transport.py:token""",

@@ -7,7 +7,7 @@ from appliance.sip.message import Request
 
 DIGITS = ("application/dtmf-relay", "application/dtmf")
 SWITCHROOM = Abilities(
-    methods=("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "REGISTER", "INFO", "UPDATE"),
+    methods=("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "REGISTER", "INFO", "UPDATE", "PRACK"),
     registration=("outbound",),
     info=DIGITS,
 )

@@ -8,6 +8,7 @@ are told that the call was completed elsewhere, so that it is not listed as miss
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -151,6 +152,9 @@ class Fork:
             return
         if body and self._early is None and call.caller.terms.has_offer and self._early_media(leg, status, body):
             return
+        if body and self._early is not leg:
+            with contextlib.suppress(PeerError):  # nobody hears it, but its 200 need not have the answer again (RFC 3262 §5)
+                leg.terms.take_answer(body)
         if not self._rang and self._early is None and status in (180, 182, 183):
             self._rang = True
             self._tell_caller(180, b"")

@@ -19,10 +19,10 @@ _WITHOUT_EVENTS = {"SUBSCRIBE": (489, "Bad Event"), "PUBLISH": (489, "Bad Event"
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    methods: tuple[str, ...] = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE")
-    extensions: tuple[str, ...] = ("timer",)  # option tags, for every method
+    methods: tuple[str, ...] = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "UPDATE", "PRACK")
+    extensions: tuple[str, ...] = ("timer", "100rel")  # option tags, for every method
     registration: tuple[str, ...] = ()  # further ones, understood in a REGISTER
-    bodies: tuple[str, ...] = (SDP_TYPE, "multipart/mixed", "multipart/alternative")  # of INVITE and UPDATE: with SDP in it
+    bodies: tuple[str, ...] = (SDP_TYPE, "multipart/mixed", "multipart/alternative")  # of INVITE, UPDATE and PRACK: with SDP in it
     info: tuple[str, ...] = ()  # of INFO; (): any
     events: tuple[str, ...] = ()  # event packages of SUBSCRIBE and PUBLISH
 
@@ -33,6 +33,9 @@ class Abilities:
     @property
     def supported(self) -> tuple[str, str]:
         return "Supported", ", ".join((*self.extensions, *self.registration))
+
+    def supported_without(self, tag: str) -> tuple[str, str]:
+        return "Supported", ", ".join(each for each in (*self.extensions, *self.registration) if each != tag)
 
     @property
     def all(self) -> tuple[tuple[str, str], ...]:
@@ -59,7 +62,7 @@ class Abilities:
 
     def check_body(self, request: Request) -> None:
         """PeerError 415 for a body that nobody here reads; none at all is fine (an empty INFO asks whether we are there)."""
-        types = {"INVITE": self.bodies, "UPDATE": self.bodies, "INFO": self.info}.get(request.method, ())
+        types = {"INVITE": self.bodies, "UPDATE": self.bodies, "PRACK": self.bodies, "INFO": self.info}.get(request.method, ())
         if not types or not request.body.strip():
             return
         readable = request.sdp if SDP_TYPE in types else request.content_type in types

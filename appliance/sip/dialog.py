@@ -98,6 +98,10 @@ class Dialog:
         except PeerError:
             return
 
+    def follow(self, early: Dialog) -> None:
+        """It is the same dialog: what was said in it counts (§12.3)."""
+        self.local_seq, self.remote_seq = max(self.local_seq, early.local_seq), early.remote_seq
+
     def take(self, number: int) -> bool:
         """Whether a request with this CSeq comes in order (§12.2.2); remembers it."""
         if number <= self.remote_seq:

@@ -60,7 +60,8 @@ class Confirmed:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A 1xx other than 100 for our INVITE. early names the early dialog (to-tag): a forked INVITE has several."""
+    """A 1xx other than 100 for our INVITE; the stack has acknowledged a reliable one (RFC 3262). early names the early dialog
+    (to-tag): a forked INVITE has several."""
 
     session: SessionId
     early: str
@@ -70,7 +71,7 @@ class Progress:
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """2xx for our INVITE. If we sent an offer the stack has sent the ACK; else call Stack.acknowledge with the
-    answer."""
+    answer. response.sdp is b"" when the answer has come in a reliable Progress of this dialog."""
 
     session: SessionId
     response: Response
@@ -89,7 +90,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """re-INVITE or UPDATE in a dialog: answer with Stack.accept / reject. request.sdp is the offer, or b"" when we
+    """re-INVITE or UPDATE in a dialog, an early one too, or a PRACK with an offer: answer with Stack.accept / reject. request.sdp is the offer, or b"" when we
     must offer."""
 
     session: SessionId
@@ -98,7 +99,8 @@ class Offered:
 
 @dataclass(frozen=True, slots=True)
 class OfferAnswered:
-    """Final answer to our re-INVITE. status 200: response.sdp is the answer; else the session is as before."""
+    """Final answer to our re-INVITE, or before the answer UPDATE. status 200: response.sdp is the answer; else the session is as before.
+    Comes unasked when a refresh of the session was answered with another description."""
 
     session: SessionId
     status: int

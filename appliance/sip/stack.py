@@ -5,7 +5,7 @@ next input. `now` is seconds of a monotonic clock; `tokens` gives unguessable st
 for branches, tags and Call-IDs.
 
 This file joins the parts: it takes messages apart (message), gives them to the transactions, finds the session of
-what comes up and lets it act (session, exchange), answers OPTIONS, and refuses what fits nowhere: malformed 400, what is not in the
+what comes up and lets it act (usage/…), answers OPTIONS, and refuses what fits nowhere: malformed 400, what is not in the
 row of `abilities` 405, 415, 420 or 489, no such dialog 481, Max-Forwards spent 483. A command for a session or transaction that is
 over raises WrongState; hang_up never does. Bounds: 10,000 transactions, 4,000 sessions, then 503.
 """
@@ -24,10 +24,10 @@ from appliance.sip.dialog import Dialog, merge, with_tag
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.events import Answered, Elsewhere, FlowId, Output, Requested, SessionId, TransactionId
 from appliance.sip.message import Malformed, Request, Response, parse
-from appliance.sip.session import Session
-from appliance.sip.session_timer import check_timer
 from appliance.sip.symmetric import answer_port
 from appliance.sip.transaction import LIMIT, LINGERING, Report, Transaction
+from appliance.sip.usage.invite import Invite
+from appliance.sip.usage.refresh import check_timer
 
 __all__ = ["FlowFacts", "Headers", "Stack"]
 
@@ -54,8 +54,8 @@ class Stack:
         self._layer = self._agent.layer
         self._max_sessions = max_sessions
         self._beside = beside  # the UDP flow to another port of the same host
-        self._sessions: dict[SessionId, Session] = {}
-        self._dialogs: dict[tuple[str, str], Session] = {}  # (Call-ID, our tag)
+        self._sessions: dict[SessionId, Invite] = {}
+        self._dialogs: dict[tuple[str, str], Invite] = {}  # (Call-ID, our tag)
         self._boundary = Boundary(self._agent)
         self._malformed = 0
         self._stray = 0
@@ -128,8 +128,8 @@ class Stack:
                     self._layer.timer(owner, name, now)
                 elif owner is self._layer:
                     self._layer.sweep(now)
-                elif isinstance(owner, Session):
-                    self._boundary.begin(owner.flow)
+                elif isinstance(owner, Invite):
+                    self._boundary.begin(owner.session.flow)
                     self._touch(owner).timer(name, now)
             except Exception as error:
                 self._boundary.fault(error, now)
@@ -175,11 +175,8 @@ class Stack:
         if found is None or not found.is_server or found.is_over:
             raise WrongState("no such request waits for an answer")
         request = found.request
-        session = self._boundary.session = self._dialogs.get((request.call_id, request.to_tag))
         try:
-            if session is None or session.dialog_with(request.from_tag) is None:
-                raise PeerError(481, "Call/Transaction Does Not Exist")
-            self._touch(session).requested(found.flow, request, found, now)
+            self._touch(self._within(request)).requested(found.flow, request, found, now)
         except PeerError as error:
             self._agent.respond(found, error.status, now, reason=error.reason, headers=error.headers)
         self._settle(now)
@@ -204,7 +201,7 @@ class Stack:
         if body:
             defaults.append(("Content-Type", content_type or SDP_TYPE))
         if session is not None:
-            owner = self._session(session)
+            owner = self._session(session).session
             if owner.dialog is None or owner.phase not in ("confirmed", "answered"):
                 raise WrongState("the call is not set up")
             flow = owner.flow
@@ -225,10 +222,10 @@ class Stack:
     ) -> SessionId:
         """Call `target`; an empty offer asks the far end for one (late offer)."""
         self._boundary.begin(flow)
-        session = Session.calling(self._agent, flow, target, now, from_, to, offer, headers)
-        self._add(session)
+        usage = Invite.calling(self._agent, flow, target, now, from_, to, offer, headers)
+        self._add(usage)
         self._settle(now)
-        return session.id
+        return usage.id
 
     def acknowledge(self, session: SessionId, answer: bytes, now: float) -> None:
         """The ACK with our answer to the offer in their 2xx."""
@@ -245,7 +242,7 @@ class Stack:
         headers: Headers = (),
         body: bytes = b"",
     ) -> None:
-        self._session(session).ring(status, now, reason, headers, body)
+        self._session(session).early.ring(status, now, reason, headers, body)
         self._settle(now)
 
     def accept(self, session: SessionId, body: bytes, now: float, *, headers: Headers = ()) -> None:
@@ -257,27 +254,27 @@ class Stack:
         self._settle(now)
 
     def offer(self, session: SessionId, body: bytes, now: float, *, headers: Headers = ()) -> None:
-        """re-INVITE; OfferAnswered follows. An empty body asks the far end for the offer (then acknowledge)."""
-        self._session(session).exchange.offer(body, now, headers)
+        """re-INVITE, before the answer UPDATE; OfferAnswered follows. An empty body asks the far end for the offer (then acknowledge)."""
+        self._session(session).offers.offer(body, now, headers)
         self._settle(now)
 
     def hang_up(self, session: SessionId, now: float, *, headers: Headers = ()) -> None:
         """BYE, CANCEL or 603, what fits; of a session that is over, nothing."""
         found = self._sessions.get(session)
         if found is not None:
-            self._boundary.begin(found.flow)
-            self._touch(found).hang_up(now, headers)
+            self._boundary.begin(found.session.flow)
+            self._touch(found).ending.hang_up(now, headers)
             self._settle(now)
 
     def rebind(self, session: SessionId, flow: FlowId, now: float) -> None:
         """The phone has come back on a new flow."""
-        self._session(session).flow = flow
+        self._session(session).session.flow = flow
         self._settle(now)
 
     # ---- survival
     def dialog(self, session: SessionId) -> Dialog | None:
         """Of a session that is set up: what `farewell` needs when nobody knows the session any more."""
-        dialog = self._found(session).dialog
+        dialog = self._found(session).session.dialog
         return dialog if dialog is not None and dialog.confirmed else None
 
     def farewell(self, flow: FlowId, dialog: Dialog, now: float) -> None:
@@ -286,6 +283,10 @@ class Stack:
         headers = [("Reason", 'Q.850;cause=41;text="Temporary failure"'), ("User-Agent", self._agent.user_agent)]
         self._agent.send(dialog.request("BYE", self._agent.via(flow), headers), flow, now, None)
         self._settle(now)
+
+    def alive(self, session: SessionId) -> bool:
+        """Whether something is still to be said or heard in it."""
+        return session in self._sessions
 
     @property
     def touched(self) -> set[SessionId]:
@@ -299,13 +300,14 @@ class Stack:
     def restore(self, values: Sequence[Any], now: float) -> SessionId:
         """Take up a dumped session after a restart, as it was; its message that has no answer yet is sent once more. `values` are
         of our own dump, perhaps of another version: anything else is a bug."""
-        session = survival.restore(self._agent, values, now)
-        self._add(session)
+        usage = survival.restore(self._agent, values, now)
+        self._add(usage)
         self._settle(now)
-        return session.id
+        return usage.id
 
     def counters(self) -> dict[str, int]:
-        dialogs = sum(len(each.forks) + (each.dialog is not None) for each in self._sessions.values())
+        sessions = [each.session for each in self._sessions.values()]
+        dialogs = sum(len(each.forks) + (each.dialog is not None) for each in sessions)
         return {
             "sessions": len(self._sessions),
             "dialogs": dialogs,
@@ -319,29 +321,36 @@ class Stack:
     def _tag(self) -> str:
         return self._agent.tokens()
 
-    def _found(self, id: SessionId) -> Session:
+    def _found(self, id: SessionId) -> Invite:
         found = self._sessions.get(id)
         if found is None:
             raise WrongState("the session is over")
         return found
 
-    def _session(self, id: SessionId) -> Session:
+    def _session(self, id: SessionId) -> Invite:
         """To be worked on."""
         found = self._found(id)
-        self._boundary.begin(found.flow)
+        self._boundary.begin(found.session.flow)
         return self._touch(found)
 
-    def _touch(self, session: Session) -> Session:
-        """From here on it is this session that is worked on."""
-        self._boundary.session = session
-        if session.id in self._sessions:
-            self.touched.add(session.id)
-        return session
+    def _within(self, request: Request) -> Invite:
+        """Whose dialog it is in, by both tags."""
+        usage = self._boundary.usage = self._dialogs.get((request.call_id, request.to_tag))
+        if usage is None or usage.session.dialog_with(request.from_tag) is None:
+            raise PeerError(481, "Call/Transaction Does Not Exist")
+        return usage
 
-    def _add(self, session: Session) -> None:
-        self._sessions[session.id] = session
-        self._dialogs[session.key] = session
-        self.touched.add(session.id)
+    def _touch(self, usage: Invite) -> Invite:
+        """From here on it is this session that is worked on."""
+        self._boundary.usage = usage
+        if usage.id in self._sessions:
+            self.touched.add(usage.id)
+        return usage
+
+    def _add(self, usage: Invite) -> None:
+        self._sessions[usage.id] = usage
+        self._dialogs[usage.session.key] = usage
+        self.touched.add(usage.id)
 
     def _settle(self, now: float) -> None:
         """Work off what the transactions have found out, then forget the sessions that are over."""
@@ -353,9 +362,9 @@ class Stack:
             except Exception as error:
                 self._boundary.fault(error, now)
         for id in self._agent.over:
-            session = self._sessions.pop(id, None)
-            if session is not None:
-                del self._dialogs[session.key]
+            usage = self._sessions.pop(id, None)
+            if usage is not None:
+                del self._dialogs[usage.session.key]
                 self.touched.discard(id)
         self._agent.over.clear()
         self._layer.settle()
@@ -370,11 +379,12 @@ class Stack:
             self._nothing(transaction, 408 if report.kind == "timeout" else 503, now)
             return
         if report.kind == "ack":
-            session = self._boundary.session = self._dialogs.get((message.call_id, message.to_tag))
-            known = session is not None and session.dialog_with(message.from_tag) is not None
+            usage = self._boundary.usage = self._dialogs.get((message.call_id, message.to_tag))
             # an ACK cannot be challenged (RFC 3261 section 22.1): from elsewhere it only ends our repetition, its SDP is not taken
-            if session is not None and known and (not message.body or self._agent.same_peer(session.flow, report.flow)):
-                self._touch(session).acked(message, now)
+            if usage is None or usage.session.dialog_with(message.from_tag) is None:
+                return
+            if not message.body or self._agent.same_peer(usage.session.flow, report.flow):
+                self._touch(usage).acked(message, now)
             return
         if report.kind == "full":
             self._agent.refuse(report.flow, message, 503, headers=(("Retry-After", "10"),))
@@ -393,18 +403,16 @@ class Stack:
     def _request(self, flow: FlowId, request: Request, transaction: Transaction, now: float) -> None:
         can = self._agent.can
         if request.to_tag and request.method != "REGISTER":
-            session = self._dialogs.get((request.call_id, request.to_tag))
-            if session is None or session.dialog_with(request.from_tag) is None:
-                raise PeerError(481, "Call/Transaction Does Not Exist")
-            if self._agent.is_weaker(flow, session.flow):
+            usage = self._within(request)
+            if self._agent.is_weaker(flow, usage.session.flow):
                 raise PeerError(481, "Call/Transaction Does Not Exist")
             can.check_method(request)
             can.check_extensions(request)
             can.check_body(request)
-            if self._agent.same_peer(session.flow, flow):
-                self._touch(session).requested(flow, request, transaction, now)
+            if self._agent.same_peer(usage.session.flow, flow):
+                self._touch(usage).requested(flow, request, transaction, now)
             else:
-                self._agent.emit(Elsewhere(session.id, transaction.id, flow, request))
+                self._agent.emit(Elsewhere(usage.id, transaction.id, flow, request))
             return
         can.check_method(request)
         if request.method in _ONLY_INSIDE:
@@ -423,7 +431,7 @@ class Stack:
         if (replaced := request.replaces) is not None:
             call_id, ours, theirs = replaced
             known = self._dialogs.get((call_id, ours))
-            if known is None or known.dialog_with(theirs) is None:  # RFC 3891 §3
+            if known is None or known.session.dialog_with(theirs) is None:  # RFC 3891 §3
                 raise PeerError(481, "Call/Transaction Does Not Exist")
         can.check_extensions(request)
         if request.max_forwards == 0:
@@ -432,31 +440,31 @@ class Stack:
         check_timer(request)
         if len(self._sessions) >= self._max_sessions:
             raise PeerError(503, "Service Unavailable", (("Retry-After", "10"),))
-        session = self._boundary.session = Session.called(self._agent, flow, request, transaction, now)
-        self._add(session)
+        usage = self._boundary.usage = Invite.called(self._agent, flow, request, transaction, now)
+        self._add(usage)
 
     def _cancel(self, flow: FlowId, request: Request, transaction: Transaction, now: float) -> None:
         invite = self._layer.invite_of(request)
         if invite is None or not self._agent.same_peer(invite.flow, flow):
             raise PeerError(481, "Call/Transaction Does Not Exist")
-        session = invite.user if isinstance(invite.user, Session) else None
-        self._agent.respond(transaction, 200, now, to_tag=session.local_tag if session else "")
-        if session is not None and invite is session.transaction:
-            self._touch(session).cancelled(now, request.get("Reason") or "")
+        usage = invite.user if isinstance(invite.user, Invite) else None
+        self._agent.respond(transaction, 200, now, to_tag=usage.session.local_tag if usage else "")
+        if usage is not None and invite is usage.session.transaction:
+            self._touch(usage).ending.cancelled(now, request.get("Reason") or "")
 
     def _response(self, transaction: Transaction | None, response: Response, now: float) -> None:
         if transaction is None:
             self._stray += 1
-            session = self._boundary.session = self._dialogs.get((response.call_id, response.from_tag))
-            if session is not None and response.cseq[1] == "INVITE" and 200 <= response.status < 300:
-                self._touch(session).repeat_ack(response)
-        elif isinstance(transaction.user, Session):
+            usage = self._boundary.usage = self._dialogs.get((response.call_id, response.from_tag))
+            if usage is not None and response.cseq[1] == "INVITE" and 200 <= response.status < 300:
+                self._touch(usage).acks.late_2xx(response)
+        elif isinstance(transaction.user, Invite):
             self._touch(transaction.user).responded(transaction, response, now)
         elif transaction.user == "request" and response.status >= 200:
             self._agent.emit(Answered(transaction.id, response.status, response))
 
     def _nothing(self, transaction: Transaction, status: int, now: float) -> None:
-        if isinstance(transaction.user, Session):
+        if isinstance(transaction.user, Invite):
             self._touch(transaction.user).failed(transaction, status, now)
         elif transaction.user == "request":
             self._agent.emit(Answered(transaction.id, status, None))

@@ -57,7 +57,7 @@ def test_who_has_the_password_of_the_line_may_come_from_anywhere() -> None:
             a, b, c = await box.phone("101"), await box.phone("102"), await box.phone("103")
             call = await a.call("102")
             move(box, a, call)
-            uri = a.stack._sessions[call.session].dialog.target  # type: ignore[union-attr]
+            uri = a.stack._sessions[call.session].session.dialog.target  # type: ignore[union-attr]
             assert await in_dialog(a, call, "OPTIONS") == 407
             assert call.rejection is not None
             assert await in_dialog(a, call, "OPTIONS", a.credentials(call.rejection, "OPTIONS", uri)) == 200

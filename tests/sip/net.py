@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 
 from appliance.sip.abilities import Abilities
@@ -12,12 +13,16 @@ from appliance.sip.stack import FlowFacts, Stack
 
 SDP = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 DELAY = 0.01
-METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "REGISTER", "INFO", "UPDATE", "REFER", "MESSAGE")
-ABLE = Abilities(methods=METHODS, registration=("outbound",), bodies=("application/sdp",))
+METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "REGISTER", "INFO", "UPDATE", "PRACK", "REFER", "MESSAGE")
+ABLE = Abilities(methods=METHODS, extensions=("timer",), registration=("outbound",), bodies=("application/sdp",))
+
+RELIABLE = replace(ABLE, extensions=("timer", "100rel"))
 
 
 class Net:
-    """Flow 1 of `a` is flow 1 of `b`. `lose(number, data)` decides which message on the wire is lost."""
+    """Flow 1 of `a` is flow 1 of `b`, and what both can is `can`. `lose(number, data)` decides which message on the wire is lost."""
+
+    can = ABLE
 
     def __init__(self, transport: str = "UDP", lose: Callable[[int, bytes], bool] = lambda number, data: False) -> None:
         self.now = 100.0
@@ -46,7 +51,7 @@ class Net:
             tokens=lambda: f"{name}{next(tokens):06d}",
             user_agent=f"test {name}",
             facts=lambda flow: self.facts(name, flow),
-            can=ABLE,
+            can=self.can,
         )
 
     def facts(self, name: str, flow: int) -> FlowFacts | None:

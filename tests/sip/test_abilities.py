@@ -70,7 +70,7 @@ def test_every_answer_in_a_call_promises_the_same(can: Abilities) -> None:
     assert {each.get("Supported") for each in said if isinstance(each, Request) and each.method == "INVITE"} == {can.supported[1]}
 
 
-@pytest.mark.parametrize("tag", ["replaces", "100rel", "timer, tdialog"])
+@pytest.mark.parametrize("tag", ["replaces", "precondition", "timer, tdialog"])
 @pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "REGISTER"])
 def test_an_extension_that_is_not_promised_is_refused_by_name(method: str, tag: str) -> None:
     sent, told = Bench(can=SWITCHROOM).receive(request(method, extra=f"Require: {tag}\r\n"))

@@ -16,15 +16,19 @@ from appliance.sip import events
 from appliance.sip.errors import WrongState
 from appliance.sip.events import Event, Send
 from appliance.sip.stack import Stack
-from tests.sip.net import SDP, Net
-from tests.sip.test_calls import ANSWER
+from appliance.sip.survival import Kept
+from tests.sip.net import RELIABLE, SDP, Net
+from tests.sip.test_calls import ANSWER, names
 
 KILLS = ("before it is kept", "before anything leaves", "before it is known to have left", "after it")
+LOST = "what it said is lost as well"
 Command = Callable[[Stack, float], object]
 
 
 class Mortal(Net):
     """`victim` dies at its turn number `at` (0: never); `old` is what is kept of an older version, `new` of a newer one."""
+
+    can = RELIABLE
 
     def __init__(
         self,
@@ -51,15 +55,23 @@ class Mortal(Net):
         outputs = list(iter(self.stacks[name].next_output, None))
         self.keep()
         for output in outputs:
-            if kill != KILLS[1] or not isinstance(output, Send):
+            if not isinstance(output, Send) or not (kill == KILLS[1] or (kill == LOST and self.is_lost(output.data))):
                 self.out(name, output)
         if kill in KILLS[1:3]:
             for output in outputs:
                 if isinstance(output, Send):
                     self.out(name, output)
-        if kill in KILLS[1:]:
+        if kill in (*KILLS[1:], LOST):
             self.reborn()
         return result
+
+    def is_lost(self, data: bytes) -> bool:
+        """Over UDP whatever it is, else what waits for an answer: the far end repeats nothing there."""
+        return (
+            self.transport == "UDP"
+            or not data.startswith((b"SIP", b"ACK"))
+            or (data[:11] == b"SIP/2.0 200" and b" INVITE\r\n" in data)
+        )
 
     def keep(self) -> None:
         """What the stack says has changed, and only that."""
@@ -221,16 +233,61 @@ def refreshed(net: Mortal) -> None:
     net.user("a", "hang_up")
 
 
+def rings_with_an_answer(net: Mortal) -> None:
+    dial(net)
+    net.user("b", "ring", status=183, body=ANSWER)
+
+
+def answered_early(net: Mortal) -> None:
+    rings_with_an_answer(net)
+    accept(net)
+    net.user("b", "hang_up")
+
+
+def answered_before_the_prack(net: Mortal) -> None:
+    dial(net)
+    for command in ("ring", "accept"):
+        named = {"status": 183, "body": ANSWER} if command == "ring" else {"body": ANSWER}
+        net.do(
+            "b",
+            lambda stack, now, command=command, named=named: getattr(stack, command)(
+                net.session("b"), now=now, **named
+            ),
+        )  # type: ignore[misc]
+    net.run(1.0)
+    net.user("a", "hang_up")
+
+
+def offers_before_the_answer(net: Mortal) -> None:
+    rings_with_an_answer(net)
+    for one, other in ("ab", "ba"):
+        net.user(one, "offer", SDP)
+        accept(net, other)
+    net.user("b", "offer", SDP)
+    net.user("a", "reject", 488)
+    accept(net)
+    net.user("b", "hang_up")
+
+
+def cancelled_during_an_early_offer(net: Mortal) -> None:
+    rings_with_an_answer(net)
+    net.user("b", "offer", SDP)
+    net.user("a", "hang_up")
+
+
 SCENES: tuple[Callable[[Mortal], None], ...] = (
     hung_up_by_caller, hung_up_by_callee, cancelled, cancelled_at_once, cancel_crosses_the_answer, refused, late_offer, late_offer_hung_up,
-    held, asked_for_an_offer, glare, hung_up_before_the_ack, hung_up_during_an_offer, refreshed,
+    held, asked_for_an_offer, glare, hung_up_before_the_ack, hung_up_during_an_offer, refreshed, answered_early,
+    answered_before_the_prack, offers_before_the_answer, cancelled_during_an_early_offer,
 )  # fmt: skip
 
 
 def told(found: Sequence[Event]) -> list[tuple[str, Any]]:
     """What a user acts upon; a provisional response may come again."""
     return [
-        (type(each).__name__, getattr(each, "status", None)) for each in found if not isinstance(each, events.Progress)
+        (type(each).__name__, getattr(each, "status", getattr(each, "body", None)))
+        for each in found
+        if not isinstance(each, events.Progress)
     ]
 
 
@@ -254,18 +311,66 @@ def test_killed_at_every_turn(victim: str, transport: str, scene: Callable[[Mort
             assert played(scene, Mortal(transport, victim, at, kill)) == expected, (kill, at)
 
 
+@pytest.mark.parametrize(
+    "scene", [each for each in SCENES if each is not refused], ids=lambda scene: str(scene.__name__)
+)
+@pytest.mark.parametrize("transport", ["UDP", "TLS"])
+@pytest.mark.parametrize("victim", ["a", "b"])
+def test_killed_and_the_network_loses_what_it_said(
+    victim: str, transport: str, scene: Callable[[Mortal], None]
+) -> None:
+    """Somebody repeats what was lost, and the call comes up and ends as it would have; only a refusal is nobody's any more, for its session
+    is over. An offer may be refused that would have been taken."""
+
+    def course(net: Mortal) -> dict[str, str]:
+        told = {
+            name: [
+                event + (" with" if isinstance(value, bytes) and value else "")
+                for event, value in found
+                if not event.startswith("Offer")
+            ]
+            for name, found in played(scene, net).items()
+        }
+        return {
+            name: ", ".join(found).replace("Confirmed, Ended", "Ended") for name, found in told.items()
+        }  # its BYE overtook its ACK
+
+    whole = Mortal(transport, victim)
+    expected = course(whole)
+    for at in range(1, whole.turns + 1):
+        assert course(Mortal(transport, victim, at, LOST)) == expected, at
+
+
+def test_one_that_rings_goes_on_ringing() -> None:
+    net = Mortal("UDP", "b")
+    dial(net)
+    net.user("b", "ring")
+    net.reborn()
+    net.run(61.0)
+    assert names(net.take("a")) == ["Progress", "Progress"]
+    invite = next(data for name, data in net.sent if name == "a")
+    net.do("b", lambda stack, now: stack.receive(1, invite.replace(b"branch=z9hG4bK", b"branch=z9hG4bKother"), now))
+    assert net.sent[-1][1].startswith(b"SIP/2.0 482 ")
+
+
+def test_an_answer_that_nobody_confirms_is_given_up() -> None:
+    net = Mortal("UDP", "b")
+    dial(net)
+    net.lose = lambda number, data: data.startswith(b"ACK")
+    accept(net)
+    net.reborn()
+    net.run(70.0)
+    assert told(net.events["b"]) == [("Invited", None), ("Ended", None)]
+    net.assert_empty()
+
+
 def longer(values: Any) -> Any:
     """As a later version may keep it: everything has more at its end, but for texts and lists of one kind."""
-    nested = {9: 1, 20: 1, 21: 1}
-    return (
-        *(
-            (*each, "later", None) if at in nested and each is not None else each
-            for at, each in enumerate(values)
-        ),
-        b"later",
-        7,
-        None,
-    )
+    nested = (Kept._fields.index(name) for name in ("dialog", "offers", "timer", "early"))
+    found = list(values)
+    for at in nested:
+        found[at] = (*found[at], "later", None) if found[at] else found[at]
+    return (*found, b"later", 7, None)
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: str(scene.__name__))
@@ -286,7 +391,7 @@ FIRST = (
     b"a000003",
     b"101",
     False,
-    False,
+    True,
     (
         b"a000003",
         b"<sip:101@192.0.2.2>;tag=b000002",
@@ -300,7 +405,7 @@ FIRST = (
         True,
     ),
     (),
-    b"invite,ack,cancel,bye,options,register,info,update,refer,message",
+    True,
     b"",
     True,
     b"",
@@ -309,8 +414,12 @@ FIRST = (
     False,
     None,
     b"",
-    ("idle", b"", 0, b"", (), 0, False, False, False),
+    (),
     (0, False, b"", False),
+    None,
+    (),
+    b"",
+    3665378750,
 )
 
 

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from appliance.sip.errors import PeerError
 from appliance.sip.message import Message, Request, Response
-
-if TYPE_CHECKING:
-    from appliance.sip.session import Session
+from appliance.sip.usage.ending import Ending
+from appliance.sip.usage.session import Session
 
 MIN_SE = 90  # seconds, RFC 4028 §5
 LEAST = 40  # what is granted below it is taken as this: a refresh every 20 s is enough for anybody
@@ -46,8 +45,9 @@ def check_timer(request: Request) -> None:
 class SessionTimer:
     """`refresh` in the timers of the session is when we refresh, `expire` when the far end has been silent for too long."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, ending: Ending) -> None:
         self._session = session
+        self._ending = ending
         self._interval = 0  # seconds; 0: none
         self._ours = False  # we refresh
         self._without_update = False  # it lists UPDATE and refuses it
@@ -57,7 +57,11 @@ class SessionTimer:
     @property
     def offered(self) -> tuple[tuple[str, str], ...]:
         """What our own offers say of it; towards us the roles are turned round."""
-        return (("Session-Expires", f"{self._interval};refresher={'uac' if self._ours else 'uas'}"),) if self._interval else ()
+        return (
+            (("Session-Expires", f"{self._interval};refresher={'uac' if self._ours else 'uas'}"),)
+            if self._interval
+            else ()
+        )
 
     def answer(self, request: Request, now: float) -> tuple[tuple[str, str], ...]:
         """What our 2xx says of it (RFC 4028 §9, table 2). A request that leaves it out leaves it as it was."""
@@ -81,27 +85,24 @@ class SessionTimer:
             self._start(now)
 
     def _start(self, now: float) -> None:
-        timers, interval = self._session.agent.timers, self._interval
-        self._clear()
+        session, interval = self._session, self._interval
+        session.clear("refresh", "expire")
         self._overdue = False
         if self._ours:
-            timers.set(self._session, "refresh", now + interval / 2)
-        timers.set(self._session, "expire", now + interval - (0 if self._ours else min(32, interval / 3)))
-
-    def _clear(self) -> None:
-        self._session.agent.timers.clear(self._session, "refresh", "expire")
+            session.set("refresh", now + interval / 2)
+        session.set("expire", now + interval - (0 if self._ours else min(32, interval / 3)))
 
     # ---- our refresh
     @property
     def method(self) -> str:
         """A re-INVITE needs the SDP as it was."""
-        by_update = "update" in self._session.peer_allows and not self._without_update
+        by_update = self._session.peer_updates and not self._without_update
         return "UPDATE" if by_update or not self._session.local_sdp else "INVITE"
 
     def due(self, name: str, now: float, *, busy: bool) -> bool:
         """Whether a refresh is to be sent now."""
         if busy:
-            self._session.agent.timers.set(self._session, name, now + AGAIN)
+            self._session.set(name, now + AGAIN)
             return False
         self._overdue = self._overdue or name == "expire"
         return True
@@ -114,9 +115,9 @@ class SessionTimer:
             if self.method == "INVITE":
                 return True
         if status in (408, 481) or (gone and self._overdue):
-            self._session.die(now, "The far end does not answer any more")
+            self._ending.die(now, "The far end does not answer any more")
         elif gone:  # its connection is; it may come back until the interval ends
-            self._session.agent.timers.set(self._session, "refresh", now + max(self._interval / 8, AGAIN))
+            self._session.set("refresh", now + max(self._interval / 8, AGAIN))
         else:
             self._raise_interval(status, response)
             self._start(now)
