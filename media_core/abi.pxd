@@ -172,7 +172,7 @@ cdef struct Take:               # what is to be recorded of a leg; odd version: 
     uint32_t stopped            # 1: it shall end
     uint32_t length             # by the recorder: ms of the last one that is over
     uint32_t failed             # and whether its file is not complete
-    uint32_t room
+    uint32_t told               # by the recorder: version of the last one whose end it has told
     char path[PATHS_ROOM]
 
 cdef struct Received:           # one cache line, written once per packet received

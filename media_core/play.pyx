@@ -63,18 +63,21 @@ cdef void event_frames(Dsp *dsp, Line *line, const Item *item, const Progress *p
 
 
 cdef bint play_over(Dsp *dsp, Line *line, Progress *progress, Frame *frame, uint32_t failed) noexcept nogil:
-    """What `progress` is on has ended. False: the worker is far behind, to be tried again."""
+    """What `progress` is on has ended. False: the worker is far behind, to be tried again. It is done before anybody can hear of it: who
+    has heard, and asks once more, is told once more."""
     cdef EventBody *body = <EventBody *>frame.data
+    cdef uint32_t before = progress.done
     cdef bint handed
     frame.told = end_of(progress.kind, progress.serial)
     frame.length = sizeof(EventBody)
     body.a, body.b, body.c = progress.version, failed, progress.serial
+    progress.failed = failed
+    store32(&progress.done, progress.version, RELEASE)
     handed = hand_over(dsp, line, FRAME_END, frame)
     frame.length = frame.told = 0
     if not handed:
+        store32(&progress.done, before, RELEASE)
         return False
-    progress.failed = failed
-    store32(&progress.done, progress.version, RELEASE)
     if line.sound != NULL:
         sound_end(dsp.shelf, line.sound)
         line.sound = NULL

@@ -241,11 +241,15 @@ cdef bint write_out(Recording *r, int64_t upto) noexcept nogil:
 
 # ---- recordings ------------------------------------------------------------------------------------------------------------
 
-cdef void tell_ended(Recorder *recorder, uint64_t leg, int64_t milliseconds, bint failed, uint32_t serial) noexcept nogil:
+cdef void tell_over(Recorder *recorder, Take *take, uint64_t leg, uint32_t version, uint32_t milliseconds, bint failed, uint32_t serial) noexcept nogil:
+    """It is over before anybody can hear of it; a core that takes over tells what was not told."""
     cdef EventBody body
-    body.a, body.b, body.c = <uint32_t>milliseconds, failed, serial
+    body.a, body.b, body.c = milliseconds, failed, serial
+    take.length, take.failed = milliseconds, failed
+    store32(&take.done, version, RELEASE)
     if ring_push(event_ring(recorder.memory, recorder.memory.workers), EVENT_RECORD_ENDED, leg, &body, sizeof(EventBody)) == RING_WAKE:
         eventfd_write(recorder.calls_wake, 1)
+    store32(&take.told, version, RELEASE)
 
 
 cdef bint read_take(Take *take, Take *into) noexcept nogil:
@@ -265,9 +269,7 @@ cdef void end_recording(Recorder *recorder, uint32_t index, bint failed) noexcep
         failed = not close_part(r) or failed
     if r.fd >= 0:
         close(r.fd)
-    take.length, take.failed = <uint32_t>(r.written * 1000 // r.rate), failed
-    tell_ended(recorder, r.leg, take.length, failed, r.serial)
-    store32(&take.done, r.version, RELEASE)
+    tell_over(recorder, take, r.leg, r.version, <uint32_t>(r.written * 1000 // r.rate), failed, r.serial)
     decoder_close(&r.received.decoder)
     decoder_close(&r.sent.decoder)
     free(r)
@@ -283,9 +285,7 @@ cdef void begin_recording(Recorder *recorder, uint32_t index, const Take *take) 
     cdef int at
     cdef bint goes_on
     if r == NULL:
-        shared.length, shared.failed = 0, 1
-        tell_ended(recorder, leg, 0, True, take.serial)
-        store32(&shared.done, take.version, RELEASE)
+        tell_over(recorder, shared, leg, take.version, 0, True, take.serial)
         return
     recorder.recordings[index] = r
     recorder.count += 1
@@ -309,11 +309,14 @@ cdef void begin_recording(Recorder *recorder, uint32_t index, const Take *take) 
 cdef void look_at(Recorder *recorder, uint32_t index) noexcept nogil:
     """Make the recording of a leg what its Take says."""
     cdef Take take
-    if index >= recorder.memory.usable or not read_take(take_at(recorder.memory, index), &take):
+    cdef Take *shared = take_at(recorder.memory, index)
+    if index >= recorder.memory.usable or not read_take(shared, &take):
         return
+    if shared.done == take.version and shared.told != take.version:
+        tell_over(recorder, shared, <uint64_t>take.generation << 32 | index, take.version, take.length, take.failed != 0, take.serial)
     if recorder.recordings[index] != NULL and recorder.recordings[index].version != take.version:
         end_recording(recorder, index, False)
-    if recorder.recordings[index] == NULL and take.version != take_at(recorder.memory, index).done and take.path[0]:
+    if recorder.recordings[index] == NULL and take.version != shared.done and take.path[0]:
         begin_recording(recorder, index, &take)
     if recorder.recordings[index] != NULL and take.stopped:
         end_recording(recorder, index, False)
