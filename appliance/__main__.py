@@ -86,6 +86,12 @@ class PortRange(click.ParamType[tuple[int, int]]):
     help="Media legs at a time; a call takes two.",
 )
 @click.option("--datapath", default="auto", show_default=True, help="How the media core moves packets.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 16),
+    show_default="one per processor core, at most two",
+    help="Threads of the media core that move packets.",
+)
 def run(data: Path, host: str, rtp: tuple[int, int], rtp_legs: int, **options: Any) -> None:
     """Run the whole system in the foreground until Ctrl-C."""
     import ipaddress

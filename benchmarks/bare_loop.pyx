@@ -20,7 +20,7 @@ cdef extern from "<sys/socket.h>" nogil:
     int connect(int fd, const sockaddr *address, uint32_t length)
 
 
-def run(int wake, int frames_wake, sockets, to, str datapath):
+def run(int wake, int own_wake, sockets, to, str datapath):
     """sockets: descriptors, two per leg; to: a sockaddr_in per leg, where what leaves there goes. Runs until it is killed."""
     cdef uint32_t legs = len(sockets) // 2, at
     cdef int *fds = <int *>calloc(2 * legs, sizeof(int))
@@ -41,7 +41,7 @@ def run(int wake, int frames_wake, sockets, to, str datapath):
             raise OSError("a socket cannot be connected")
     header.workers = 1
     worker.memory, worker.sockets, worker.legs = header, fds, legs
-    worker.core_wake, worker.frames_wake, worker.raw = wake, frames_wake, -1
+    worker.core_wake, worker.wake, worker.raw = wake, own_wake, -1
     if datapath == "io_uring":
         worker.datapath = uring_datapath()
     else:

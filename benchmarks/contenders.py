@@ -18,11 +18,12 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from media_core import CoreStarted, Crypto, Layout, MediaEngine, Remote, create_memory
 from media_core.__main__ import VARIABLE
-from media_core.receiver import open_receiver
+from media_core.receiver import open_receivers
 
 HOST = "127.0.0.1"
 PHONES = "127.0.0.2"  # another host, as it were: what is sent there does not pass the relay's receiver
@@ -62,25 +63,26 @@ def allow_files(count: int) -> None:
 
 
 def rtp_sockets(count: int) -> list[socket.socket]:
-    """Bound by number: a port that the kernel has chosen is lost when a connected socket is released."""
+    """RTP and RTCP in turn. Bound by number: a port that the kernel has chosen is lost when a connected socket is released."""
     sockets: list[socket.socket] = []
-    ports = iter(range(65_535, 1_024, -1))  # rtpengine begins at the other end
+    ports = iter(range(65_534, 1_024, -2))  # rtpengine begins at the other end
     while len(sockets) < count:
-        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        pair = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) for _ in range(2)]
+        first = next(ports)
         try:
-            made.bind((HOST, next(ports)))
+            for number, made in enumerate(pair):
+                made.bind((HOST, first + number))
         except OSError:
-            made.close()
+            for made in pair:
+                made.close()
         else:
-            sockets.append(made)
+            sockets.extend(pair)
     return sockets
 
 
-def receiver_of(sockets: list[socket.socket]) -> list[socket.socket]:
+def receivers_of(sockets: list[socket.socket], workers: int = 1) -> list[socket.socket]:
     """What hears all of them, if that is allowed."""
-    ports = [s.getsockname()[1] for s in sockets]
-    made = open_receiver(HOST, range(min(ports), max(ports) + 1))
-    return [made] if made else []
+    return open_receivers(HOST, [s.getsockname()[1] for s in sockets[::2]], workers)
 
 
 class Contender:
@@ -112,11 +114,15 @@ class Contender:
 
 
 class Ours(Contender):
-    def __init__(self, calls: int, cpu: int, datapath: str = "auto") -> None:
+    """The core on one processor core, or with a worker on each of several; `apart`: the legs of a call are on two workers."""
+
+    def __init__(self, calls: int, *cpus: int, datapath: str = "auto", workers: int = 1, apart: bool = False) -> None:
         allow_files(4 * calls + 200)
+        self.workers, self.apart, self.cpus = workers, apart, cpus
+        self.made = 0  # calls
         self.sockets = rtp_sockets(4 * calls)
-        self.raw = receiver_of(self.sockets)
-        self.memory_fd = create_memory(Layout(legs=2 * calls, flows=16))
+        self.raw = receivers_of(self.sockets, workers)
+        self.memory_fd = create_memory(Layout(legs=2 * calls, flows=16, workers=workers))
         wakes = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2)]
         stop, self.stop_end = os.pipe()
         rtp = [s.fileno() for s in self.sockets]
@@ -130,10 +136,10 @@ class Ours(Contender):
             "sip": [],
             "tls": None,
             "rtp": [[first, count] for first, count in runs(rtp)],
-            "raw": (raw or [-1])[0],
+            "raw": raw,
             "datapath": datapath,
         }
-        self.command = ["taskset", "-c", str(cpu), sys.executable, "-m", "media_core"]
+        self.command = ["taskset", "-c", ",".join(map(str, cpus)), sys.executable, "-m", "media_core"]
         self.environment = {**os.environ, VARIABLE: json.dumps(boot)}
         self.engine = MediaEngine(self.memory_fd, *wakes)
         self.start()
@@ -143,13 +149,27 @@ class Ours(Contender):
             if time.monotonic() > end or self.process.poll() is not None:
                 raise RuntimeError("the core process does not start")
             time.sleep(0.02)
+        if len(cpus) > 1:
+            self.spread()
         self.name = f"switchroom {self.engine.datapath()}"
+
+    def spread(self) -> None:
+        """Worker n and its DSP on the n-th of our processor cores."""
+        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+            name, _, number = (thread / "comm").read_text().strip().partition("-")
+            if name in ("relay", "dsp"):
+                os.sched_setaffinity(int(thread.name), {self.cpus[int(number) % len(self.cpus)]})
 
     def call(self, kind: str, a: Address, b: Address) -> Call:
         crypto_a = random_key() if kind == "srtp_srtp" else None
         crypto_b = random_key() if kind != "rtp" else None
         leg_a = self.engine.open()
-        leg_b = self.engine.open(beside=leg_a.id)
+        leg_b = self.engine.open() if self.apart else self.engine.open(beside=leg_a.id)
+        if self.apart and self.made % 2:  # both workers have phones of both sides
+            leg_a, leg_b = leg_b, leg_a
+        self.made += 1
+        if (leg_a.id % self.workers != leg_b.id % self.workers) != self.apart:
+            raise RuntimeError("the legs are not where they shall be")
         for leg, (host, port), theirs in ((leg_a, a, crypto_a), (leg_b, b, crypto_b)):
             ours = random_key() if theirs else None
             self.engine.describe(leg.id, Remote(host, port, signalling=host, crypto_in=theirs, crypto_out=ours))

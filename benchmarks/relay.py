@@ -201,7 +201,7 @@ def main() -> None:
     quiet = not options.fair and real_time(os.getpid())
 
     def ours(calls: int) -> Contender:
-        return Ours(calls, relay_cpu, options.datapath)
+        return Ours(calls, relay_cpu, datapath=options.datapath)
 
     def bare(calls: int) -> Contender:
         return Bare(calls, relay_cpu, "epoll" if options.datapath == "epoll" else "io_uring")

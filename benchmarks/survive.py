@@ -41,7 +41,7 @@ from typing import Any, Self
 
 from appliance.host.process import Process
 from benchmarks.call_load import CallLoad, flood
-from benchmarks.contenders import HOST, allow_files, receiver_of, rtp_sockets, runs
+from benchmarks.contenders import HOST, allow_files, receivers_of, rtp_sockets, runs
 from benchmarks.survive_calls import survive_calls
 from media_core import CoreStarted, Crypto, Layout, MediaEngine, Remote, create_memory
 from media_core.__main__ import VARIABLE
@@ -65,7 +65,7 @@ class Kept:
     def __init__(self, legs: int, cpu: int, datapath: str, favoured: bool) -> None:
         allow_files(2 * legs + 200)
         self.sockets: list[socket.socket] = rtp_sockets(2 * legs)
-        self.raw = receiver_of(self.sockets)
+        self.raw = receivers_of(self.sockets)
         self.memory = create_memory(Layout(legs=legs, flows=16))
         self.wakes = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2)]
         self.stop, self.stopper = os.pipe()
@@ -74,7 +74,7 @@ class Kept:
         rtp = [s.fileno() for s in self.sockets]
         boot: dict[str, Any] = {"memory": self.memory, "core_wake": self.wakes[0], "calls_wake": self.wakes[1]}
         boot |= {"stop": self.stop, "sip": [], "tls": None, "rtp": runs(rtp), "datapath": datapath}
-        boot["raw"] = ([s.fileno() for s in self.raw] or [-1])[0]
+        boot["raw"] = [s.fileno() for s in self.raw]
         first, spare = ({**os.environ, VARIABLE: json.dumps(record)} for record in (boot, {**boot, "go": 0}))
         fds = [self.memory, *self.wakes, self.stop, *rtp, *(s.fileno() for s in self.raw)]
         self.process = Process("core", "media_core", first, fds, spare=spare, steady=0.5)

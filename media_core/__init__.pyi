@@ -50,8 +50,8 @@ def serve(
     *,
     sip: Sequence[SipSocket],
     tls: TlsFiles | None,
-    rtp: Sequence[int],  # fds of bound UDP sockets, pairs: RTP at even index, its RTCP at the next
-    raw: int = -1,  # fd of a socket that hears all of them (receiver.open_receiver)
+    rtp: Sequence[int],  # fds of bound UDP sockets, pairs: RTP at even index, its RTCP at the next; dealt to the workers by their ports
+    raw: Sequence[int] = (),  # fds of sockets that hear them, one per worker (receiver.open_receivers)
     datapath: str = "auto",
     proof: Proof = ...,
     stop: int,  # fd that becomes readable when the process has to end
@@ -67,6 +67,7 @@ class CoreView:
     def heartbeat(self) -> tuple[int, float | None]:
         """Pid of the core that has adopted the memory (0: none yet), and the age in seconds of the oldest beat of its threads
         (relay, DSP, SIP flows; they beat at least every 0.5 s). None: not every one has begun."""
+    def workers(self) -> int: ...
     def datapath(self) -> str: ...
     def cipher(self) -> tuple[str, bool]:
         """Its SRTP code and what that was held against when the core started, and whether all was well."""
@@ -96,7 +97,7 @@ class MediaEngine:
     def owns(self, port: int) -> bool:
         """Whether this is one of our RTP or RTCP ports."""
     def open(self, beside: LegId | None = None) -> Leg:
-        """Reserve a leg with its RTP/RTCP ports; `beside` puts it on the worker of the other leg of its call."""
+        """Reserve a leg with its RTP/RTCP ports; `beside` prefers the worker of the other leg of its call, which costs less."""
     def describe(self, leg: LegId, remote: Remote, *, anew: bool = True) -> None:
         """Tell or change the far end. With anew=False (here, in connect and in mix) nothing at all happens where all is so already. Same crypto as before keeps the SRTP state; another key re-keys. ValueError: an address
         that media must not go to (multicast, broadcast, loopback for a phone elsewhere, our own ports), or an unusable key."""
@@ -108,7 +109,7 @@ class MediaEngine:
         other does not take, the DSP transcodes both ways (both ends then hear the codec named first in their own list)."""
     def mix(self, leg: LegId, room: int, *, muted: bool = False, anew: bool = True) -> None:
         """Into the conference `room` (a number > 0 of the caller's choosing), or change whether it is heard there; out of it by
-        disconnect or connect. ValueError: no codec that we have, or other members are on another worker (open them beside)."""
+        disconnect or connect. ValueError: no codec that we have."""
     def disconnect(self, leg: LegId) -> None: ...
     # A serial (1 to 2**32 - 1) says which play, digits or recording of the leg this is. The one that the leg was given last goes on, or tells
     # its end once more when it has ended, also after a kill of this process or of the core. An end may then be told twice.
@@ -142,6 +143,7 @@ class MediaEngine:
     def listeners(self) -> list[FlowInfo]: ...
     # figures
     def counters(self) -> dict[str, int]:
-        """legs, legs_free, rtp_ports, flows, packets_in, packets_out, dropped, stray (arrived at a free leg), events_lost,
+        """legs, legs_free, rtp_ports, flows, packets_in, packets_out, dropped, stray (arrived at a free leg),
+        crossed (given from one worker to another), crossing_lost (that found the ring to it full), events_lost,
         dsp_lost, recorder_lost (packets that found the DSP's or the recorder's ring full), dsp_skipped (steps of 20 ms left out), generation; flow_*: what FlowClient.counters holds."""
     def datapath(self) -> str: ...

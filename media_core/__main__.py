@@ -11,7 +11,7 @@ Everything it needs comes as inherited file descriptors, named by one JSON objec
              "rsa_certificate": "/path/rsa.pem", "rsa_key": "/path/rsa.key"},   or null; the last two as records.TlsFiles says
      "renewed": 15,               optional eventfd: those files have changed
      "rtp": [12, 13, [14, 4000]], bound UDP sockets, RTP and its RTCP in turn; [first, count] stands for a run of descriptors
-     "raw": 4012,                 optional: a socket that hears all of them (receiver.py)
+     "raw": [4012, 4013],         optional: sockets that hear all of them, one per worker (receiver.py)
      "datapath": "auto",          or the name of one datapath
      "go": 0}                     optional eventfd or pipe: stand by, ready to run, until it gives eight octets
 
@@ -19,8 +19,7 @@ It holds its cipher code against libsrtp first (proof.py). A standby core has do
 When the running one has died, a word on `go` makes the spare take over within a few
 milliseconds, without the start of an interpreter; the supervisor then starts the next spare. When the pipe is closed, it ends.
 
-All descriptors are non-blocking. A leg index owns one pair in this order, so a restarted core must be given the same sockets in
-the same order. Exit status: 0 stopped, 2 the environment or the memory is unusable or a thread failed (the reason is on standard
+All descriptors are non-blocking. A leg index owns one pair, in the order of ports, so a restarted core must be given the same sockets. Exit status: 0 stopped, 2 the environment or the memory is unusable or a thread failed (the reason is on standard
 error). An interrupt from the terminal is ignored: it goes to the whole group, and the supervisor decides what ends when.
 """
 
@@ -84,7 +83,7 @@ def main() -> int:
             tls=TlsFiles(**{**tls, "ticket_keys": bytes.fromhex(tls.get("ticket_keys", ""))}) if tls else None,
             renewed=boot.get("renewed", -1),
             rtp=expand(boot["rtp"]),
-            raw=boot.get("raw", -1),
+            raw=boot.get("raw", []),
             datapath=boot.get("datapath", "auto"),
             proof=proof,
             stop=boot["stop"],

@@ -23,6 +23,7 @@ cdef enum:
     PATHS_ROOM = 2016           # bytes of the paths in one request
     COMMAND_BYTES = 1 << 18     # data bytes of a command ring
     EVENT_BYTES = 1 << 18       # of a worker's event ring
+    CROSSING_BYTES = 1 << 19    # of a ring from one worker to another: 100 ms of 500 calls
     FLOW_COMMAND_BYTES = 1 << 21
     FLOW_EVENT_BYTES = 1 << 22
 
@@ -45,6 +46,7 @@ cdef enum:  # Config.flags
     LEG_MUTED = 512             # is not heard there
     LEG_LISTENED = 1024         # keys are to be found in its sound
     LEG_SOUND = 32 | 64 | 256   # the DSP has to do with it
+    LEG_AWAY = 2048             # in Leg.flags only: the peer is another worker's
 
 cdef enum:  # PayloadMap: the other law of G.711 there
     OTHER_LAW = 0x80
@@ -75,6 +77,10 @@ cdef enum:  # type of a record on a worker's command ring; id is the leg
     COMMAND_SYNC = 1            # Config has changed
     COMMAND_PLAY = 2            # Request has changed (a DSP's ring)
     COMMAND_RECORD = 3          # Take has changed (the recorder's ring)
+
+cdef enum:  # type of a record on a ring from one worker to another (crossing.pyx); id is the leg it leaves on
+    CROSSING_RTP = 1
+    CROSSING_RTCP = 2
 
 cdef enum:  # type of a record on a worker's event ring; id is the leg, the payload an EventBody
     EVENT_CORE_STARTED = 1
@@ -120,6 +126,7 @@ cdef struct Config:             # what signalling says of a leg; written by the 
     Key key_out                 # ours
     uint8_t payload_map[128]    # payload type here -> at the peer; OTHER_LAW is added where G.711 changes its law
     uint32_t room               # number of the conference
+    uint32_t dsp                # which DSP has to do with it: the leg's own worker's, or the one where its peer or its conference is
     uint8_t codecs[LEG_CODECS]  # rows of the codec table, and their payload types; the first is what we send. 0: the list is over
     uint8_t codec_payloads[LEG_CODECS]
 
@@ -159,7 +166,8 @@ cdef struct Player:
     Request request
     Progress progress
     uint32_t told               # by the worker: version of the last request whose end it has told
-    uint32_t room[7]
+    uint32_t holder             # number of the DSP that writes Progress + 1, 0: none does
+    uint32_t room[6]
 
 cdef struct Take:               # what is to be recorded of a leg; odd version: being written
     uint32_t version
@@ -232,7 +240,7 @@ cdef struct Leg:                # what the packet loop reads and writes
     uint8_t secure_out
     int16_t telephone_event
     uint8_t connected           # SOCKET_*
-    uint8_t room
+    uint8_t dsp                 # of Config
     uint32_t local              # our IPv4 address towards a connected far end, as it stands in a packet; else 0
     uint32_t silent             # seconds of silence told
     # line 1: where to send
@@ -324,7 +332,9 @@ cdef struct WorkerCounters:     # one per worker, its own lines
     uint64_t recorder_lost      # the recorder's
     uint64_t dsp_skipped        # steps of 20 ms left out because the DSP was late
     uint64_t dsp_beat           # ns: the DSP was alive; 0: not yet under this core
-    uint64_t room[6]
+    uint64_t crossed            # packets given to other workers, for their legs
+    uint64_t crossing_lost      # that found the other worker's ring full
+    uint64_t room[4]
 
 cdef struct Header:
     uint64_t magic
@@ -347,7 +357,8 @@ cdef struct Header:
     uint64_t flow_area_size
     uint64_t take_table
     uint64_t born               # a number drawn when it was made: positions in the rings of another memory mean nothing here
-    uint64_t room[6]
+    uint64_t crossings          # Ring from worker n to worker m at n * workers + m
+    uint64_t room[5]
     # written by the core
     uint32_t generation         # how many cores have adopted this memory
     uint32_t usable             # legs that have sockets
@@ -383,6 +394,12 @@ cdef inline WorkerCounters *counters_at(Header *memory, uint32_t worker) noexcep
 cdef inline Ring *command_ring(Header *memory, uint32_t worker) noexcept nogil:
     """worker + memory.workers: its DSP's; 2 * memory.workers: the recorder's."""
     return <Ring *>(<uint8_t *>memory + memory.commands + worker * (sizeof(Ring) + COMMAND_BYTES))
+
+cdef inline Ring *crossing_ring(Header *memory, uint32_t giver, uint32_t taker) noexcept nogil:
+    return <Ring *>(<uint8_t *>memory + memory.crossings + (giver * memory.workers + taker) * (sizeof(Ring) + CROSSING_BYTES))
+
+cdef inline uint32_t worker_of(const Header *memory, uint32_t index) noexcept nogil:
+    return index % memory.workers
 
 cdef inline Ring *event_ring(Header *memory, uint32_t worker) noexcept nogil:
     return <Ring *>(<uint8_t *>memory + memory.events + worker * (sizeof(Ring) + EVENT_BYTES))

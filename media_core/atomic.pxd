@@ -17,4 +17,5 @@ cdef extern from * nogil:
     void store64 "__atomic_store_n"(uint64_t *place, uint64_t value, int order)
     uint32_t add32 "__atomic_fetch_add"(uint32_t *place, uint32_t value, int order)
     uint64_t add64 "__atomic_fetch_add"(uint64_t *place, uint64_t value, int order)
+    bint swap32 "__atomic_compare_exchange_n"(uint32_t *place, uint32_t *expected, uint32_t value, bint weak, int success, int failure)
     void fence "__atomic_thread_fence"(int order)

@@ -14,7 +14,7 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset, strncpy
 
-from media_core.abi cimport Endpoint, Header, counters_at, flow_area, leg_at
+from media_core.abi cimport Endpoint, Header, Player, counters_at, flow_area, leg_at, player_at
 from media_core.atomic cimport RELAXED, RELEASE, store32
 from media_core.datapath_epoll cimport epoll_datapath
 from media_core.datapath_uring cimport raw_datapath, uring_datapath
@@ -22,10 +22,11 @@ from media_core.dsp cimport dsp_run
 from media_core.memory cimport map_memory
 from media_core.player cimport Shelf, Sound
 from media_core.recorder cimport files_run
-from media_core.relay cimport BATCH, PACKET_ROOM, Datapath, Worker, worker_run
+from media_core.relay cimport BATCH, HEADROOM, PACKET_ROOM, ROOMS, Datapath, Worker, worker_run
 from media_core.ring cimport Ring, ring_init, ring_size
 from media_core.srtp cimport SRTP_AUTO, SRTP_OPENSSL, srtp_engine_create, srtp_engine_destroy, srtp_engine_name
 
+from media_core.receiver import dealt
 from media_core.records import Proof
 
 cdef extern from "<sys/eventfd.h>" nogil:
@@ -36,6 +37,10 @@ DATAPATHS = ("raw", "io_uring", "epoll")  # best first; all workers have the sam
 cdef extern from "<sys/socket.h>" nogil:
     enum: AF_INET, SOL_SOCKET, SO_RCVBUF
     int setsockopt(int fd, int level, int name, const void *value, unsigned length)
+
+cdef extern from "<sys/prctl.h>" nogil:
+    enum: PR_SET_NAME
+    int prctl(int option, ...)
 
 cdef enum:
     PORT_QUEUE = 106496         # octets of a port's own queue, the kernel's usual; next to nothing while the raw socket hears for it
@@ -51,7 +56,6 @@ cdef class _Core:
     cdef Worker *workers
     cdef int *sockets
     cdef int stopping
-    cdef int raw
     cdef Shelf shelf
     cdef list threads
     cdef object sip           # the FlowLoop, if there are SIP sockets
@@ -69,36 +73,43 @@ cdef class _Core:
         self.failures = []
 
     def __dealloc__(self):
-        cdef uint32_t number
+        cdef uint32_t number, dsp
         if self.workers != NULL:
             for number in range(self.memory.workers):
                 if self.workers[number].crypto != NULL:
                     srtp_engine_destroy(self.workers[number].crypto)
-                free(self.workers[number].frames)
-                free(self.workers[number].taps)
+                for dsp in range(self.memory.workers):
+                    free(self.workers[number].frames[dsp])
+                    free(self.workers[number].taps[dsp])
                 free(self.workers[number].tees)
                 free(self.workers[number].made)
         free(self.workers)
         free(self.shelf.sounds)
         free(self.sockets)
 
-    def adopt(self, int memory, rtp, int raw):
+    def adopt(self, int memory, rtp, raw):
         """Take the memory over and give each leg its sockets."""
         cdef uint32_t index, usable
+        cdef Player *player
         self.memory = map_memory(memory)
-        self.raw = raw
         usable = min(self.memory.legs, len(rtp) // 2)
-        self.sockets = <int *>calloc(2 * usable + 1, sizeof(int))
+        self.sockets = <int *>calloc(2 * usable + self.memory.workers, sizeof(int))
         if self.sockets == NULL:
             raise MemoryError
-        for index in range(usable):
-            self.sockets[2 * index] = rtp[2 * index]
-            self.sockets[2 * index + 1] = rtp[2 * index + 1]
-            leg_at(self.memory, index).port = _local(rtp[2 * index], &self.memory.local)
-        self.sockets[2 * usable] = raw
+        pairs = sorted((_local(rtp[2 * at], &self.memory.local), rtp[2 * at], rtp[2 * at + 1]) for at in range(usable))
+        for index, (port, media, control) in enumerate(dealt(pairs, self.memory.workers)):
+            self.sockets[2 * index], self.sockets[2 * index + 1] = media, control
+            leg_at(self.memory, index).port = port
+        for index in range(self.memory.workers):
+            self.sockets[2 * usable + index] = raw[index] if len(raw) == self.memory.workers else -1
         self.memory.generation += 1
         for index in range(self.memory.workers):  # before the pid: until each thread beats, this core is starting, not hung
             counters_at(self.memory, index).beat = counters_at(self.memory, index).dsp_beat = 0
+        for index in range(self.memory.legs):
+            player = player_at(self.memory, index)
+            player.holder = 0
+            if player.told != player.progress.done:  # its end was on the way to the worker
+                player.progress.done = player.told
         flow_area(self.memory).beat = 0
         store32(&self.memory.pid, os.getpid(), RELEASE)
         store32(&self.memory.usable, usable, RELEASE)
@@ -106,6 +117,7 @@ cdef class _Core:
     def make_workers(self, int core_wake, int calls_wake, proof):
         cdef uint32_t number
         cdef Worker *worker
+        cdef bint whole
         self.workers = <Worker *>calloc(self.memory.workers, sizeof(Worker))
         if self.workers == NULL:
             raise MemoryError
@@ -114,22 +126,20 @@ cdef class _Core:
             worker.memory = self.memory
             worker.sockets = self.sockets
             worker.stopping = &self.stopping
-            worker.raw = self.raw
+            worker.workers = self.workers
+            worker.raw = self.sockets[2 * self.memory.usable + number]
             worker.core_wake = core_wake
             worker.calls_wake = calls_wake
-            worker.frames_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            worker.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             worker.number = number
             worker.legs = self.memory.usable
             worker.crypto = srtp_engine_create(SRTP_OPENSSL if proof.backend == "openssl" else SRTP_AUTO)
-            worker.frames = <Ring *>calloc(1, ring_size(FRAME_BYTES))
-            worker.made = <uint8_t *>calloc(2 * BATCH, PACKET_ROOM)
-            worker.taps = <Ring *>calloc(1, ring_size(TAP_BYTES))
-            worker.tees = <Ring *>calloc(1, ring_size(TEE_BYTES))
-            if worker.crypto == NULL or worker.frames == NULL or worker.made == NULL or worker.taps == NULL or worker.tees == NULL:
+            worker.made = <uint8_t *>calloc(ROOMS * BATCH, HEADROOM + PACKET_ROOM)
+            whole = worker.crypto != NULL and worker.made != NULL and _make_ring(&worker.tees, TEE_BYTES)
+            for dsp in range(self.memory.workers):
+                whole = whole and _make_ring(&worker.frames[dsp], FRAME_BYTES) and _make_ring(&worker.taps[dsp], TAP_BYTES)
+            if not whole:
                 raise MemoryError
-            ring_init(worker.frames, FRAME_BYTES)
-            ring_init(worker.taps, TAP_BYTES)
-            ring_init(worker.tees, TEE_BYTES)
         memset(self.memory.cipher, 0, sizeof(self.memory.cipher))
         strncpy(self.memory.cipher, (proof.words or srtp_engine_name(self.workers[0].crypto).decode()).encode(), sizeof(self.memory.cipher) - 1)
         self.memory.cipher_differs = not proof.good
@@ -189,6 +199,8 @@ cdef class _Core:
 
     def run(self, uint32_t number):
         cdef Worker *worker = &self.workers[number]
+        name = f"relay-{number}".encode()
+        prctl(PR_SET_NAME, <const char *>name)
         with nogil:
             worker_run(worker)
             worker.datapath.close(worker)
@@ -257,6 +269,11 @@ cdef class _Core:
             thread.join()
 
 
+cdef bint _make_ring(Ring **into, uint32_t octets) noexcept:
+    into[0] = <Ring *>calloc(1, ring_size(octets))
+    return into[0] != NULL and ring_init(into[0], octets) == 0
+
+
 cdef uint32_t _local(int fd, Endpoint *into):
     """Port of a bound socket; its address goes into `into`."""
     with socket.socket(fileno=os.dup(fd)) as bound:
@@ -270,7 +287,7 @@ cdef uint32_t _local(int fd, Endpoint *into):
     return port
 
 
-def serve(memory, core_wake, calls_wake, *, sip, tls, rtp, raw=-1, datapath="auto", proof=Proof(), stop, renewed=-1):
+def serve(memory, core_wake, calls_wake, *, sip, tls, rtp, raw=(), datapath="auto", proof=Proof(), stop, renewed=-1):
     """Body of the core process: adopts the memory (also one left behind by a killed core) and runs until `stop` is readable."""
     core = _Core()
     core.adopt(memory, rtp, raw)

@@ -55,7 +55,7 @@ cdef int epoll_open(Worker *worker) noexcept nogil:
         return -errno
     event.events = EPOLLIN | EPOLLET
     event.data.u64 = WAKE
-    if epoll_ctl(state.epoll, EPOLL_CTL_ADD, worker.core_wake, &event) or epoll_ctl(state.epoll, EPOLL_CTL_ADD, worker.frames_wake, &event):
+    if epoll_ctl(state.epoll, EPOLL_CTL_ADD, worker.core_wake, &event) or epoll_ctl(state.epoll, EPOLL_CTL_ADD, worker.wake, &event):
         return -errno
     event.events = EPOLLIN
     leg = worker.number

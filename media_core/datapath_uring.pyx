@@ -7,8 +7,8 @@ returns; a connected socket's names no address. Needs Linux 6.1 (DEFER_TASKRUN, 
 Where the kernel can (6.12) and packets come densely, a wait gathers GATHER of them or GATHER_US microseconds' worth before it wakes
 the worker: much of a packet's cost is the wake-up. A few calls need no saving, so their packets go on at once.
 
-`raw` is the same with one receive instead of thousands: a socket that hears all ports (receiver.py), for a machine where that is
-allowed, with one worker, over IPv4. Ports are looked up in a table. What is relayed to a connected far end leaves by the same
+`raw` is the same with one receive instead of thousands: a socket that hears all ports of the worker's legs (receiver.py), for a machine
+where that is allowed, over IPv4. Ports are looked up in a table. What is relayed to a connected far end leaves by the same
 socket, with the headers written into the room of those it came with; all else by the ports' own sockets as ever.
 
 Overload. A socket whose receive has ended because no buffer was left waits, with its packets in the socket, in a queue. While
@@ -21,8 +21,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from media_core.abi cimport counters_at, leg_at
-from media_core.atomic cimport ACQUIRE, RELEASE, load32, store16, store32
+from media_core.abi cimport counters_at, leg_at, worker_of
+from media_core.atomic cimport ACQUIRE, RELAXED, RELEASE, SEQ_CST, fence, load32, store16, store32
 from media_core.io_uring cimport (
     MAP_ANONYMOUS, MAP_FAILED, MAP_POPULATE, MAP_PRIVATE, MAP_SHARED, POLLIN, PROT_READ, PROT_WRITE, close, mmap, munmap, syscall,
     SYS_io_uring_enter, SYS_io_uring_register, SYS_io_uring_setup,
@@ -52,6 +52,7 @@ cdef enum:
     PREFIX = 16 + NAME_ROOM     # struct io_uring_recvmsg_out and the address stand before the payload
     GATHER = 48
     GATHER_US = 500
+    GATHER_MS = 1               # to wait at most while gathering: what other workers give wakes nobody then
     DENSE = 50                  # packets in LOOK_NS that make gathering worth while: 50 calls, each 100 a second both ways together
     LOOK_NS = 10000000
     FEATURE_MIN_TIMEOUT = 1 << 15
@@ -110,7 +111,7 @@ cdef struct State:
     uint32_t arrived
     # how densely packets come
     uint32_t least              # to wait for
-    uint32_t looked_arrived
+    uint32_t looked_come
     uint64_t look
     # sockets whose receive has ended: a queue
     uint32_t *unarmed
@@ -120,6 +121,11 @@ cdef struct State:
     msghdr shape
     uint32_t *by_port           # raw: the port's socket + 1, 0: not ours; NULL: each port is listened to
     uint16_t *port_of           # raw: of each leg, as it stands in a packet
+
+
+cdef inline uint32_t raw_place(const Worker *worker) noexcept nogil:
+    """Where the raw socket stands among the registered ones."""
+    return 2 * worker.legs + worker.number
 
 
 cdef void submit(State *state) noexcept nogil:
@@ -273,7 +279,7 @@ cdef int uring_open(Worker *worker) noexcept nogil:
     if status == 0:
         status = provide(state)
     if status == 0 and worker.legs and syscall(SYS_io_uring_register, state.fd, IORING_REGISTER_FILES, worker.sockets,
-                                              2 * worker.legs + (worker.raw >= 0)) < 0:
+                                              2 * worker.legs + (worker.memory.workers if worker.raw >= 0 else 0)) < 0:
         status = -errno
     return status
 
@@ -282,7 +288,7 @@ cdef int raw_open(Worker *worker) noexcept nogil:
     cdef State *state
     cdef uint32_t leg
     cdef int status
-    if worker.raw < 0 or worker.memory.workers != 1 or family(worker.memory.local.address) != AF_INET:
+    if worker.raw < 0 or family(worker.memory.local.address) != AF_INET:
         return -ENODEV
     status = uring_open(worker)
     if status < 0:
@@ -293,9 +299,11 @@ cdef int raw_open(Worker *worker) noexcept nogil:
     if state.by_port == NULL or state.port_of == NULL:
         return -ENOMEM
     for leg in range(worker.legs):
-        state.by_port[leg_at(worker.memory, leg).port + 1 & 0xFFFF] = 2 * leg + 2
+        if worker_of(worker.memory, leg) == worker.number:
+            state.by_port[leg_at(worker.memory, leg).port + 1 & 0xFFFF] = 2 * leg + 2
     for leg in range(worker.legs):
-        state.by_port[leg_at(worker.memory, leg).port] = 2 * leg + 1
+        if worker_of(worker.memory, leg) == worker.number:
+            state.by_port[leg_at(worker.memory, leg).port] = 2 * leg + 1
         write16(<uint8_t *>&state.port_of[leg], <uint16_t>leg_at(worker.memory, leg).port)
     return 0
 
@@ -305,9 +313,9 @@ cdef void begin(Worker *worker, State *state) noexcept nogil:
     syscall(SYS_io_uring_register, state.fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0)
     state.enabled = True
     arm_wake(state, worker.core_wake)
-    arm_wake(state, worker.frames_wake)
+    arm_wake(state, worker.wake)
     if state.by_port != NULL:
-        arm(state, 2 * worker.legs)
+        arm(state, raw_place(worker))
         return
     while leg < worker.legs:
         arm(state, 2 * leg)
@@ -365,7 +373,7 @@ cdef inline bint heard(Worker *worker, State *state, const io_uring_cqe *cqe, Pa
     cdef uint8_t *data
     cdef Datagram datagram
     if not cqe.flags & IORING_CQE_F_MORE:
-        state.unarmed[(state.unarmed_first + state.unarmed_count) % state.unarmed_room] = 2 * worker.legs
+        state.unarmed[(state.unarmed_first + state.unarmed_count) % state.unarmed_room] = raw_place(worker)
         state.unarmed_count += 1
     if not cqe.flags & IORING_CQE_F_BUFFER:
         return False
@@ -391,6 +399,18 @@ cdef inline bint heard(Worker *worker, State *state, const io_uring_cqe *cqe, Pa
     return True
 
 
+cdef bint look_round(Worker *worker, State *state) noexcept nogil:
+    """Do packets come densely? True: not any more, so who has not woken us has counted on a round that is still due."""
+    cdef bint before = worker.gathers
+    cdef uint32_t come = state.arrived + worker.taken_in
+    store32(&worker.gathers, state.gathers and come - state.looked_come >= DENSE, RELAXED)
+    fence(SEQ_CST)
+    state.least = GATHER if worker.gathers else 1
+    state.looked_come = come
+    state.look = worker.now + LOOK_NS
+    return before and not worker.gathers
+
+
 cdef int uring_collect(Worker *worker, int milliseconds) noexcept nogil:
     cdef State *state = <State *>worker.state
     cdef uint32_t head, tail, count = 0
@@ -405,11 +425,9 @@ cdef int uring_collect(Worker *worker, int milliseconds) noexcept nogil:
         take_back(state)
     else:
         arm_waiting(state)
-        if worker.now >= state.look:
-            state.least = GATHER if state.gathers and state.arrived - state.looked_arrived >= DENSE else 1
-            state.looked_arrived = state.arrived
-            state.look = worker.now + LOOK_NS
-        enter(state, state.least, 0 if state.unarmed_count else milliseconds)
+        if worker.now >= state.look and look_round(worker, state) or state.unarmed_count:
+            milliseconds = 0
+        enter(state, state.least if milliseconds else 0, GATHER_MS if worker.gathers and milliseconds else milliseconds)
         take_back(state)
     tail = load32(state.cq_tail, ACQUIRE)
     while head != tail and count < BATCH:
@@ -442,17 +460,17 @@ cdef void uring_send(Worker *worker) noexcept nogil:
         entry.opcode = IORING_OP_SEND
         entry.flags = IOSQE_FIXED_FILE | IOSQE_CQE_SKIP_SUCCESS
         entry.msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL
-        local = 0 if state.by_port == NULL or packet.buffer == COMMON_BUFFER else leg_at(worker.memory, packet.out).local
+        local = 0 if state.by_port == NULL else leg_at(worker.memory, packet.out).local
         if local and packet.connected:
             ipv4_write(packet.data, packet.length, local, state.port_of[packet.out], packet.to.address)
-            entry.fd = 2 * worker.legs
+            entry.fd = raw_place(worker)
             entry.addr = <uint64_t>(packet.data - IPV4_HEADERS)
             entry.len = packet.length + IPV4_HEADERS
         else:
             entry.fd = packet.socket
             entry.addr = <uint64_t>packet.data
             entry.len = packet.length
-        if not packet.connected or entry.fd == <int32_t>(2 * worker.legs):
+        if not packet.connected or entry.fd == <int32_t>raw_place(worker):
             entry.addr2 = <uint64_t>packet.to.address
             entry.addr_len = <uint16_t>packet.to.length
         entry.user_data = <uint64_t>KIND_SEND << 32 | packet.out

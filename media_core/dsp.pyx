@@ -2,7 +2,9 @@
 
 The worker copies packets of the legs concerned into a ring and never waits; this thread keeps them in jitter buffers and makes a
 frame for every leg each 20 ms, which goes back over another ring and is numbered, sealed and sent by the worker. Legs are spread
-over 20 phases of 1 ms, a room's members share one. What a leg hears, in this order: what is played to it, its conference, the leg
+over 20 phases of 1 ms, a room's members share one. A leg is the business of its own worker's DSP, but for legs of two workers that are
+transcoded to each other, and for conferences: all of these are one DSP's, and each worker still receives for its legs, and sends.
+`Config.dsp` says whose. When a leg moves to another DSP what plays on it goes with it (`Player.holder`). What a leg hears, in this order: what is played to it, its conference, the leg
 it is connected to. A Line is what is known of a leg; it is allocated when sound begins to matter and rebuilt from the leg's
 Config by a core that takes over (what was in the jitter buffer is lost, a play goes on where it was).
 
@@ -16,8 +18,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from media_core.abi cimport (
-    COMMAND_PLAY, LEG_DESCRIBED, LEG_MIXED, LEG_MUTED, LEG_OPEN, LEG_SEND, LEG_SOUND, LEG_TAKEN, NO_LEG, Config, Leg, Player,
-    WorkerCounters, command_ring, config_at, counters_at, leg_at, player_at,
+    COMMAND_PLAY, LEG_DESCRIBED, LEG_MIXED, LEG_MUTED, LEG_OPEN, LEG_SEND, LEG_SOUND, LEG_TAKEN, NO_LEG, Config, Leg,
+    WorkerCounters, command_ring, config_at, counters_at, leg_at,
 )
 from media_core.atomic cimport RELAXED, load32
 from media_core.codec cimport CODEC_COUNT, Encoder, codec_at, decoder_close, encoder_close, encoder_loss, encoder_open
@@ -26,7 +28,7 @@ from media_core.jitter cimport jitter_begin, jitter_put
 from media_core.leg cimport read_config
 from media_core.line cimport PHASES, Dsp, Line, Room, pull, rate_in, send_encoded, send_sound, sending_codec, stream_khz
 from media_core.mixer cimport MIX_SAMPLES, Voice, mix_hear, mix_sum
-from media_core.play cimport play_step
+from media_core.play cimport play_held, play_let_go, play_step, play_waits
 from media_core.player cimport sound_end
 from media_core.relay cimport Frame
 from media_core.resample cimport resample, resample_begin
@@ -132,7 +134,7 @@ cdef void heed_loss(Dsp *dsp, Line *line) noexcept nogil:
 cdef void line_step(Dsp *dsp, Line *line) noexcept nogil:
     cdef int16_t samples[MIX_SAMPLES]
     cdef Line *other = connected(dsp, line)
-    if line.playing and not play_step(dsp, line):
+    if line.playing and play_held(dsp, line) and not play_step(dsp, line):
         line.playing = 0
     if line.config.flags & LEG_MIXED:
         return
@@ -303,6 +305,7 @@ cdef void drop_line(Dsp *dsp, Line *line) noexcept nogil:
     dsp.count -= 1
     if line.sound != NULL:
         sound_end(dsp.shelf, line.sound)
+    play_let_go(dsp, line)
     decoder_close(&line.decoder)
     encoder_close(&line.encoder)
     detector_close(&line.detector)
@@ -331,20 +334,23 @@ cdef void look_at(Dsp *dsp, uint32_t index, uint64_t play) noexcept nogil:
     cdef uint32_t version, clock
     cdef uint64_t id
     cdef Line *line = dsp.lines[index]
+    cdef bint ours, plays
     cdef int at
     if not read_config(config_at(dsp.memory, index), &config, &version):
         return
     id = <uint64_t>config.generation << 32 | index
-    if line != NULL and (line.id != id or not config.flags & LEG_OPEN):
+    ours = config.flags & LEG_OPEN and config.dsp == dsp.worker.number
+    if line != NULL and (line.id != id or not ours):
         drop_line(dsp, line)
         line = NULL
-    if not config.flags & LEG_OPEN or (line == NULL and play != id and not config.flags & LEG_SOUND):
+    plays = ours and (play == id or line == NULL and play_waits(dsp, id))
+    if not ours or (line == NULL and not plays and not config.flags & LEG_SOUND):
         return
     if line == NULL:
         line = make_line(dsp, id)
         if line == NULL:
             return
-    if play == id:
+    if plays:
         line.playing = 1
     if line.version == version:
         return
@@ -366,7 +372,12 @@ cdef void look_at(Dsp *dsp, uint32_t index, uint64_t play) noexcept nogil:
 
 
 cdef void take_packets(Dsp *dsp) noexcept nogil:
-    cdef Ring *ring = dsp.worker.taps
+    cdef uint32_t worker
+    for worker in range(dsp.memory.workers):
+        take_packets_of(dsp, dsp.worker.workers[worker].taps[dsp.worker.number])
+
+
+cdef void take_packets_of(Dsp *dsp, Ring *ring) noexcept nogil:
     cdef Record *record = ring_front(ring)
     cdef Tap *copy
     cdef Line *line
@@ -437,14 +448,9 @@ cdef int wait_until(const Dsp *dsp, uint64_t due) noexcept nogil:
 
 cdef void adopt(Dsp *dsp) noexcept nogil:
     """Begin with what a former core was doing."""
-    cdef uint32_t index = dsp.worker.number
-    cdef Player *player
-    while index < dsp.memory.usable:
-        player = player_at(dsp.memory, index)
-        if player.told != player.progress.done:  # its end was on the way to the worker
-            player.progress.done = player.told
-        look_at(dsp, index, <uint64_t>player.request.generation << 32 | index if player.request.version != player.progress.done else 0)
-        index += dsp.memory.workers
+    cdef uint32_t index
+    for index in range(dsp.memory.usable):
+        look_at(dsp, index, 0)
 
 
 cdef int dsp_run(Header *memory, Worker *worker, Shelf *shelf, int core_wake, int *stopping) noexcept nogil:

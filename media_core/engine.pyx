@@ -23,6 +23,7 @@ from media_core.abi cimport (
     LEG_RECEIVE, LEG_RECORDED, LEG_SEND, LEG_SOUND, LEG_TAKEN, NO_LEG, OTHER_LAW, PATHS_ROOM, PLAY_ITEMS, QUALITY_POOR, REQUEST_DIGITS, REQUEST_FILES,
     REQUEST_LOOPED, REQUEST_TONES, SIDES_APART, SIDES_BOTH, SIDES_RECEIVED, Config, ConfigBlock, Endpoint, EventBody, Header, Item, Key,
     Leg, Player, Request, Take, WorkerCounters, command_ring, config_at, counters_at, event_ring, flow_area, leg_at, player_at, take_at,
+    worker_of,
 )
 from media_core.atomic cimport ACQUIRE, RELEASE, fence, load32, store32
 from media_core.codec cimport CODEC_CN, CODEC_PCMA, CODEC_PCMU, codec_at
@@ -183,15 +184,12 @@ cdef bint _relayable(const Config *here, const Config *there, dict mapping) exce
     return True
 
 
-cdef void _place(Config *config, uint32_t flags) noexcept:
-    """Say where what the leg receives goes: to the DSP, into a conference, or (0) to its peer."""
+cdef void _place(Config *config, uint32_t flags, uint32_t dsp) noexcept:
+    """Say where what the leg receives goes: to the DSP, into a conference, or (0) to its peer; and which DSP has to do with it."""
+    config.dsp = dsp
     config.flags = config.flags & ~<uint32_t>(LEG_TAKEN | LEG_MIXED | LEG_MUTED | LEG_COPIED) | flags
     if config.flags & LEG_LISTENED and not flags & LEG_TAKEN:
         config.flags |= LEG_COPIED
-
-
-cdef inline uint32_t worker_of(Header *memory, uint64_t leg) noexcept:
-    return <uint32_t>leg % memory.workers
 
 
 # ---- the engine -------------------------------------------------------------------------------------------------------------
@@ -333,7 +331,7 @@ cdef class MediaEngine:
         self.usable = self.memory.usable
         random.SystemRandom().shuffle(fresh)
         for number in fresh:
-            self.free[number % self.memory.workers].append(number)
+            self.free[worker_of(self.memory, number)].append(number)
 
     cdef Config *_config(self, uint64_t id) except NULL:
         """The valid Config of an open leg; StaleHandle."""
@@ -350,12 +348,15 @@ cdef class MediaEngine:
     cdef void _publish(self, uint32_t index, const Config *config) noexcept:
         cdef ConfigBlock *block = config_at(self.memory, index)
         cdef bint sound = (config.flags | block.copies[block.version & 1].flags) & LEG_SOUND
+        cdef uint32_t before = block.copies[block.version & 1].dsp
         block.copies[(block.version + 1) & 1] = config[0]
         store32(&block.version, block.version + 1, RELEASE)
-        if ring_push(command_ring(self.memory, index % self.memory.workers), COMMAND_SYNC, index, NULL, 0) == RING_WAKE:
+        if ring_push(command_ring(self.memory, worker_of(self.memory, index)), COMMAND_SYNC, index, NULL, 0) == RING_WAKE:
             self.bell.ring()
-        if sound:
-            ring_push(command_ring(self.memory, self.memory.workers + index % self.memory.workers), COMMAND_SYNC, index, NULL, 0)
+        if config.dsp != before:  # the one it leaves lets go of what plays
+            ring_push(command_ring(self.memory, self.memory.workers + before), COMMAND_SYNC, index, NULL, 0)
+        if sound or config.dsp != before:
+            ring_push(command_ring(self.memory, self.memory.workers + config.dsp), COMMAND_SYNC, index, NULL, 0)
             self.bell.ring()
 
     cdef _publish_change(self, uint64_t leg, const Config *config, bint anew):
@@ -368,11 +369,10 @@ cdef class MediaEngine:
         cdef Config config
         if self.memory.usable != self.usable:
             self._find_free()
-        if beside is None:
-            queue = max(self.free, key=len)
-        else:
+        queue = max(self.free, key=len)
+        if beside is not None:
             self._config(beside)
-            queue = self.free[worker_of(self.memory, beside)]
+            queue = self.free[worker_of(self.memory, <uint32_t><uint64_t>beside)] or queue
         if not queue:
             raise OutOfService("no free leg" if self.usable else "the media core has not started")
         index = queue.popleft()
@@ -381,6 +381,7 @@ cdef class MediaEngine:
         config.generation = block.copies[block.version & 1].generation + 1
         config.flags = LEG_OPEN
         config.peer = NO_LEG
+        config.dsp = worker_of(self.memory, index)
         config.telephone_event = -1
         self._publish(index, &config)
         return LegRecord(<uint64_t>config.generation << 32 | index, leg_at(self.memory, index).port)
@@ -428,8 +429,6 @@ cdef class MediaEngine:
         before is let go."""
         self._config(a)
         self._config(b)
-        if worker_of(self.memory, a) != worker_of(self.memory, b):
-            raise ValueError("the legs of a call are opened beside each other")
         a_to_b, b_to_a = dict(a_to_b or {}), dict(b_to_a or {})
         if any(not (0 <= here < 128 and 0 <= there < 128) for mapping in (a_to_b, b_to_a) for here, there in mapping.items()):
             raise ValueError("a payload type is 0 to 127")
@@ -443,7 +442,8 @@ cdef class MediaEngine:
     cdef _point(self, uint64_t leg, uint64_t peer, mapping, bint taken, bint anew):
         cdef Config config = self._config(leg)[0]
         cdef int payload
-        _place(&config, LEG_TAKEN if taken else 0)
+        # what is transcoded is one DSP's, whichever of the two is named first
+        _place(&config, LEG_TAKEN if taken else 0, worker_of(self.memory, min(<uint32_t>leg, <uint32_t>peer) if taken else <uint32_t>leg))
         config.peer = <uint32_t>peer
         config.peer_generation = <uint32_t>(peer >> 32)
         for payload in range(128):
@@ -457,14 +457,14 @@ cdef class MediaEngine:
         cdef Config config = self._config(leg)[0], other
         cdef uint64_t peer = <uint64_t>config.peer_generation << 32 | config.peer
         if config.flags & LEG_MIXED:
-            _place(&config, 0)
+            _place(&config, 0, worker_of(self.memory, <uint32_t>leg))
             config.room = 0
             self._publish(<uint32_t>leg, &config)
             return
         if config.peer == NO_LEG or peer == keep:
             return
         config.peer = NO_LEG
-        _place(&config, 0)
+        _place(&config, 0, worker_of(self.memory, <uint32_t>leg))
         self._publish(<uint32_t>leg, &config)
         try:
             other = self._config(peer)[0]
@@ -472,7 +472,7 @@ cdef class MediaEngine:
             return
         if other.peer == <uint32_t>leg and other.peer_generation == leg >> 32:
             other.peer = NO_LEG
-            _place(&other, 0)
+            _place(&other, 0, worker_of(self.memory, <uint32_t>peer))
             self._publish(<uint32_t>peer, &other)
 
     def disconnect(self, uint64_t leg):
@@ -480,23 +480,16 @@ cdef class MediaEngine:
         self._part(leg, NO_LEG)
 
     def mix(self, uint64_t leg, uint32_t room, *, muted=False, anew=True):
-        """Into a conference, or change whether the leg is heard there; anew=False: unless it is so already. ValueError: no codec, or the
-        members are on another worker."""
+        """Into a conference, or change whether the leg is heard there; anew=False: unless it is so already. ValueError: no codec."""
         cdef Config config = self._config(leg)[0]
-        cdef Config *other
-        cdef uint32_t index
         if room < 1:
             raise ValueError("the number of a conference is above 0")
         if _sending(&config) < 0:
             raise ValueError("the leg has no codec that can be mixed")
-        for index in range(self.memory.legs if self.memory.workers > 1 else 0):
-            other = &config_at(self.memory, index).copies[config_at(self.memory, index).version & 1]
-            if other.flags & LEG_MIXED and other.room == room and index % self.memory.workers != worker_of(self.memory, leg):
-                raise ValueError("the legs of a conference are opened beside each other")
         if not (config.flags & LEG_MIXED and config.room == room):
             self._part(leg, NO_LEG)
             config = self._config(leg)[0]
-        _place(&config, LEG_TAKEN | LEG_MIXED | (LEG_MUTED if muted else 0))
+        _place(&config, LEG_TAKEN | LEG_MIXED | (LEG_MUTED if muted else 0), room % self.memory.workers)
         config.room = room
         self._publish_change(leg, &config, anew)
 
@@ -522,7 +515,7 @@ cdef class MediaEngine:
 
     cdef _command_sound(self, uint32_t command, uint64_t leg):
         """Tell the leg's DSP, or the recorder, to look."""
-        cdef uint32_t ring = self.memory.workers + <uint32_t>leg % self.memory.workers
+        cdef uint32_t ring = self.memory.workers + self._config(leg).dsp
         if command == COMMAND_RECORD:
             ring = 2 * self.memory.workers
         ring_push(command_ring(self.memory, ring), command, leg, NULL, 0)
@@ -647,7 +640,7 @@ cdef class MediaEngine:
         config.peer = NO_LEG
         self._publish(index, &config)
         self._publish(index, &config)  # the keys go from both copies
-        self.free[index % self.memory.workers].append(index)
+        self.free[worker_of(self.memory, index)].append(index)
         return final
 
     def legs(self):
@@ -697,16 +690,18 @@ cdef class MediaEngine:
 
     # ---- figures
     def counters(self):
-        """legs, legs_free, rtp_ports, flows, packets_in, packets_out, dropped, stray, events_lost, generation."""
+        """legs, legs_free, rtp_ports, flows, packets_in, packets_out, dropped, stray, crossed, crossing_lost, events_lost, generation."""
         cdef uint32_t worker
         cdef WorkerCounters *c
-        total = {"packets_in": 0, "packets_out": 0, "dropped": 0, "stray": 0, "events_lost": 0, "dsp_lost": 0, "recorder_lost": 0, "dsp_skipped": 0}
+        total = {"packets_in": 0, "packets_out": 0, "dropped": 0, "stray": 0, "crossed": 0, "crossing_lost": 0, "events_lost": 0, "dsp_lost": 0, "recorder_lost": 0, "dsp_skipped": 0}
         for worker in range(self.memory.workers):
             c = counters_at(self.memory, worker)
             total["packets_in"] += c.packets_in
             total["packets_out"] += c.packets_out
             total["dropped"] += c.dropped
             total["stray"] += c.stray
+            total["crossed"] += c.crossed
+            total["crossing_lost"] += c.crossing_lost
             total["dsp_lost"] += c.dsp_lost
             total["recorder_lost"] += c.recorder_lost
             total["dsp_skipped"] += c.dsp_skipped

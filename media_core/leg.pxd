@@ -16,7 +16,7 @@ cdef void leg_connect(Worker *worker, uint32_t index, Leg *leg) noexcept nogil
 cdef void leg_release(Worker *worker, uint32_t index, Leg *leg, uint8_t then) noexcept nogil
 
 
-cdef inline uint64_t leg_id(Leg *leg, uint32_t index) noexcept nogil:
+cdef inline uint64_t leg_id(const Leg *leg, uint32_t index) noexcept nogil:
     return <uint64_t>leg.generation << 32 | index
 
 cdef inline uint16_t family(const uint8_t *address) noexcept nogil:

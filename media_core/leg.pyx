@@ -9,8 +9,8 @@ from libc.stdint cimport int16_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from media_core.abi cimport (
-    LATCH_DOUBTED, LATCH_LOCKED, LATCH_OPEN, LEG_CODECS, LEG_DESCRIBED, LEG_OPEN, NO_LEG, NO_PAYLOAD, SOCKET_CONNECTED, SOCKET_OPEN, SOCKET_UNFIT, Config,
-    ConfigBlock, Key, Leg, command_ring, config_at, context_at, counters_at, leg_at,
+    LATCH_DOUBTED, LATCH_LOCKED, LATCH_OPEN, LEG_AWAY, LEG_CODECS, LEG_DESCRIBED, LEG_OPEN, NO_LEG, NO_PAYLOAD, SOCKET_CONNECTED, SOCKET_OPEN, SOCKET_UNFIT, Config,
+    ConfigBlock, Key, Leg, command_ring, config_at, context_at, counters_at, leg_at, worker_of,
 )
 from media_core.atomic cimport ACQUIRE, RELAXED, RELEASE, fence, load32, store32
 from media_core.codec cimport codec_at
@@ -122,11 +122,24 @@ cdef uint8_t take_key(Worker *worker, uint32_t index, srtp_direction direction, 
     return 1
 
 
+cdef void take_clocks(Leg *leg, const Config *config) noexcept nogil:
+    """The clocks of the codecs that were agreed on."""
+    cdef uint32_t at
+    if codec_at(config.codecs[0]) != NULL:
+        leg.received.khz = <uint8_t>(codec_at(config.codecs[0]).clock // 1000)
+    leg.received.payload_type = NO_PAYLOAD
+    memset(leg.clock_khz, 0, LEG_CODECS)
+    for at in range(LEG_CODECS):
+        if codec_at(config.codecs[at]) != NULL:
+            leg.clock_payloads[at] = config.codec_payloads[at]
+            leg.clock_khz[at] = <uint8_t>(codec_at(config.codecs[at]).clock // 1000)
+
+
 cdef void apply_config(Worker *worker, uint32_t index) noexcept nogil:
     """Make the leg what its Config says. May be killed anywhere and done again: `applied` is written last."""
     cdef Leg *leg = leg_at(worker.memory, index)
     cdef Config config
-    cdef uint32_t version, at
+    cdef uint32_t version
     if not read_config(config_at(worker.memory, index), &config, &version) or leg.applied == version:
         return
     if leg.generation != config.generation:
@@ -141,18 +154,14 @@ cdef void apply_config(Worker *worker, uint32_t index) noexcept nogil:
         srtp_wipe(context_at(worker.memory, index, 1))
         store32(&leg.applied, version, RELEASE)
         return
+    if config.peer != NO_LEG and worker_of(worker.memory, config.peer) != worker.number:
+        leg.flags |= LEG_AWAY
     leg.peer = config.peer
     leg.peer_generation = config.peer_generation
+    leg.dsp = <uint8_t>(config.dsp % worker.memory.workers)
     leg.telephone_event = <int16_t>config.telephone_event
     memcpy(leg.payload_map, config.payload_map, 128)
-    if codec_at(config.codecs[0]) != NULL:
-        leg.received.khz = <uint8_t>(codec_at(config.codecs[0]).clock // 1000)
-    leg.received.payload_type = NO_PAYLOAD
-    memset(leg.clock_khz, 0, LEG_CODECS)
-    for at in range(LEG_CODECS):
-        if codec_at(config.codecs[at]) != NULL:
-            leg.clock_payloads[at] = config.codec_payloads[at]
-            leg.clock_khz[at] = <uint8_t>(codec_at(config.codecs[at]).clock // 1000)
+    take_clocks(leg, &config)
     leg.signalling = config.signalling
     if config.flags & LEG_DESCRIBED:
         if leg.remote_version != config.remote_version or leg.describe_version != config.describe_version:
@@ -208,7 +217,7 @@ cdef void take_commands(Worker *worker) noexcept nogil:
     cdef uint32_t index
     while record != NULL:
         index = <uint32_t>record.id
-        if index < worker.legs and index % worker.memory.workers == worker.number:
+        if index < worker.legs and worker_of(worker.memory, index) == worker.number:
             apply_config(worker, index)
         ring_pop(ring)
         record = ring_front(ring)

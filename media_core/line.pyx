@@ -8,7 +8,7 @@ the worker, who numbers, seals and sends them.
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memmove, memset
 
-from media_core.abi cimport LEG_CODECS, LEG_LISTENED, Config, EventBody
+from media_core.abi cimport LEG_CODECS, LEG_LISTENED, Config, EventBody, worker_of
 from media_core.codec cimport (
     CODEC_CN, CODEC_PCMA, CODEC_PCMU, Codec, codec_at, decoder_open, encoder_open, noise_make, noise_set,
 )
@@ -16,9 +16,9 @@ from media_core.conceal cimport shorten
 from media_core.dtmf cimport detector_feed, detector_open
 from media_core.jitter cimport JITTER_IDLE, JITTER_LOST, JITTER_PACKET, Slot, jitter_excess, jitter_skip, jitter_take
 from media_core.mixer cimport MIX_SAMPLES
-from media_core.relay cimport FRAME_AUDIO, FRAME_DIGIT, FRAME_EVENT, Frame
+from media_core.relay cimport FRAME_AUDIO, FRAME_DIGIT, FRAME_EVENT, Frame, Worker
 from media_core.resample cimport resample, resample_begin
-from media_core.ring cimport RING_WAKE, ring_push
+from media_core.ring cimport RING_WAKE, Ring, ring_push
 
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd_write(int fd, uint64_t value)
@@ -35,10 +35,12 @@ cdef enum:
 # ---- out: frames for the worker --------------------------------------------------------------------------------------------
 
 cdef bint hand_over(Dsp *dsp, Line *line, uint32_t type, const Frame *frame) noexcept nogil:
-    """To the worker; False: it is far behind."""
-    cdef int result = ring_push(dsp.worker.frames, type, line.id, frame, <uint32_t>(sizeof(Frame) - sizeof(frame.data)) + frame.length)
+    """To the leg's worker; False: it is far behind."""
+    cdef Worker *worker = &dsp.worker.workers[worker_of(dsp.memory, <uint32_t>line.id)]
+    cdef Ring *ring = worker.frames[dsp.worker.number]
+    cdef int result = ring_push(ring, type, line.id, frame, <uint32_t>(sizeof(Frame) - sizeof(frame.data)) + frame.length)
     if result == RING_WAKE:
-        eventfd_write(dsp.worker.frames_wake, 1)
+        eventfd_write(worker.wake, 1)
     return result >= 0
 
 

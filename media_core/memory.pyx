@@ -7,8 +7,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from media_core.abi cimport (
-    ABI_PAGE, ABI_VERSION, ABI_WORKERS, COMMAND_BYTES, EVENT_BYTES, FLOW_COMMAND_BYTES, FLOW_EVENT_BYTES, ConfigBlock, Header, Leg,
-    Player, Take, WorkerCounters, command_ring, counters_at, event_ring, flow_area,
+    ABI_PAGE, ABI_VERSION, ABI_WORKERS, COMMAND_BYTES, CROSSING_BYTES, EVENT_BYTES, FLOW_COMMAND_BYTES, FLOW_EVENT_BYTES, ConfigBlock, Header, Leg,
+    Player, Take, WorkerCounters, command_ring, counters_at, crossing_ring, event_ring, flow_area,
 )
 from media_core.atomic cimport ACQUIRE, RELAXED, load32, load64
 from media_core.flow_table cimport flows_area_init, flows_area_size
@@ -35,17 +35,19 @@ cdef uint64_t MAGIC = 0x656E6974696D6873
 cdef uint64_t lay_out(Header *header, uint32_t legs, uint32_t flows, uint32_t workers) noexcept:
     """Fill in sizes and offsets; returns the whole size. Each area starts on its own page."""
     cdef uint64_t at = ABI_PAGE, size
-    cdef uint64_t *places[11]
-    cdef uint64_t sizes[11]
+    cdef uint64_t *places[12]
+    cdef uint64_t sizes[12]
     cdef int area
     header.legs, header.flows, header.workers = legs, flows, workers
     header.flow_area_size = flows_area_size(flows)
     places[:] = [&header.counters, &header.commands, &header.events, &header.flow_commands, &header.flow_events,
-                 &header.leg_table, &header.config_table, &header.player_table, &header.contexts, &header.flow_area, &header.take_table]
+                 &header.leg_table, &header.config_table, &header.player_table, &header.contexts, &header.flow_area, &header.take_table,
+                 &header.crossings]
     sizes[:] = [workers * sizeof(WorkerCounters), (2 * workers + 1) * ring_size(COMMAND_BYTES), (workers + 1) * ring_size(EVENT_BYTES),
                 ring_size(FLOW_COMMAND_BYTES), ring_size(FLOW_EVENT_BYTES), legs * sizeof(Leg), legs * sizeof(ConfigBlock),
-                legs * sizeof(Player), <uint64_t>legs * 2 * SRTP_CTX_SIZE, header.flow_area_size, legs * sizeof(Take)]
-    for area in range(11):
+                legs * sizeof(Player), <uint64_t>legs * 2 * SRTP_CTX_SIZE, header.flow_area_size, legs * sizeof(Take),
+                workers * workers * ring_size(CROSSING_BYTES)]
+    for area in range(12):
         places[area][0] = at
         at = (at + sizes[area] + ABI_PAGE - 1) & ~<uint64_t>(ABI_PAGE - 1)
     header.size = at
@@ -74,7 +76,7 @@ def create_memory(layout):
     """Make and initialise the shared memory (a sealed memfd); returns its file descriptor. ValueError: sizes out of bounds."""
     cdef Header header
     cdef Header *memory
-    cdef uint32_t worker
+    cdef uint32_t worker, taker
     cdef uint64_t size
     if not (1 <= layout.legs <= 32768 and 1 <= layout.flows <= 65536 and 1 <= layout.workers <= ABI_WORKERS):
         raise ValueError("legs 1..32768, flows 1..65536, workers 1..16")
@@ -95,6 +97,9 @@ def create_memory(layout):
         ring_init(command_ring(memory, worker), COMMAND_BYTES)
     for worker in range(layout.workers + 1):
         ring_init(event_ring(memory, worker), EVENT_BYTES)
+    for worker in range(layout.workers):
+        for taker in range(layout.workers):
+            ring_init(crossing_ring(memory, worker, taker), CROSSING_BYTES)
     ring_init(<Ring *>(<uint8_t *>memory + memory.flow_commands), FLOW_COMMAND_BYTES)
     ring_init(<Ring *>(<uint8_t *>memory + memory.flow_events), FLOW_EVENT_BYTES)
     flows_area_init(flow_area(memory), layout.flows)
@@ -137,6 +142,9 @@ cdef class CoreView:
             oldest = min(oldest, beat)
         clock_gettime(CLOCK_MONOTONIC, &time)
         return pid, max(0.0, time.tv_sec + time.tv_nsec / 1e9 - oldest / 1e9)
+
+    def workers(self):
+        return self.memory.workers
 
     def datapath(self):
         """Its datapath, and why it is not a better one; empty: no core has run."""

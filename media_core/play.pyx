@@ -11,7 +11,7 @@ from libc.string cimport memcpy, memset
 from media_core.abi cimport (
     EVENT_DIGITS_SENT, EVENT_PLAY_ENDED, ITEM_TONE, REQUEST_DIGITS, REQUEST_FILES, REQUEST_LOOPED, EventBody, Item, Player, Progress, Request, leg_at, player_at,
 )
-from media_core.atomic cimport ACQUIRE, RELAXED, RELEASE, fence, load32, store32
+from media_core.atomic cimport ACQUIRE, RELAXED, RELEASE, fence, load32, store32, swap32
 from media_core.codec cimport codec_at
 from media_core.dtmf cimport tone_make
 from media_core.line cimport codec_of, encode, hand_over
@@ -173,3 +173,23 @@ cdef bint play_step(Dsp *dsp, Line *line) noexcept nogil:
         return True
     play_item(dsp, line, &request, number, &frame)
     return True
+
+
+cdef bint play_waits(const Dsp *dsp, uint64_t id) noexcept nogil:
+    """Is there something to be played on the leg that another DSP, or another core, has begun or not come to?"""
+    cdef Player *player = player_at(dsp.memory, <uint32_t>id)
+    return player.request.generation == id >> 32 and load32(&player.request.version, RELAXED) != player.progress.done
+
+
+cdef bint play_held(const Dsp *dsp, const Line *line) noexcept nogil:
+    """Is what plays on the leg ours to go on with? Not while the DSP that the leg was with until now has not let go of it."""
+    cdef uint32_t *holder = &player_at(dsp.memory, <uint32_t>line.id).holder
+    cdef uint32_t nobody = 0
+    return load32(holder, RELAXED) == dsp.worker.number + 1 or swap32(holder, &nobody, dsp.worker.number + 1, False, ACQUIRE, RELAXED)
+
+
+cdef void play_let_go(const Dsp *dsp, const Line *line) noexcept nogil:
+    """What plays on the leg, if something does, is another DSP's to go on with."""
+    cdef uint32_t *holder = &player_at(dsp.memory, <uint32_t>line.id).holder
+    if load32(holder, RELAXED) == dsp.worker.number + 1:
+        store32(holder, 0, RELEASE)

@@ -1,7 +1,7 @@
 # The packet loop's types, and the face every datapath has.
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from media_core.abi cimport Endpoint, Header
+from media_core.abi cimport ABI_WORKERS, Endpoint, Header
 from media_core.ring cimport Ring
 from media_core.srtp cimport srtp_engine, srtp_job
 
@@ -9,7 +9,14 @@ cdef enum:
     BATCH = 64
     PACKET_ROOM = 2048          # bytes of a packet buffer, tail room for the SRTP trailer included
     PACKET_LARGEST = 1900       # longer datagrams are dropped
-    COMMON_BUFFER = -1          # Packet.buffer of a packet the worker made itself
+    HEADROOM = 64               # bytes before a packet in the worker's own room: the raw datapath writes the headers there
+    COMMON_BUFFER = -1          # Packet.buffer of a packet in the worker's own room: made here, or come from another worker
+
+cdef enum:  # of Worker.made, in batches
+    ROOM_FRAMES = 0
+    ROOM_REPORTS = 1
+    ROOM_CROSSINGS = 2
+    ROOMS = 3
 
 cdef enum:  # Packet.verdict
     DROPPED = 0
@@ -51,21 +58,26 @@ cdef struct Worker:
     Datapath datapath
     void *state                 # the datapath's
     int *stopping
-    Ring *frames                # from the DSP
-    Ring *taps                  # to the DSP
+    Worker *workers             # all of them, by number
+    Ring *frames[ABI_WORKERS]   # from each DSP
+    Ring *taps[ABI_WORKERS]     # to each DSP
     Ring *tees                  # to the recorder
-    int raw                     # hears all ports (receiver.py); -1: there is none, each port is listened to
+    int raw                     # hears the ports of its legs (receiver.py); -1: there is none, each port is listened to
     int core_wake
     int calls_wake
-    int frames_wake
+    int wake                    # of this worker alone: frames, or packets from another worker
+    uint32_t gathers            # packets come so densely that it looks round within a millisecond: nobody need wake it
+    uint32_t taken_in           # packets that came from other workers
+    uint8_t wakes[ABI_WORKERS]  # other workers that have to be woken at the end of the batch
     uint32_t number
     uint32_t legs               # with sockets
+    uint32_t turn               # which of the other workers is looked at first
     uint32_t cursor             # housekeeping goes round the table in slices
     uint64_t now                # ns, CLOCK_MONOTONIC, read once per batch
     uint64_t tick
     uint32_t count
     Packet batch[BATCH]
-    uint8_t *made               # buffers of packets that are made here: BATCH for frames, BATCH for reports (sends may be queued)
+    uint8_t *made               # COMMON_BUFFERs, ROOM_*: a batch of each kind, for sends may be queued
     srtp_engine *crypto
     srtp_job jobs[BATCH]
     uint8_t jobs_packet[BATCH]  # which packet of the batch the job is
@@ -88,6 +100,10 @@ cdef struct Frame:              # id is the leg
     uint8_t khz                 # of the timestamps
     uint8_t data[320]
 
+
+cdef inline uint8_t *common_room(Worker *worker, uint32_t kind) noexcept nogil:
+    """Room for the next packet of the batch, with room for the headers of IP before it."""
+    return worker.made + (<size_t>kind * BATCH + worker.count) * (HEADROOM + PACKET_ROOM) + HEADROOM
 
 cdef uint64_t clock_now() noexcept nogil  # ns, CLOCK_MONOTONIC
 cdef int worker_run(Worker *worker) noexcept nogil

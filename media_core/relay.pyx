@@ -12,16 +12,17 @@ from libc.string cimport memcpy
 
 from media_core.abi cimport (
     EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED, FOLLOWS_DSP, FOLLOWS_NOTHING,
-    FOLLOWS_PLAYER, LATCH_LOCKED, LEG_COPIED, LEG_DESCRIBED, LEG_OPEN, LEG_RECEIVE, LEG_RECORDED, LEG_SEND, LEG_TAKEN, NO_LEG, OTHER_LAW,
+    FOLLOWS_PLAYER, LATCH_LOCKED, LEG_AWAY, LEG_COPIED, LEG_DESCRIBED, LEG_OPEN, LEG_RECEIVE, LEG_RECORDED, LEG_SEND, LEG_TAKEN, NO_LEG, OTHER_LAW,
     SOCKET_CONNECTED, SOCKET_OPEN, EventBody, Leg, Sent, WorkerCounters, config_at, context_at, counters_at, event_ring, leg_at,
     player_at,
 )
 from media_core.atomic cimport RELAXED, RELEASE, load32, store32
+from media_core.crossing cimport Crossing, crossing_wanted, cross_in, cross_out, cross_wake, crossings_wait
 from media_core.latch cimport latch_admits, latch_lock, latch_look_after, latch_rtcp, latch_take
 from media_core.leg cimport adopt_legs, apply_config, known_host, leg_connect, leg_id, same_endpoint, take_commands
 from media_core.relay cimport (
-    BATCH, COMMON_BUFFER, DROPPED, ELSEWHERE, FRAME_AUDIO, FRAME_DIGIT, FRAME_END, FRAME_EVENT, MADE, PACKET_ROOM, WELCOME, Frame, Packet,
-    Worker,
+    BATCH, COMMON_BUFFER, DROPPED, ELSEWHERE, FRAME_AUDIO, FRAME_DIGIT, FRAME_END, FRAME_EVENT, MADE, PACKET_ROOM, ROOM_FRAMES,
+    ROOM_REPORTS, WELCOME, Frame, Packet, Worker, common_room,
 )
 from media_core.notice cimport notice_forged, notice_key, notice_leg
 from media_core.report cimport report_read, report_write
@@ -31,7 +32,7 @@ from media_core.srtp cimport (
     SRTP_AUTH_FAILED, SRTP_REPLAYED, srtp_ctx, srtp_protect_batch, srtp_protect_rtcp, srtp_unprotect_batch, srtp_unprotect_rtcp,
 )
 from media_core.tap cimport change_law, tap_received, tap_sent
-from media_core.stream cimport stream_received, stream_renumber, stream_translate_rtcp
+from media_core.stream cimport stream_received, stream_renumber, stream_rtcp_in, stream_rtcp_out
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -169,40 +170,46 @@ cdef inline void rtcp_socket(Packet *packet, const Leg *out) noexcept nogil:
 
 
 cdef inline void act(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
-    """Where does it go, and as what."""
+    """What came in on a leg: where does it go, and as what."""
     cdef Leg *out
     cdef uint8_t payload_type
-    if packet.verdict != MADE:
-        if leg.flags & (LEG_TAKEN | LEG_COPIED | LEG_RECORDED) and not packet.rtcp:
-            tap_received(worker, packet, leg)
-        if leg.flags & LEG_TAKEN and packet.rtcp:
-            report_read(packet, leg, worker.now)
-        if leg.peer == NO_LEG or leg.flags & LEG_TAKEN:
-            return
-        out = leg_at(worker.memory, leg.peer)
-        if out.generation != leg.peer_generation:
-            return
+    if leg.flags & (LEG_TAKEN | LEG_COPIED | LEG_RECORDED) and not packet.rtcp:
+        tap_received(worker, packet, leg)
+    if leg.flags & LEG_TAKEN and packet.rtcp:
+        report_read(packet, leg, worker.now)
+    if leg.peer == NO_LEG or leg.flags & LEG_TAKEN:
+        return
+    if not packet.rtcp:
+        payload_type = leg.payload_map[packet.data[1] & 0x7F]
+        if payload_type & OTHER_LAW:
+            change_law(packet)
+        packet.data[1] = (packet.data[1] & 0x80) | (payload_type & 0x7F)
+    elif leg.peer == packet.leg or not stream_rtcp_in(packet, leg, worker.now):
+        return
+    if leg.flags & LEG_AWAY:
+        cross_out(worker, packet, leg)
+        return
+    out = leg_at(worker.memory, leg.peer)
+    if out.generation == leg.peer_generation:
         packet.out = leg.peer
-    else:
-        out = leg
+        depart(worker, packet, out, leg.received.khz)
+
+
+cdef inline void depart(Worker *worker, Packet *packet, Leg *out, uint32_t khz) noexcept nogil:
+    """A packet for `out`, one of our legs, made here or relayed; khz: of the timestamps of what is relayed."""
     if (out.flags & (LEG_OPEN | LEG_DESCRIBED | LEG_SEND)) != (LEG_OPEN | LEG_DESCRIBED | LEG_SEND):
         return
     if packet.rtcp:
-        if out is leg or not stream_translate_rtcp(packet, leg, out, worker.now):
-            return
         if out.to_rtcp.length == 0:
             return
+        stream_rtcp_out(packet, out, worker.now)
         packet.to = &out.to_rtcp
         rtcp_socket(packet, out)
         out.sent.rtcp += 1
         return
     if packet.verdict != MADE:
-        if out.sent.injecting or not stream_renumber(packet, &out.sent, worker.now, leg.received.khz):
+        if out.sent.injecting or not stream_renumber(packet, &out.sent, worker.now, khz):
             return
-        payload_type = leg.payload_map[packet.data[1] & 0x7F]
-        if payload_type & OTHER_LAW:
-            change_law(packet)
-        packet.data[1] = (packet.data[1] & 0x80) | (payload_type & 0x7F)
     out.sent.payload_type = packet.data[1] & 0x7F
     packet.to = &out.to
     packet.socket = 2 * packet.out
@@ -328,7 +335,7 @@ cdef bint make_packet(Worker *worker, Packet *packet, Leg *leg, uint32_t index, 
         return False
     s.sequence += 1
     s.timestamp = s.base + frame.offset
-    packet.data = worker.made + <size_t>PACKET_ROOM * worker.count
+    packet.data = common_room(worker, ROOM_FRAMES)
     packet.data[0] = 0x80
     packet.data[1] = <uint8_t>(frame.marker << 7 | payload_type)
     write16(packet.data + 2, s.sequence)
@@ -344,27 +351,65 @@ cdef bint make_packet(Worker *worker, Packet *packet, Leg *leg, uint32_t index, 
     return True
 
 
+cdef void send_batch(Worker *worker) noexcept nogil:
+    """Seal and send what has been put together here."""
+    cdef uint32_t at, sent = 0
+    if not worker.count:
+        return
+    for at in range(worker.count):
+        sent += worker.batch[at].to != NULL
+    seal_packets(worker)
+    worker.datapath.send(worker)
+    counters_at(worker.memory, worker.number).packets_out += sent
+
+
 cdef void send_frames(Worker *worker) noexcept nogil:
-    """One batch of the player's frames; more wait for the next round."""
-    cdef Record *record = ring_front(worker.frames)
-    cdef Packet *packet
+    """One batch of the DSPs' frames; more wait for the next round. A leg that has just moved to another DSP wants no more sound of the
+    one before, but is told what that has to tell."""
+    cdef Record *record
     cdef Leg *leg
-    cdef uint32_t index, sent = 0
+    cdef uint32_t index, dsp
     worker.count = 0
-    while record != NULL and worker.count < BATCH:
-        index = <uint32_t>record.id
-        leg = leg_at(worker.memory, index)
-        packet = &worker.batch[worker.count]
-        if leg_id(leg, index) == record.id and leg.flags & LEG_OPEN and make_packet(worker, packet, leg, index, record):
-            act(worker, packet, leg)
-            worker.count += 1
-            sent += packet.to != NULL
-        ring_pop(worker.frames)
-        record = ring_front(worker.frames)
-    if worker.count:
-        seal_packets(worker)
-        worker.datapath.send(worker)
-        counters_at(worker.memory, worker.number).packets_out += sent
+    for dsp in range(worker.memory.workers):
+        record = ring_front(worker.frames[dsp])
+        while record != NULL and worker.count < BATCH:
+            index = <uint32_t>record.id
+            leg = leg_at(worker.memory, index)
+            if (leg_id(leg, index) == record.id and leg.flags & LEG_OPEN
+                    and (leg.dsp == dsp or record.type == FRAME_END or record.type == FRAME_DIGIT)
+                    and make_packet(worker, &worker.batch[worker.count], leg, index, record)):
+                depart(worker, &worker.batch[worker.count], leg, 0)
+                worker.count += 1
+            ring_pop(worker.frames[dsp])
+            record = ring_front(worker.frames[dsp])
+    send_batch(worker)
+
+
+cdef void send_crossings(Worker *worker) noexcept nogil:
+    """One batch of what other workers have received for our legs; more wait for the next round."""
+    cdef Crossing crossings[BATCH]
+    cdef Leg *leg
+    cdef uint32_t at
+    worker.count = 0
+    while worker.count < BATCH and cross_in(worker, &worker.batch[worker.count], &crossings[worker.count]):
+        leg = leg_at(worker.memory, worker.batch[worker.count].out)
+        prefetch(leg, 0, 3)
+        prefetch(&leg.to, 0, 3)
+        prefetch(&leg.sent, 1, 3)
+        worker.count += 1
+    for at in range(worker.count):
+        leg = leg_at(worker.memory, worker.batch[at].out)
+        if crossing_wanted(&crossings[at], leg):
+            depart(worker, &worker.batch[at], leg, crossings[at].khz)
+    send_batch(worker)
+
+
+cdef bint frames_wait(const Worker *worker) noexcept nogil:
+    cdef uint32_t dsp
+    for dsp in range(worker.memory.workers):
+        if not ring_empty(worker.frames[dsp]):
+            return True
+    return False
 
 
 # ---- the loop -----------------------------------------------------------------------------------------------------------
@@ -387,10 +432,11 @@ cdef void relay_batch(Worker *worker) noexcept nogil:
         packet.verdict = check(worker, packet, leg)
         if packet.verdict and leg.peer != NO_LEG:
             prefetch(&leg.payload_map[packet.data[1] & 0x7F], 0, 3)
-            leg = leg_at(worker.memory, leg.peer)
-            prefetch(leg, 0, 3)
-            prefetch(&leg.to, 0, 3)
-            prefetch(&leg.sent, 1, 3)
+            if not leg.flags & LEG_AWAY:
+                leg = leg_at(worker.memory, leg.peer)
+                prefetch(leg, 0, 3)
+                prefetch(&leg.to, 0, 3)
+                prefetch(&leg.sent, 1, 3)
     open_packets(worker)
     for at in range(worker.count):
         packet = &worker.batch[at]
@@ -403,6 +449,7 @@ cdef void relay_batch(Worker *worker) noexcept nogil:
             sent += 1
         if not worker.batch[at].verdict:
             dropped += 1
+    cross_wake(worker)
     counters.packets_in += worker.count
     counters.packets_out += sent
     counters.dropped += dropped
@@ -442,7 +489,7 @@ cdef void report(Worker *worker, uint32_t index) noexcept nogil:
     cdef int32_t length
     if (leg.flags & (LEG_OPEN | LEG_DESCRIBED | LEG_SEND | LEG_TAKEN)) != (LEG_OPEN | LEG_DESCRIBED | LEG_SEND | LEG_TAKEN):
         return
-    packet.data = worker.made + <size_t>PACKET_ROOM * (BATCH + worker.count)
+    packet.data = common_room(worker, ROOM_REPORTS)
     length = report_write(leg, worker.now, packet.data, PACKET_ROOM)
     if length <= 0 or leg.to_rtcp.length == 0:
         return
@@ -477,7 +524,8 @@ cdef void housekeeping(Worker *worker) noexcept nogil:
 
 cdef int worker_run(Worker *worker) noexcept nogil:
     """The life of a worker thread. The datapath is open. Returns when `stopping` is set."""
-    cdef int waiting
+    cdef bint waits = True      # something is left for the next round: it must not sleep
+    cdef bint crosses = worker.memory.workers > 1
     worker.now = clock_now()
     worker.cursor = worker.number
     adopt_legs(worker)
@@ -485,14 +533,17 @@ cdef int worker_run(Worker *worker) noexcept nogil:
         worker_event(worker, EVENT_CORE_STARTED, 0, worker.memory.generation, 0)
     eventfd_write(worker.calls_wake, 1)  # in case the core before this one died between an event and its signal
     while not load32(<uint32_t *>worker.stopping, RELAXED):
-        worker.count = worker.datapath.collect(worker, 1000 / SLICES)
+        worker.count = worker.datapath.collect(worker, 0 if waits else 1000 / SLICES)
         worker.now = clock_now()
         take_commands(worker)
         if worker.count:
             relay_batch(worker)
             worker.datapath.send(worker)
-        if not ring_empty(worker.frames):
+        if frames_wait(worker):
             send_frames(worker)
+        if crosses and crossings_wait(worker):
+            send_crossings(worker)
+        waits = frames_wait(worker) or crosses and crossings_wait(worker)
         if worker.now >= worker.tick:
             worker.datapath.flush(worker)
             housekeeping(worker)

@@ -6,5 +6,6 @@ from media_core.relay cimport Packet
 
 cdef bint stream_received(Leg *leg, Packet *packet, uint64_t now) noexcept nogil
 cdef bint stream_renumber(Packet *packet, Sent *s, uint64_t now, uint32_t khz) noexcept nogil
-cdef bint stream_translate_rtcp(Packet *packet, Leg *leg, Leg *out, uint64_t now) noexcept nogil
+cdef bint stream_rtcp_in(Packet *packet, Leg *leg, uint64_t now) noexcept nogil
+cdef void stream_rtcp_out(Packet *packet, Leg *out, uint64_t now) noexcept nogil
 cdef void stream_end_run(Losses *losses) noexcept nogil

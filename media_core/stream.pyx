@@ -137,13 +137,11 @@ cdef bint stream_renumber(Packet *packet, Sent *s, uint64_t now, uint32_t khz) n
     return True
 
 
-cdef bint stream_translate_rtcp(Packet *packet, Leg *leg, Leg *out, uint64_t now) noexcept nogil:
-    """A translator's duty (RFC 3550 §7.2): the SSRCs, and the sequence and timestamps that we renumber. False: malformed.
-
-    Towards `out` the far end's stream has out.sent.ssrc; what the far end reports about is leg.sent.ssrc, which came from
-    out's far end as leg.sent.source.
-    """
+cdef bint stream_rtcp_in(Packet *packet, Leg *leg, uint64_t now) noexcept nogil:
+    """The first half of a translator's duty (RFC 3550 §7.2): what the far end of `leg` reports about is leg.sent.ssrc, which came as
+    leg.sent.source. False: malformed."""
     cdef uint32_t at = 0, end, size, blocks, block
+    cdef bint relayed = leg.sent.follows == FOLLOWS_RELAYED
     cdef uint8_t kind
     cdef uint8_t *p
     while at + 8 <= packet.length:
@@ -153,23 +151,37 @@ cdef bint stream_translate_rtcp(Packet *packet, Leg *leg, Leg *out, uint64_t now
         if p[0] >> 6 != 2 or end > packet.length or size < 8:
             return False
         kind = p[1]
-        if kind in (200, 201, 202, 203, 205, 206, 207) and read32(p + 4) == out.sent.source and out.sent.follows == FOLLOWS_RELAYED:
-            write32(p + 4, out.sent.ssrc)
-        if kind == 200 and size >= 28:
-            out.sender_sr, out.sender_time = read32(p + 10), now
-            write32(p + 16, read32(p + 16) + out.sent.timestamp_shift)
         if kind == 200 or kind == 201:
             block = 28 if kind == 200 else 8
             blocks = p[0] & 31
             while blocks and block + 24 <= size:
                 if read32(p + block) == leg.sent.ssrc:
                     report_taken(leg, now, read32(p + block + 4), read32(p + block + 12), read32(p + block + 16), read32(p + block + 20))
-                if read32(p + block) == leg.sent.ssrc and leg.sent.follows == FOLLOWS_RELAYED:
+                if read32(p + block) == leg.sent.ssrc and relayed:
                     write32(p + block, leg.sent.source)
                     write16(p + block + 10, read16(p + block + 10) - leg.sent.sequence_shift)
                 block += 24
                 blocks -= 1
-        elif (kind == 205 or kind == 206) and size >= 12 and read32(p + 8) == leg.sent.ssrc and leg.sent.follows == FOLLOWS_RELAYED:
+        elif (kind == 205 or kind == 206) and size >= 12 and read32(p + 8) == leg.sent.ssrc and relayed:
             write32(p + 8, leg.sent.source)
         at = end
     return at == packet.length
+
+
+cdef void stream_rtcp_out(Packet *packet, Leg *out, uint64_t now) noexcept nogil:
+    """The other half, of what has passed the first: towards `out` the far end's stream has out.sent.ssrc, and our timestamps."""
+    cdef uint32_t at = 0, size
+    cdef uint8_t kind
+    cdef uint8_t *p
+    while at + 8 <= packet.length:
+        p = packet.data + at
+        size = 4 * (read16(p + 2) + 1)
+        kind = p[1]
+        if at + size > packet.length:
+            return
+        if kind in (200, 201, 202, 203, 205, 206, 207) and read32(p + 4) == out.sent.source and out.sent.follows == FOLLOWS_RELAYED:
+            write32(p + 4, out.sent.ssrc)
+        if kind == 200 and size >= 28:
+            out.sender_sr, out.sender_time = read32(p + 10), now
+            write32(p + 16, read32(p + 16) + out.sent.timestamp_shift)
+        at += size

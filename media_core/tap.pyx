@@ -29,7 +29,7 @@ cdef void tap_received(Worker *worker, Packet *packet, Leg *leg) noexcept nogil:
     """A packet that came in on a leg: to whom its flags say."""
     cdef WorkerCounters *counters = counters_at(worker.memory, worker.number)
     if leg.flags & (LEG_TAKEN | LEG_COPIED):
-        copy_into(worker.taps, &counters.dsp_lost, packet, leg_id(leg, packet.leg), worker.now, 0)
+        copy_into(worker.taps[leg.dsp], &counters.dsp_lost, packet, leg_id(leg, packet.leg), worker.now, 0)
     if leg.flags & LEG_RECORDED:
         copy_into(worker.tees, &counters.recorder_lost, packet, leg_id(leg, packet.leg), worker.now, 0)
 

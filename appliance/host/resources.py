@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from appliance.host import fdstore, listeners, privileges, setup_code
 from appliance.host.boot import VARIABLE, Boot
 from appliance.storage import reserve
-from media_core.receiver import open_receiver
+from media_core.receiver import open_receivers
 
 if TYPE_CHECKING:
     from appliance.host import certificates
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 CORE_VARIABLE = "SWITCHROOM_CORE"  # documented in media_core/__main__.py
 JOURNAL_BYTES = 16 << 20
 SOCKET_PATH_LIMIT = 107  # sun_path, unix(7)
+USUAL_WORKERS = 2  # of the media core, where there are as many processor cores: one carries a gigabit of calls
 
 log = logging.getLogger("supervisor")
 
@@ -53,6 +54,7 @@ class Options:
     rtp_last: int = 29999
     legs: int = 1000
     datapath: str = "auto"
+    workers: int | None = None  # of the media core; None: one per processor core, at most USUAL_WORKERS
     stays_root: str = ""  # why everything runs as root
 
     @property
@@ -71,8 +73,9 @@ class Resources:
     options: Options
     host: str  # the address phones are told
     sockets: dict[str, socket.socket]  # sip_udp, sip_tcp, sips, admin_tcp, admin_udp, user_tcp, user_udp
+    workers: int
     rtp: listeners.Rtp
-    receiver: socket.socket | None  # hears the RTP range, where that is allowed
+    receivers: list[socket.socket]  # hear the RTP range for the workers, where that is allowed
     journal: int
     core_wake: int
     calls_wake: int
@@ -171,10 +174,8 @@ class Resources:
                 "rsa_certificate": str(files.rsa_chain),
                 "rsa_key": str(files.rsa_key),
             }
-        raw = [self.receiver.fileno()] if self.receiver else []
-        record = {**fds, "sip": sip, "tls": tls, "rtp": _runs(rtp), "datapath": self.options.datapath}
-        if raw:
-            record["raw"] = raw[0]
+        raw = [receiver.fileno() for receiver in self.receivers]
+        record = {**fds, "sip": sip, "tls": tls, "rtp": _runs(rtp), "raw": raw, "datapath": self.options.datapath}
         if go is not None:
             record["go"] = go
         environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
@@ -192,12 +193,13 @@ def acquire(options: Options) -> Iterator[Resources]:
         undo.enter_context(lock(options.run / "lock"))
         _restore(options.data)
         kept = _kept(options)
+        workers = _workers(options, kept)
         with privileges.root():
             sockets = _sockets(options, undo, kept)
             rtp = _rtp(options, kept)
-            receiver = open_receiver(options.host, range(options.rtp_first, options.rtp_last + 1))
+            receivers = open_receivers(options.host, [_port(bound) for bound in rtp.sockets[::2]], workers)
         privileges.settle()
-        for bound in (*rtp.sockets, *([receiver] if receiver else [])):
+        for bound in (*rtp.sockets, *receivers):
             undo.callback(bound.close)
         descriptors = _shared(kept)
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -208,8 +210,9 @@ def acquire(options: Options) -> Iterator[Resources]:
             options=options,
             host=listeners.advertised(options.host),
             sockets=sockets,
+            workers=workers,
             rtp=rtp,
-            receiver=receiver,
+            receivers=receivers,
             journal=descriptors[0],
             core_wake=descriptors[1],
             calls_wake=descriptors[2],
@@ -269,8 +272,21 @@ def _fits(memory: int) -> bool:
     return True
 
 
+def _workers(options: Options, kept: dict[str, list[int]]) -> int:
+    """Those of a memory that was kept are as they were: its legs are dealt out to them."""
+    if "memory" in kept:
+        from media_core import CoreView
+
+        return CoreView(kept["memory"][0]).workers()
+    return options.workers or min(USUAL_WORKERS, len(os.sched_getaffinity(0)))
+
+
+def _port(bound: socket.socket) -> int:
+    return int(bound.getsockname()[1])
+
+
 def _rtp(options: Options, kept: dict[str, list[int]]) -> listeners.Rtp:
-    """In the order of ports, for the core finds a leg's socket by its place."""
+    """In the order of ports, RTP and its RTCP in turn."""
     if "rtp" in kept:
         adopted = [socket.socket(fileno=fd) for fd in kept["rtp"]]
         for bound in adopted:
@@ -278,7 +294,7 @@ def _rtp(options: Options, kept: dict[str, list[int]]) -> listeners.Rtp:
         rtp = listeners.Rtp(adopted, options.legs, "")
     else:
         rtp = listeners.bind_rtp(options.host, options.rtp_first, options.rtp_last, options.legs)
-    rtp.sockets.sort(key=lambda bound: int(bound.getsockname()[1]))
+    rtp.sockets.sort(key=_port)
     return rtp
 
 
@@ -370,7 +386,7 @@ def _memory(resources: Resources, undo: contextlib.ExitStack) -> None:
     if resources.memory is not None:
         undo.callback(os.close, resources.memory)
         return
-    memory = create_memory(Layout(legs=max(1, resources.rtp.pairs)))
+    memory = create_memory(Layout(legs=max(1, resources.rtp.pairs), workers=resources.workers))
     undo.callback(os.close, memory)
     resources.memory = memory
 

@@ -150,7 +150,7 @@ class Supervisor:
             healthy=all(view.state == "running" for view in processes)
             and not any(a.severity == "error" for a in self._alarms.standing),
             processes=processes,
-            counters={**self._counters, "rtp_ports": 2 * self._resources.rtp.pairs},
+            counters={**self._counters, "rtp_ports": 2 * self._resources.rtp.pairs, "workers": self._resources.workers},
             alarms=self._alarms.standing,
             datapath=self._core_view.datapath() if self._core_view is not None else "",
             addresses=self.addresses(),

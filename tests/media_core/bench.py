@@ -20,10 +20,13 @@ import pytest
 
 from media_core import CoreStarted, Event, Layout, Leg, MediaEngine, Remote, create_memory
 from media_core.__main__ import VARIABLE
-from media_core.receiver import open_receiver
+from media_core.receiver import open_receivers
 
 HOST = "127.0.0.1"
 DATAPATHS = ("epoll", "io_uring", "raw")
+WAYS = [
+    (datapath, apart) for datapath in DATAPATHS for apart in (False, True)
+]  # apart: a call's legs are on two workers
 PATIENCE = 15.0  # seconds until a thing that should happen counts as not happening
 
 
@@ -42,13 +45,18 @@ def rtp_pair() -> tuple[socket.socket, socket.socket]:
         return first, second
 
 
+def way(value: tuple[str, bool]) -> str:
+    return f"{value[0]}-apart" if value[1] else value[0]
+
+
 @dataclass
 class Bench:
     """What the supervisor owns, one core on it, and an engine."""
 
     legs: int = 8
-    workers: int = 1
+    workers: int = 2  # as on every machine with two cores
     datapath: str = "auto"
+    apart: bool = False
     sip: list[dict[str, Any]] = field(default_factory=list)
     tls: dict[str, str] | None = None
     events: list[Event] = field(default_factory=list)
@@ -58,9 +66,20 @@ class Bench:
         self.memory = create_memory(Layout(legs=self.legs, flows=64, workers=self.workers))
         self.core_wake, self.calls_wake = (os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2))
         self.sockets = [s for _ in range(self.legs) for s in rtp_pair()]
-        ports = [int(s.getsockname()[1]) for s in self.sockets]
-        self.raw = open_receiver(HOST, range(min(ports), max(ports) + 1)) if self.datapath in ("auto", "raw") else None
+        ports = [int(s.getsockname()[1]) for s in self.sockets[::2]]
+        self.raw = open_receivers(HOST, ports, self.workers) if self.datapath in ("auto", "raw") else []
         self.engine = MediaEngine(self.memory, self.core_wake, self.calls_wake)
+
+    def second(self, first: Leg) -> Leg:
+        """A leg for another phone of a call: beside the first, or, `apart`, on another worker."""
+        if not self.apart:
+            return self.engine.open(beside=first.id)
+        passed_over = []
+        while (leg := self.engine.open()).id % self.workers == first.id % self.workers:
+            passed_over.append(leg.id)
+        for other in passed_over:
+            self.engine.close(other)
+        return leg
 
     def start(self) -> None:
         """Start a core and wait until it works."""
@@ -90,9 +109,9 @@ class Bench:
             *(s["fd"] for s in self.sip),
             *(s.fileno() for s in self.sockets),
         ]
-        if self.raw is not None:
-            boot["raw"] = self.raw.fileno()
-            fds.append(self.raw.fileno())
+        if self.raw:
+            boot["raw"] = [s.fileno() for s in self.raw]
+            fds.extend(boot["raw"])
         if go is not None:
             fds.append(go)
         core = subprocess.Popen(
@@ -129,7 +148,7 @@ class Bench:
     def close(self) -> None:
         if self.core is not None:
             self.kill()
-        for s in (*self.sockets, *([self.raw] if self.raw else [])):
+        for s in (*self.sockets, *self.raw):
             s.close()
         for fd in (self.memory, self.core_wake, self.calls_wake):
             os.close(fd)

@@ -18,9 +18,9 @@ from tests.media_core.bench import Bench, fields, report, running, settle
 from tests.media_core.voices import Voice, sine, strength, talk, talk_until
 
 
-@pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
-    with running(legs=16) as bench:
+@pytest.fixture(scope="module", params=[False, True], ids=["beside", "apart"])
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    with running(legs=16, apart=request.param) as bench:
         yield bench
 
 
@@ -28,7 +28,7 @@ def voices(bench: Bench, *codecs: str, **remote: object) -> list[Voice]:
     """Phones of these codecs, each on a leg that is described."""
     out: list[Voice] = []
     for number, codec in enumerate(codecs):
-        out.append(Voice(bench.engine.open(beside=out[0].leg.id if out else None), codec, ssrc=0x100 + number))
+        out.append(Voice(bench.second(out[-1].leg) if out else bench.engine.open(), codec, ssrc=0x100 + number))
         bench.engine.describe(out[-1].leg.id, out[-1].remote(**remote))
     return out
 
@@ -83,8 +83,9 @@ def test_the_same_codec_under_another_payload_type_is_relayed_untouched(bench: B
     close(bench.engine, both)
 
 
-def test_transcoding_goes_on_after_the_core_was_killed() -> None:
-    with running(legs=4) as bench:
+@pytest.mark.parametrize("apart", [False, True])
+def test_transcoding_goes_on_after_the_core_was_killed(apart: bool) -> None:
+    with running(legs=4, apart=apart) as bench:
         a, b = both = voices(bench, "PCMA", "opus")
         bench.engine.connect(a.leg.id, b.leg.id)
         settle()

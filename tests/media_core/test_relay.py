@@ -10,12 +10,13 @@ from collections.abc import Iterator
 import pytest
 
 from media_core import Digit, MediaStarted
-from tests.media_core.bench import DATAPATHS, HOST, Bench, Phone, collect, fields, report, rtp_pair, running, settle
+from tests.media_core.bench import HOST, WAYS, Bench, Phone, collect, fields, report, rtp_pair, running, settle, way
 
 
-@pytest.fixture(scope="module", params=DATAPATHS)
+@pytest.fixture(scope="module", params=WAYS, ids=way)
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    with running(datapath=request.param, legs=24) as bench:
+    datapath, apart = request.param
+    with running(datapath=datapath, apart=apart, legs=24) as bench:
         yield bench
 
 
@@ -23,7 +24,7 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
 def call(bench: Bench) -> Iterator[tuple[Phone, Phone]]:
     """Two phones, described and connected."""
     a = bench.engine.open()
-    b = bench.engine.open(beside=a.id)
+    b = bench.second(a)
     phones = Phone(a, 0xA0A0A0A0), Phone(b, 0xB0B0B0B0)
     for phone in phones:
         bench.engine.describe(phone.leg.id, phone.remote(telephone_event=101))
@@ -223,7 +224,7 @@ def test_the_stream_continues_over_a_transfer(bench: Bench, call: tuple[Phone, P
     a, b = call
     a.send(5)
     first = [fields(p) for p in b.receive(5)]
-    c = Phone(bench.engine.open(beside=a.leg.id), 0xC0C0C0C0)
+    c = Phone(bench.second(a.leg), 0xC0C0C0C0)
     try:
         bench.engine.describe(c.leg.id, c.remote())
         bench.engine.connect(c.leg.id, b.leg.id)

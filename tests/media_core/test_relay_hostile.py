@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.media_core.bench import DATAPATHS, HOST, Bench, Phone, collect, fields, rtp_pair, running, settle
+from tests.media_core.bench import DATAPATHS, HOST, Bench, Phone, collect, fields, rtp_pair, running
 from tests.media_core.test_relay_srtp import dial, hang_up
 
 SUITE = "AES_CM_128_HMAC_SHA1_80"
@@ -135,21 +135,3 @@ def test_a_hammered_port_does_not_starve_the_others(bench: Bench) -> None:
         assert [fields(p)[1] for p in b.receive(50)] == list(range(1000, 1050))
     bench.engine.close(victim.id)
     hang_up(bench, a, b)
-
-
-def test_two_workers(bench: Bench) -> None:
-    """Calls are spread over the workers, and both legs of one are on the same."""
-    with running(legs=8, workers=2, datapath=bench.datapath) as own:
-        calls = [dial(own, SUITE, "") for _ in range(4)]
-        settle()
-        for a, b in calls:
-            a.send(3)
-            b.send(3)
-            assert len(a.receive(3)) == len(b.receive(3)) == 3
-        assert {a.leg.id % 2 for a, _ in calls} == {0, 1}
-        with pytest.raises(ValueError, match="beside each other"):
-            own.engine.connect(
-                next(a.leg.id for a, _ in calls if a.leg.id % 2), next(a.leg.id for a, _ in calls if not a.leg.id % 2)
-            )
-        for pair in calls:
-            hang_up(own, *pair)

@@ -11,7 +11,7 @@ import pytest
 from pylibsrtp import Policy, Session
 
 from media_core import CoreStarted, Crypto, Remote
-from tests.media_core.bench import DATAPATHS, HOST, Bench, Phone, fields, report, running, settle
+from tests.media_core.bench import HOST, WAYS, Bench, Phone, fields, report, running, settle, way
 
 SUITES = {
     "AES_CM_128_HMAC_SHA1_80": (16, 14, Policy.SRTP_PROFILE_AES128_CM_SHA1_80),
@@ -75,7 +75,7 @@ class SecurePhone(Phone):
 
 def dial(bench: Bench, first: str, second: str, mki: bytes = b"") -> tuple[SecurePhone, SecurePhone]:
     a = bench.engine.open()
-    b = bench.engine.open(beside=a.id)
+    b = bench.second(a)
     phones = SecurePhone(a, 0xA0A0A0A0, first, mki), SecurePhone(b, 0xB0B0B0B0, second)
     for phone in phones:
         bench.engine.describe(phone.leg.id, phone.remote())
@@ -90,9 +90,10 @@ def hang_up(bench: Bench, *phones: Phone) -> None:
         phone.close()
 
 
-@pytest.fixture(scope="module", params=DATAPATHS)
+@pytest.fixture(scope="module", params=WAYS, ids=way)
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    with running(datapath=request.param, legs=16) as bench:
+    datapath, apart = request.param
+    with running(datapath=datapath, apart=apart, legs=16) as bench:
         yield bench
 
 
@@ -197,11 +198,11 @@ def test_an_unusable_key_is_refused(bench: Bench, crypto: Crypto, message: str) 
     bench.engine.close(leg.id)
 
 
-@pytest.mark.parametrize("datapath", DATAPATHS)
+@pytest.mark.parametrize(("datapath", "apart"), WAYS)
 @pytest.mark.parametrize("suite", ["AES_CM_128_HMAC_SHA1_80", "AEAD_AES_128_GCM"])
-def test_kill_9_in_the_middle(suite: str, datapath: str) -> None:
+def test_kill_9_in_the_middle(suite: str, datapath: str, apart: bool) -> None:
     """Another core goes on: same keys, rollover counter right just behind a wrap, no index twice."""
-    with running(legs=4, datapath=datapath) as bench:
+    with running(legs=4, datapath=datapath, apart=apart) as bench:
         a, b = dial(bench, suite, suite)
         a.sequence = 65436
         raw: list[bytes] = []
@@ -228,10 +229,10 @@ def test_kill_9_in_the_middle(suite: str, datapath: str) -> None:
 
 
 def test_what_was_asked_while_the_core_was_away_is_done(bench: Bench) -> None:
-    with running(legs=4) as own:
+    with running(legs=4, apart=bench.apart) as own:
         own.kill()
         a = own.engine.open()
-        b = own.engine.open(beside=a.id)
+        b = own.second(a)
         phones = [SecurePhone(a, 1, "AEAD_AES_256_GCM"), SecurePhone(b, 2, "")]
         for phone in phones:
             own.engine.describe(phone.leg.id, phone.remote())

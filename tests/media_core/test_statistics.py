@@ -21,16 +21,16 @@ GMIN = 16  # RFC 3611 §4.7.2
 FORGED = 100_000
 
 
-@pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
-    with running(legs=16) as bench:
+@pytest.fixture(scope="module", params=[False, True], ids=["beside", "apart"])
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    with running(legs=16, apart=request.param) as bench:
         yield bench
 
 
 @pytest.fixture
 def call(bench: Bench) -> Iterator[tuple[Phone, Phone]]:
     a = bench.engine.open()
-    b = bench.engine.open(beside=a.id)
+    b = bench.second(a)
     phones = Phone(a, 0xA0A0A0A0), Phone(b, 0xB0B0B0B0)
     for phone in phones:
         bench.engine.describe(phone.leg.id, phone.remote(telephone_event=101))

@@ -15,7 +15,7 @@ import time
 import pytest
 
 from media_core import MediaEngine, Remote
-from tests.media_core.bench import DATAPATHS, HOST, Bench, collect, fields, rtp_pair, running, settle
+from tests.media_core.bench import DATAPATHS, HOST, WAYS, Bench, collect, fields, rtp_pair, running, settle
 from tests.media_core.test_relay_srtp import SecurePhone, dial, hang_up, key
 
 CM, GCM = "AES_CM_128_HMAC_SHA1_80", "AEAD_AES_128_GCM"
@@ -47,11 +47,11 @@ def speak(phone: SecurePhone) -> None:
     phone.send(1, bytes([phone.sequence & 0xFF]) * 160)
 
 
-@pytest.mark.parametrize("datapath", DATAPATHS)
+@pytest.mark.parametrize(("datapath", "apart"), WAYS)
 @pytest.mark.parametrize("suite", [CM, GCM])
-def test_killed_amid_packets_within_100_of_the_wrap_in_both_directions(suite: str, datapath: str) -> None:
+def test_killed_amid_packets_within_100_of_the_wrap_in_both_directions(suite: str, datapath: str, apart: bool) -> None:
     dice = random.Random(1)
-    with running(legs=4, datapath=datapath) as bench:
+    with running(legs=4, datapath=datapath, apart=apart) as bench:
         a, b = dial(bench, suite, suite)
         a.sequence, b.sequence = 65536 - 90, 65536 - 40
         at_b, at_a = Listener(b, a.sequence), Listener(a, b.sequence)
@@ -86,11 +86,11 @@ def test_killed_amid_packets_within_100_of_the_wrap_in_both_directions(suite: st
         hang_up(bench, a, b)
 
 
-@pytest.mark.parametrize("datapath", DATAPATHS)
+@pytest.mark.parametrize(("datapath", "apart"), WAYS)
 @pytest.mark.parametrize("suite", [CM, GCM])
-def test_the_replay_window_is_kept(suite: str, datapath: str) -> None:
+def test_the_replay_window_is_kept(suite: str, datapath: str, apart: bool) -> None:
     """What was accepted before the death is refused behind it; what was held up on the way is not."""
-    with running(legs=4, datapath=datapath) as bench:
+    with running(legs=4, datapath=datapath, apart=apart) as bench:
         a, b = dial(bench, suite, suite)
         a.sequence = 65500
         packets = [a.packet() for _ in range(60)]
@@ -109,10 +109,11 @@ def test_the_replay_window_is_kept(suite: str, datapath: str) -> None:
         hang_up(bench, a, b)
 
 
-def test_fifty_kills_in_quick_succession() -> None:
+@pytest.mark.parametrize("apart", [False, True])
+def test_fifty_kills_in_quick_succession(apart: bool) -> None:
     """While it starts, adopts or works: whenever the core dies, the next one finds a table to go on with."""
     dice = random.Random(2)
-    with running(legs=4) as bench:
+    with running(legs=4, apart=apart) as bench:
         a, b = dial(bench, CM, GCM)
         a.sequence = b.sequence = 65000
         at_b, at_a = Listener(b, 65000), Listener(a, 65000)
