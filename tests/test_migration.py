@@ -156,7 +156,7 @@ async def test_the_page_says_what_goes_on_and_gives_way(tmp_path: Path) -> None:
     import asyncio
     import threading
 
-    from webui.starting import Starting
+    from webui.serving.starting import Starting
 
     go, opened, spoken = threading.Event(), asyncio.Event(), []
 
@@ -193,7 +193,7 @@ async def test_the_page_says_what_goes_on_and_gives_way(tmp_path: Path) -> None:
 async def test_pages_that_cannot_be_opened_end_the_process_with_the_reason(tmp_path: Path) -> None:
     import asyncio
 
-    from webui.starting import Starting
+    from webui.serving.starting import Starting
 
     failed = asyncio.Event()
 

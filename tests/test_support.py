@@ -11,7 +11,7 @@ import pytest
 from appliance.config.admin import Admin
 from appliance.config.store import Store
 from appliance.host import certificates, support
-from webui.sessions import Sessions, Stored
+from webui.login.sessions import Sessions, Stored
 
 SETUP_CODE, COOKIE, LICENCE = "QWERTZUIOP", "the-cookie-of-anna-0123456789", "ab12" * 32
 

@@ -28,14 +28,14 @@ from appliance.host import certificates, setup_code
 from appliance.host.boot import Boot, read_boot
 from appliance.records import CallRecords
 from appliance.storage.database import StorageDamaged
-from webui import server
 from webui.app import create_app
-from webui.asgi import Application
 from webui.desk import Desk, Service
 from webui.events import Hub
+from webui.login.sessions import Sessions
 from webui.portal import create_portal
-from webui.sessions import Sessions
-from webui.starting import Starting
+from webui.serving import server
+from webui.serving.asgi import Application
+from webui.serving.starting import Starting
 
 log = logging.getLogger("webui")
 

@@ -24,11 +24,13 @@ from appliance.box import update_client
 from appliance.config.admin import NotFound
 from appliance.storage.database import StorageDamaged, StorageFailed
 from appliance.version import VERSION
-from webui import compression, guard, unsent, wording
-from webui.compression import MaskedTokens
+from webui import wording
 from webui.desk import Desk, desk
-from webui.pages import BLUEPRINTS, MENU
-from webui.sessions import ServerSideSessions
+from webui.login import guard, unsent
+from webui.login.sessions import ServerSideSessions
+from webui.menu import BLUEPRINTS, MENU
+from webui.serving import compression
+from webui.serving.compression import MaskedTokens
 
 log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"

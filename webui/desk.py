@@ -16,8 +16,8 @@ from appliance.cti import Message
 from appliance.host import certificates
 from appliance.host.boot import Boot
 from appliance.records import CallRecords
-from webui.sessions import Sessions
-from webui.throttle import Throttle
+from webui.login.sessions import Sessions
+from webui.login.throttle import Throttle
 from webui.work import Desktop
 
 Service = Literal["calls", "supervisor"]

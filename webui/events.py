@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from appliance.cti import CallEnded, CallsChanged, Message, RegistrationsChanged, StatusChanged, Unavailable
-from webui.asgi import Receive, Scope, Send, answer, cookies
 from webui.desk import Desk, Service
-from webui.guard import HEADERS
-from webui.sessions import COOKIE, key_of
+from webui.login.guard import HEADERS
+from webui.login.sessions import COOKIE, key_of
+from webui.serving.asgi import Receive, Scope, Send, answer, cookies
 
 log = logging.getLogger(__name__)
 

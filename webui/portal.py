@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 
 from webui.app import furnish
 from webui.desk import Desk, desk
-from webui.guard import route
+from webui.login.guard import route
 from webui.pages import encryption, health
 
 LARGEST_REQUEST = 4096  # octets: nothing is sent here

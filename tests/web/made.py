@@ -19,7 +19,7 @@ from appliance.host import certificates
 from appliance.host.boot import Boot
 from appliance.records import CallRecords
 from webui.desk import Desk, Service
-from webui.sessions import Sessions
+from webui.login.sessions import Sessions
 
 CODE = "ABCD-EFGH-JKLM"
 PASSWORD = "correct horse battery"

@@ -27,9 +27,9 @@ from aioquic.quic.events import QuicEvent
 
 from appliance import cti
 from appliance.host import certificates
-from webui import server
 from webui.desk import Desk, Service
 from webui.events import Hub
+from webui.serving import server
 
 CHUNK = 64 * 1024
 

@@ -12,7 +12,7 @@ from appliance import cti
 from tests.web.made import Clock
 from webui.desk import Desk, Service
 from webui.events import BACK_OFF, PER_SESSION, PER_USER, STREAMS, Hub, serve_events
-from webui.sessions import COOKIE, IDLE, Stored
+from webui.login.sessions import COOKIE, IDLE, Stored
 
 
 class Stream:

@@ -15,9 +15,9 @@ from tests.web.made import PASSWORD, FakeBox, Visitor
 from tests.web.served import Served, served
 from tests.web.test_barriers import addresses
 from tests.web.test_browser import a_status, busy, log_in, set_up
-from webui import compression
 from webui.app import create_app
 from webui.desk import Desk
+from webui.serving import compression
 
 FIRST_VISIT = 200_000  # octets, from the login page to Status; 950,000 before anything was compressed
 

@@ -8,8 +8,8 @@ from flask import Blueprint, Flask
 from tests.web.made import CODE, Visitor
 from webui.app import create_app
 from webui.desk import Desk
-from webui.guard import CONTENT_SECURITY_POLICY
-from webui.sessions import COOKIE
+from webui.login.guard import CONTENT_SECURITY_POLICY
+from webui.login.sessions import COOKIE
 
 PUBLIC = {"static", "health.check", "encryption.authority", "backup.restored"}
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.web.strangers import CONTINUATION, HEADERS, PING, PREFACE, RESET, SETTINGS, frame
-from webui.limits import (
+from webui.serving.limits import (
     CONNECTIONS,
     CRUMB,
     DATA,

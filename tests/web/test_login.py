@@ -12,10 +12,10 @@ from tests.web.made import PASSWORD, Clock, Visitor
 from webui import devices
 from webui.app import create_app
 from webui.desk import Desk
-from webui.limits import source_name
-from webui.sessions import ABSOLUTE, IDLE
-from webui.throttle import BOUND, FREE, Count, Throttle
-from webui.unsent import is_local
+from webui.login.sessions import ABSOLUTE, IDLE
+from webui.login.throttle import BOUND, FREE, Count, Throttle
+from webui.login.unsent import is_local
+from webui.serving.limits import source_name
 
 
 def test_a_login_opens_the_page(visitor: Visitor) -> None:

@@ -14,7 +14,7 @@ from aioquic.quic.connection import QuicConnection
 from tests.web.made import Clock, FakeBox, make_desk
 from tests.web.served import Served, fetch, served
 from webui.app import create_app
-from webui.limits import KINDS, OF_SOURCE
+from webui.serving.limits import KINDS, OF_SOURCE
 
 MANY = 2000
 

@@ -9,7 +9,7 @@ import pytest
 from appliance.box import update_client
 from appliance.box.update_client import HelperFailed
 from tests.web.made import PASSWORD, Visitor
-from webui.throttle import FREE
+from webui.login.throttle import FREE
 
 WORDS = "The box starts as new"
 

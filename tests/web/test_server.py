@@ -24,9 +24,9 @@ from tests.web.made import START, Clock, FakeBox, make_desk
 from tests.web.served import Served, fetch, served, sockets
 from tests.web.strangers import context
 from webui.app import create_app
-from webui.lanes import STRANGERS_BODY
-from webui.limits import PER_SOURCE
-from webui.sessions import COOKIE, Stored
+from webui.login.sessions import COOKIE, Stored
+from webui.serving.lanes import STRANGERS_BODY
+from webui.serving.limits import PER_SOURCE
 
 VERSIONS = ("1.1", "2", "3")
 LARGE = 20 * 1024 * 1024  # more than hypercorn's own bridge takes

@@ -9,7 +9,7 @@ from appliance.config.store import Change
 from tests.web.made import CODE, PASSWORD, Clock, Visitor
 from webui.app import create_app
 from webui.desk import Desk
-from webui.throttle import FREE
+from webui.login.throttle import FREE
 
 ADMINISTRATOR = {"full_name": "Anna Berger", "username": "anna", "password": PASSWORD, "again": PASSWORD}
 

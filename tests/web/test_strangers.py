@@ -15,7 +15,7 @@ from tests.web.made import START, Clock, FakeBox, make_desk
 from tests.web.served import Served, fetch, served
 from tests.web.strangers import ATTACKS
 from webui.app import create_app
-from webui.sessions import COOKIE, Stored
+from webui.login.sessions import COOKIE, Stored
 
 SECONDS = {"rapid reset": 15}  # as long as it took to send 376,000 of them
 PACE = 0.3  # seconds between the clicks of a person

@@ -13,11 +13,12 @@ from tests.web.chromium import needs_chromium, shoot
 from tests.web.made import PASSWORD, Clock, FakeBox, Visitor
 from tests.web.served import Served
 from tests.web.test_browser import a_status, log_in, set_up
-from webui import devices, unsent
+from webui import devices
 from webui.desk import Desk
-from webui.sessions import COOKIE, IDLE
+from webui.login import unsent
+from webui.login.sessions import COOKIE, IDLE
 
-TEMPLATES = Path(unsent.__file__).parent / "templates"
+TEMPLATES = Path(unsent.__file__).parents[1] / "templates"
 FORM = {"username": "zoe", "full_name": "Zoë Ödegård", "role": "full", "password": "a very secret password"}
 
 

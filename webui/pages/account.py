@@ -11,9 +11,9 @@ from flask.typing import ResponseReturnValue
 from appliance.config.model import Problem, Refused
 from webui.desk import desk
 from webui.forms import problems_by_field
-from webui.guard import person, route
-from webui.sessions import Session
-from webui.throttle import counts
+from webui.login.guard import person, route
+from webui.login.sessions import Session
+from webui.login.throttle import counts
 
 pages = Blueprint("account", __name__)
 

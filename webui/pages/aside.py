@@ -14,7 +14,7 @@ from appliance.storage import aside
 from appliance.storage.aside import CannotTakeOver
 from appliance.storage.database import StorageFailed
 from webui.desk import desk
-from webui.guard import person, route
+from webui.login.guard import person, route
 from webui.work import Busy, Tell
 
 pages = Blueprint("aside", __name__)

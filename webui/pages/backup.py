@@ -25,7 +25,7 @@ from appliance.storage import backup
 from appliance.storage.backup import BadBackup
 from webui.desk import desk
 from webui.forms import problems_by_field
-from webui.guard import person, route
+from webui.login.guard import person, route
 from webui.work import Busy, Tell
 
 pages = Blueprint("backup", __name__)

@@ -6,7 +6,7 @@ from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
 from webui.desk import desk
-from webui.guard import route
+from webui.login.guard import route
 
 pages = Blueprint("calls", __name__)
 PAGE = 50

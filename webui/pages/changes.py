@@ -14,7 +14,7 @@ from appliance.config.model import KINDS, Snapshot, name_of
 from appliance.config.store import JournalRow
 from appliance.words import english
 from webui.desk import desk
-from webui.guard import route
+from webui.login.guard import route
 from webui.wording import plain_time
 
 pages = Blueprint("changes", __name__)

@@ -10,7 +10,7 @@ from appliance.config.claims import EMERGENCY, EXTENSION, Claim
 from appliance.config.model import Snapshot, owner
 from appliance.words import english
 from webui.desk import desk
-from webui.guard import route
+from webui.login.guard import route
 
 pages = Blueprint("dialplan", __name__)
 LONGEST = 64

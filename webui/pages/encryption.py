@@ -6,7 +6,7 @@ from flask import Blueprint, Response, abort, render_template
 from flask.typing import ResponseReturnValue
 
 from webui.desk import desk
-from webui.guard import route
+from webui.login.guard import route
 
 pages = Blueprint("encryption", __name__)
 

@@ -7,7 +7,7 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from webui.desk import desk
-from webui.guard import route
+from webui.login.guard import route
 
 pages = Blueprint("health", __name__)
 

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from appliance.config import entitlement
 from appliance.config.licensing import LARGEST_FILE, BadLicence
 from webui.desk import desk
-from webui.guard import person, route
+from webui.login.guard import person, route
 
 pages = Blueprint("licence", __name__)
 

@@ -8,7 +8,7 @@ from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
 from appliance.box import notices
-from webui.guard import route
+from webui.login.guard import route
 
 pages = Blueprint("licences", __name__)
 ASSETS = Path(__file__).parents[1] / "static" / "vendor"

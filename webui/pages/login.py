@@ -9,11 +9,12 @@ from typing import cast
 from flask import Blueprint, Response, current_app, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from webui import devices, unsent
+from webui import devices
 from webui.desk import desk
-from webui.guard import route
-from webui.sessions import ServerSideSessions, Session
-from webui.throttle import counts
+from webui.login import unsent
+from webui.login.guard import route
+from webui.login.sessions import ServerSideSessions, Session
+from webui.login.throttle import counts
 
 pages = Blueprint("login", __name__)
 log = logging.getLogger(__name__)

@@ -21,10 +21,10 @@ from appliance.config.model import Problem, Refused, User, check
 from appliance.host import setup_code
 from webui.desk import PendingSetup, desk
 from webui.forms import fields_of, problems_by_field
-from webui.guard import person, route
+from webui.login.guard import person, route
+from webui.login.sessions import ServerSideSessions, Session
+from webui.login.throttle import counts
 from webui.pages.backup import take
-from webui.sessions import ServerSideSessions, Session
-from webui.throttle import counts
 
 pages = Blueprint("setup", __name__)
 log = logging.getLogger(__name__)

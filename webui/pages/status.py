@@ -21,7 +21,7 @@ from appliance.cti import (
     Unavailable,
 )
 from webui.desk import desk
-from webui.guard import person, route
+from webui.login.guard import person, route
 
 pages = Blueprint("status", __name__)
 REFUSALS_SHOWN = 10

@@ -20,7 +20,7 @@ from appliance.host import support as bundle
 from appliance.storage import aside, copies
 from appliance.version import VERSION
 from webui.desk import desk
-from webui.guard import person, route
+from webui.login.guard import person, route
 from webui.pages import aside as aside_pages
 from webui.pages.changes import tell
 

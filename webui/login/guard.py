@@ -14,9 +14,9 @@ from flask import Blueprint, Flask, Response, abort, current_app, g, redirect, r
 from flask.typing import ResponseReturnValue
 
 from appliance.config.model import User
-from webui import unsent
 from webui.desk import desk
-from webui.sessions import Session
+from webui.login import unsent
+from webui.login.sessions import Session
 
 log = logging.getLogger(__name__)
 PageRole = Literal["anyone", "setup", "visitor", "read-only", "full"]

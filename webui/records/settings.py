@@ -13,7 +13,7 @@ from appliance.config.countries import COUNTRIES, emergency_numbers
 from appliance.config.model import Refused, Settings
 from webui.desk import desk
 from webui.forms import Option, fields_of, problems_by_field, typed, values_of
-from webui.guard import person, route
+from webui.login.guard import person, route
 from webui.pages.status import system
 
 pages = Blueprint("settings", __name__)

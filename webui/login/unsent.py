@@ -15,7 +15,7 @@ from flask import request, session
 
 from webui import devices
 from webui.desk import desk
-from webui.sessions import Session
+from webui.login.sessions import Session
 
 KEY = "unsent"
 LASTS = 1800.0  # seconds

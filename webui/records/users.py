@@ -13,9 +13,9 @@ from appliance.config.search import folded
 from appliance.config.search import found as found_in
 from webui.desk import desk
 from webui.forms import fields_of, problems_by_field, typed, values_of
-from webui.guard import person, route
+from webui.login.guard import person, route
+from webui.login.sessions import Session
 from webui.pages.changes import gone
-from webui.sessions import Session
 
 pages = Blueprint("users", __name__)
 

@@ -31,8 +31,8 @@ from hypercorn.protocol.quic import QuicProtocol
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr, wrap_app
 
-from webui.lanes import STALL
-from webui.limits import Frames, Gate, Visit
+from webui.serving.lanes import STALL
+from webui.serving.limits import Frames, Gate, Visit
 
 log = logging.getLogger(__name__)
 GOODBYE = 5.0  # seconds the far end has to end TLS in order

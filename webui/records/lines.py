@@ -16,7 +16,7 @@ from appliance.config.model import Extension, Line, Problem, Refused
 from appliance.cti import RegistrationView
 from webui.desk import desk
 from webui.forms import fields_of, problems_by_field, typed, values_of
-from webui.guard import person, route
+from webui.login.guard import person, route
 from webui.pages.changes import deletion
 from webui.pages.status import refusals, registrations
 from webui.wording import plain_time

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import NamedTuple
 
-from webui.limits import source_name
+from webui.serving.limits import source_name
 
 FREE = {
     "account": 5,  # one account or the setup code, from one source

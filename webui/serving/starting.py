@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from appliance.storage import migration
-from webui.asgi import Application, Receive, Scope, Send
-from webui.guard import HEADERS
+from webui.login.guard import HEADERS
+from webui.serving.asgi import Application, Receive, Scope, Send
 
 LOOK_AGAIN = 2  # seconds
 STYLE = (

@@ -15,8 +15,8 @@ from wsgiref.types import WSGIApplication
 
 from a2wsgi import WSGIMiddleware
 
-from webui.asgi import Application, Message, Receive, Scope, Send, answer
-from webui.limits import Gate, Visit
+from webui.serving.asgi import Application, Message, Receive, Scope, Send, answer
+from webui.serving.limits import Gate, Visit
 
 THREADS = {"strangers": 4, "passwords": 2, "known": 4, "long": 2}
 PASSWORDS = ("/login",)

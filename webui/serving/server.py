@@ -17,13 +17,13 @@ from wsgiref.types import WSGIApplication
 from hypercorn.config import Config
 
 from webui import devices
-from webui.asgi import Application, Receive, Scope, Send, cookies
-from webui.connections import Site, serve
 from webui.desk import Desk
 from webui.events import Hub, serve_events
-from webui.lanes import Lanes, admitted, patient
-from webui.limits import Gate
-from webui.sessions import COOKIE
+from webui.login.sessions import COOKIE
+from webui.serving.asgi import Application, Receive, Scope, Send, cookies
+from webui.serving.connections import Site, serve
+from webui.serving.lanes import Lanes, admitted, patient
+from webui.serving.limits import Gate
 
 log = logging.getLogger(__name__)
 GRACE = 0.7

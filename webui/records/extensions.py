@@ -15,10 +15,10 @@ from appliance.config.search import found as found_in
 from appliance.cti import RegistrationView
 from webui.desk import desk
 from webui.forms import Field, Option, fields_of, problems_by_field, typed, values_of
-from webui.guard import person, route
+from webui.login.guard import person, route
 from webui.pages.changes import gone
-from webui.pages.lines import goes_off, lines_part, phones_part
 from webui.pages.status import registrations
+from webui.records.lines import goes_off, lines_part, phones_part
 
 pages = Blueprint("extensions", __name__)
 TABS = {"number": "general", "usernames": "general", "name": "general", "user": "general", "ring_seconds": "advanced", "encrypt": "advanced"}

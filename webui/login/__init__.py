@@ -1,0 +1,1 @@
+"""Who is at the page: sessions, what they may see, and what outlives them."""

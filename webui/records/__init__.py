@@ -1,0 +1,1 @@
+"""Pages of records, on what the records declare."""
