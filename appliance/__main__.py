@@ -79,11 +79,11 @@ class PortRange(click.ParamType[tuple[int, int]]):
 @click.option("--admin-port", type=port, default=14021, show_default=True, help="Admin page (HTTPS, HTTP/3).")
 @click.option("--rtp", type=PortRange(), default="20000-29999", show_default=True, help="Range of RTP ports.")
 @click.option(
-    "--rtp-legs",
-    type=click.IntRange(1, 5000),
-    default=1000,
+    "--calls",
+    type=click.IntRange(1, 2000),
+    default=500,
     show_default=True,
-    help="Media legs at a time; a call takes two.",
+    help="Calls at a time; RTP ports and memory follow from it.",
 )
 @click.option("--datapath", default="auto", show_default=True, help="How the media core moves packets.")
 @click.option(
@@ -92,7 +92,7 @@ class PortRange(click.ParamType[tuple[int, int]]):
     show_default="one per processor core, at most two",
     help="Threads of the media core that move packets.",
 )
-def run(data: Path, host: str, rtp: tuple[int, int], rtp_legs: int, **options: Any) -> None:
+def run(data: Path, host: str, rtp: tuple[int, int], **options: Any) -> None:
     """Run the whole system in the foreground until Ctrl-C."""
     import ipaddress
 
@@ -121,7 +121,7 @@ def run(data: Path, host: str, rtp: tuple[int, int], rtp_legs: int, **options: A
         open_log(data / "log")
         asyncio.run(
             supervise(
-                Options(data=data, host=host, rtp_first=rtp[0], rtp_last=rtp[1], legs=rtp_legs, stays_root=stays_root, **options),
+                Options(data=data, host=host, rtp_first=rtp[0], rtp_last=rtp[1], stays_root=stays_root, **options),
                 click.echo,
                 early,
             )

@@ -221,7 +221,7 @@ def survive_calls(calls: int, kills: int, log: str) -> dict[str, Any]:
     count = sum(1 if kind.echo else 2 for kind in kinds)
     allow_files(8192)
     with tempfile.TemporaryDirectory() as folder:
-        system = System(Path(folder) / "var", legs=3 * count)
+        system = System(Path(folder) / "var", calls=count + count // 4)
         system.start()
         try:
             accounts = prepare(system, count)

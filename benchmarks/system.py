@@ -19,7 +19,7 @@ from typing import Any
 from appliance.config.entitlement import open_admin
 
 ROOT = Path(__file__).parents[1]
-LEGS = 24
+CALLS = 10
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
@@ -59,7 +59,8 @@ class System:
 
     host = "127.0.0.1"
 
-    def __init__(self, data: Path, *arguments: str, legs: int = LEGS) -> None:
+    def __init__(self, data: Path, *arguments: str, calls: int = CALLS) -> None:
+        legs = 2 * calls + calls // 2
         self.data = data
         self.sip_port, self.sips_port, self.admin_port, self.user_port = (free_port() for _ in range(4))
         rtp = free_port(socket.SOCK_DGRAM, neighbours=4 * legs + 1)
@@ -72,8 +73,8 @@ class System:
                 str(self.user_port),
                 "--rtp",
                 f"{rtp}-{rtp + 4 * legs}",
-                "--rtp-legs",
-                str(legs),
+                "--calls",
+                str(calls),
                 *arguments,
             ),
         ]

@@ -24,7 +24,7 @@ NOW = WRITTEN.timestamp() + 100 * DAY
 def resources(tmp_path: Path) -> Iterator[Resources]:
     ports = {name: free_port() for name in ("sip_port", "sips_port", "user_port", "admin_port")}
     first = free_port() & ~1
-    options = Options(data=tmp_path, rtp_first=first, rtp_last=first + 1, legs=1, **ports)
+    options = Options(data=tmp_path, rtp_first=first, rtp_last=first + 1, calls=1, **ports)
     with acquire(options) as made:
         made.certify()
         yield made

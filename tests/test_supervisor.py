@@ -142,7 +142,7 @@ def test_runs_of_descriptors() -> None:
 def options(data: Path, **changes: Any) -> Options:
     first = free_port() // 2 * 2
     ports = {name: free_port() for name in ("sip_port", "sips_port", "admin_port", "user_port")}
-    return Options(data=data, legs=4, rtp_first=first, rtp_last=min(65535, first + 100), **{**ports, **changes})
+    return Options(data=data, calls=2, rtp_first=first, rtp_last=min(65535, first + 100), **{**ports, **changes})
 
 
 def test_everything_is_made_and_undone(tmp_path: Path) -> None:
@@ -155,8 +155,8 @@ def test_everything_is_made_and_undone(tmp_path: Path) -> None:
         environment, fds = resources.core()
         record = json.loads(environment["SWITCHROOM_CORE"])
         assert {socket["transport"] for socket in record["sip"]} == {"udp", "tcp", "tls"}
-        assert sum(count for _, count in record["rtp"]) == 8
-        assert len(set(fds)) == len(fds) == 5 + 3 + 8 + ("raw" in record)
+        assert sum(count for _, count in record["rtp"]) == 2 * resources.options.legs == 10
+        assert len(set(fds)) == len(fds) == 5 + 3 + 10 + len(record["raw"])
         environment, fds = resources.boot(("memory", "core_wake", "calls_wake", "journal"))
         boot = Boot(**json.loads(environment[VARIABLE]))
         assert sorted(boot.fds.values()) == sorted(fds)
@@ -430,7 +430,7 @@ def test_of_what_another_version_kept_only_the_journal_is_used(tmp_path: Path, m
         assert os.pread(resources.journal, 6, 0) == b"a call"
         assert resources.memory is not None
         assert os.fstat(resources.memory).st_size > 0
-        assert len(resources.rtp.sockets) == 8
+        assert len(resources.rtp.sockets) == 2 * resources.options.legs
 
 
 # ---- the licence of this box -----------------------------------------------------------------------------------------

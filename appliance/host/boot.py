@@ -23,6 +23,7 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
     admin_port: int = 14021
     rtp_first: int = 20000
     rtp_last: int = 29999
+    calls: int = 500  # at a time: the slots of a new memory are made for so many
     fds: dict[str, int] = {}  # memory, core_wake, calls_wake, journal, admin_tcp, admin_udp, user_tcp, user_udp, renewed
 
     def environment(self) -> dict[str, str]:

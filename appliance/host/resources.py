@@ -52,10 +52,15 @@ class Options:
     admin_port: int = 14021
     rtp_first: int = 20000
     rtp_last: int = 29999
-    legs: int = 1000
+    calls: int = 500  # at a time; what each takes follows
     datapath: str = "auto"
     workers: int | None = None  # of the media core; None: one per processor core, at most USUAL_WORKERS
     stays_root: str = ""  # why everything runs as root
+
+    @property
+    def legs(self) -> int:
+        """Media legs: two a call, and half a one more for phones that ring beside each other."""
+        return 2 * self.calls + self.calls // 2
 
     @property
     def run(self) -> Path:
@@ -113,6 +118,7 @@ class Resources:
             admin_port=o.admin_port,
             rtp_first=o.rtp_first,
             rtp_last=o.rtp_last,
+            calls=o.calls,
             fds=fds,
         )
         return boot.environment(), list(fds.values())

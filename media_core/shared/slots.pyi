@@ -6,6 +6,9 @@ class Area:
     @property
     def capacity(self) -> int:
         """Octets of one slot."""
+    @property
+    def slots(self) -> int:
+        """How many there are."""
     def __len__(self) -> int:
         """Slots with a payload."""
     def __iter__(self) -> Iterator[tuple[int, bytes]]:

@@ -256,6 +256,11 @@ cdef class Area:
             heapq.heappush(self.free_slots, slot)
         self.leaving.clear()
 
+    @property
+    def slots(self):
+        """How many there are."""
+        return self.place.slots
+
     def __len__(self):
         """Slots with a payload."""
         return self.used

@@ -49,6 +49,7 @@ def test_a_new_memory_is_empty_and_takes_no_room(fd: int) -> None:
 def test_sizes_follow_from_the_number_of_calls(calls: int, legs: int) -> None:
     fd = create_slots(calls)
     slots = Slots(fd)
+    assert (slots.calls.slots, slots.legs.slots) == (calls, legs)
     assert [slots.calls.claim() for _ in range(calls + 1)] == [*range(calls), None]
     assert [slots.legs.claim() for _ in range(legs + 1)] == [*range(legs), None]
     last_call, last_leg = b"c" * slots.calls.capacity, b"l" * slots.legs.capacity
