@@ -14,6 +14,8 @@ from appliance.sip.usage.session import MAX_FORKS, Session
 
 
 class Acks:
+    __slots__ = ("_interval", "_sent", "_session", "late", "owed", "unacked")
+
     def __init__(self, session: Session) -> None:
         self._session = session
         self.unacked: tuple[int, bytes, Request] | None = None  # CSeq, our 2xx that waits, the request that it answers

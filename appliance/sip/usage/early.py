@@ -18,15 +18,20 @@ from typing import NamedTuple
 from appliance.sip.dialog import Dialog
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.events import Cancelled, Progress
-from appliance.sip.message import Headers, Request, Response
+from appliance.sip.message import Headers, Message, Request, Response
 from appliance.sip.transaction import T1, Transaction
-from appliance.sip.usage.session import MAX_FORKS, Session, described
+from appliance.sip.usage.session import MAX_FORKS, Session, described, takes_update
 
 TAG = "100rel"
 MAX_QUEUE = 8
 MAX_RSEQ = 2**31
 PROVISIONAL_EVERY = 60.0  # seconds; proxies give up after three minutes of silence (RFC 3261 §13.3.1.1)
 _RACK = re.compile(r"([0-9]{1,10})[ \t]+([0-9]{1,10})[ \t]+([A-Za-z0-9\-.!%*_+`'~]{1,64})")
+
+
+def demands(message: Message) -> bool:
+    """Whether it has to be, or was, acknowledged."""
+    return message.get("Require") is not None and TAG in message.require
 
 
 class Provisional(NamedTuple):
@@ -39,6 +44,8 @@ class Provisional(NamedTuple):
 
 
 class Early:
+    __slots__ = ("_interval", "_session", "agreed", "answers", "heard", "pracks", "put_off", "queue", "rseq", "unacked")
+
     def __init__(self, session: Session) -> None:
         self._session = session
         # ours
@@ -74,7 +81,7 @@ class Early:
                 session.agent.respond(session.invite, 100, now)
             return
         invite, can = session.invite.request, session.agent.can
-        demanded, body = TAG in invite.require, body if session.had_offer or not body else b""
+        demanded, body = demands(invite), body if session.had_offer or not body else b""
         knows = TAG in can.extensions and (demanded or (bool(body) and TAG in invite.supported))
         if knows and session.had_offer and self.agreed:
             body = b""  # the answer has been given
@@ -147,13 +154,10 @@ class Early:
             if len(session.forks) >= MAX_FORKS:
                 return
             session.forks[tag] = Dialog.answered(invite, response)
-        if (
-            TAG in response.require
-            and TAG in session.agent.can.extensions
-            and not self._acknowledge(response, tag, now)
-        ):
+        if demands(response) and TAG in session.agent.can.extensions and not self._acknowledge(response, tag, now):
             return
-        session.remote_sdp = described(response.sdp) or session.remote_sdp
+        if response.body:
+            session.remote_sdp = described(response.sdp) or session.remote_sdp
         session.agent.emit(Progress(session.id, tag, response))
 
     def _acknowledge(self, response: Response, tag: str, now: float) -> bool:
@@ -166,7 +170,7 @@ class Early:
         self.heard[tag] = number
         if response.sdp and session.had_offer:
             self.agreed.add(tag)
-            session.peer_updates = "update" in response.tokens("Allow")
+            session.peer_updates = takes_update(response)
         dialog.refresh(response)
         fields = [("RAck", f"{number} {response.cseq[0]} {response.cseq[1]}"), ("User-Agent", session.agent.user_agent)]
         self.pracks[tag] = session.send(dialog.request("PRACK", session.via(), fields), now)
@@ -178,9 +182,11 @@ class Early:
 
     def over(self) -> None:
         """There is an answer, or there will be none."""
-        self._session.clear("1xx", "reliable", "no prack")
-        self.unacked, self.queue, self.put_off = b"", [], None
-        self.heard, self.pracks, self.agreed = {}, {}, set()
+        if self._session.is_called:
+            self._session.clear("1xx", "reliable", "no prack")
+        self.unacked, self.put_off = b"", None
+        for each in (self.queue, self.heard, self.pracks, self.agreed):
+            each.clear()
 
     # ---- time
     def timer(self, name: str, now: float) -> None:

@@ -14,6 +14,8 @@ GONE = {408: "No answer", 503: "The connection is gone"}
 
 
 class Ending:
+    __slots__ = ("_acks", "_session", "bye", "cancel_sent")
+
     def __init__(self, session: Session, acks: Acks) -> None:
         self._session = session
         self._acks = acks

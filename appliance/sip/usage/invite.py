@@ -19,10 +19,12 @@ from appliance.sip.usage.early import TAG, Early
 from appliance.sip.usage.ending import Ending
 from appliance.sip.usage.offers import Offers
 from appliance.sip.usage.refresh import SessionTimer
-from appliance.sip.usage.session import Session, described
+from appliance.sip.usage.session import Session, described, takes_update
 
 
 class Invite:
+    __slots__ = ("acks", "agent", "early", "ending", "offers", "refresh", "session")
+
     def __init__(self, session: Session) -> None:
         session.mark = self
         self.session = session
@@ -56,7 +58,7 @@ class Invite:
         session.transaction = transaction
         session.had_offer = bool(request.sdp)
         session.remote_sdp = described(request.sdp)
-        session.peer_updates = "update" in request.tokens("Allow")
+        session.peer_updates = takes_update(request)
         usage = transaction.user = cls(session)
         if agent.is_proven(flow):  # others hear 100 when the user has found out who they are
             agent.respond(transaction, 100, now)
@@ -211,9 +213,11 @@ class Invite:
         session.dialog.confirmed = True
         if early is not None:
             session.dialog.follow(early)
-        session.peer_updates = "update" in response.tokens("Allow")
+        session.peer_updates = takes_update(response)
         if self.early.has_settled(response.to_tag):
-            response.sdp = b""  # the answer has been given, and perhaps changed since: this one must be ignored (RFC 3261 §13.2.1)
+            response.sdp = (
+                b""  # the answer has been given, and perhaps changed since: this one must be ignored (RFC 3261 §13.2.1)
+            )
         session.remote_sdp = described(response.sdp) or session.remote_sdp
         self.early.over()
         self.refresh.take(response, now)

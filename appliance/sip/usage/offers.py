@@ -29,6 +29,24 @@ EARLY = ("incoming", "calling")
 
 
 class Offers:
+    __slots__ = (
+        "_acks",
+        "_agent",
+        "_early",
+        "_ending",
+        "_session",
+        "_timer",
+        "asked",
+        "body",
+        "headers",
+        "refreshing",
+        "state",
+        "tag",
+        "transaction",
+        "tries",
+        "waiting",
+    )
+
     def __init__(self, session: Session, acks: Acks, ending: Ending, early: Early, refresh: SessionTimer) -> None:
         self._session = session
         self._agent = session.agent

@@ -45,6 +45,8 @@ def check_timer(request: Request) -> None:
 class SessionTimer:
     """`refresh` in the timers of the session is when we refresh, `expire` when the far end has been silent for too long."""
 
+    __slots__ = ("_ending", "_interval", "_ours", "_overdue", "_session", "_without_update")
+
     def __init__(self, session: Session, ending: Ending) -> None:
         self._session = session
         self._ending = ending

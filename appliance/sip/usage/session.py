@@ -19,7 +19,7 @@ from appliance.sip.agent import Agent
 from appliance.sip.body import SDP_TYPE
 from appliance.sip.dialog import Dialog, merge
 from appliance.sip.events import Cancelled, Ended, FlowId, Rejected, SessionId
-from appliance.sip.message import Headers, Request
+from appliance.sip.message import Headers, Message, Request
 from appliance.sip.transaction import Transaction
 
 MAX_FORKS = 16
@@ -43,7 +43,35 @@ def described(sdp: bytes) -> int:
     return zlib.crc32(sdp) if sdp else 0
 
 
+def takes_update(message: Message) -> bool:
+    return any("UPDATE" in value for value in message.get_all("Allow"))
+
+
 class Session:
+    __slots__ = (
+        "agent",
+        "before_end",
+        "call_id",
+        "dialog",
+        "essences",
+        "flow",
+        "forks",
+        "had_offer",
+        "id",
+        "is_called",
+        "is_sips",
+        "local_sdp",
+        "local_tag",
+        "mark",
+        "parting",
+        "peer_updates",
+        "phase",
+        "remote_sdp",
+        "sent",
+        "transaction",
+        "user",
+    )
+
     def __init__(
         self,
         agent: Agent,
