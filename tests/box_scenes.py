@@ -202,6 +202,7 @@ async def other_spellings(box: Box, a: Phone, b: Phone) -> None:
 
     def spelt(data: bytes) -> bytes:
         data = data.replace(b"Via: SIP/2.0/UDP ", b"Via: SIP / 2.0 / UDP ").replace(b"From: <sip:", b"From: <SIP:")
+        data = data.replace(b"\r\nFrom", b"\r\nRecord-Route: <sip:192.0.2.200;lr>\r\nFrom")
         return data.replace(b"@192.0.2.1>\r\nCall-ID", b"@192.0.2.1:5060;a=%41>\r\nCall-ID")
 
     a.rewrite = b.rewrite = spelt
@@ -209,6 +210,7 @@ async def other_spellings(box: Box, a: Phone, b: Phone) -> None:
     await (await b.incoming.get()).offer("sendonly")
     await box.seconds(1)
     call.hang_up()
+    await box.seconds(40)  # nothing lingers any more
 
 
 async def other_hosts(box: Box, a: Phone, b: Phone) -> None:

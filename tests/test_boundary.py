@@ -105,6 +105,7 @@ ROWS = {
         callcontrol/authentication.py:Authenticator.__init__ callcontrol/controller.py:Controller.__init__ callcontrol/registrar.py:Registrar.__init__
         callcontrol/security.py:SecurityLog.__init__ callcontrol/security.py:Throttle.__init__ callcontrol/faults.py:Faults.__init__
         callcontrol/refusals.py:Refusals.__init__
+        sip/once.py:once.__init__ sip/once.py:once.__set_name__
         sip/stack.py:Stack.__init__ sip/agent.py:Agent.__init__ sip/boundary.py:Boundary.__init__ sip/timers.py:Timers.__init__
         sip/transaction.py:Transactions.__init__ transport.py:Transport.__init__ transport.py:Transport.close
         callcontrol/journal.py:Journal.__init__ callcontrol/journal.py:Journal.__iter__ callcontrol/journal.py:Journal._newest

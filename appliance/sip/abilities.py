@@ -55,6 +55,8 @@ class Abilities:
 
     def check_extensions(self, request: Request) -> None:
         """PeerError 420 for what it demands and we do not understand (RFC 3261 §8.2.2.3)."""
+        if request.get("Require") is None and request.get("Proxy-Require") is None:
+            return
         understood = {*self.extensions, *(self.registration if request.method == "REGISTER" else ())}
         unknown = [tag for tag in (*request.require, *request.tokens("Proxy-Require")) if tag not in understood]
         if unknown:

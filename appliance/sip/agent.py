@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from appliance.sip.abilities import Abilities
 from appliance.sip.dialog import merge
@@ -17,8 +17,7 @@ from appliance.sip.transaction import Transaction, Transactions
 from appliance.sip.uri import Uri, join_host
 
 
-@dataclass(frozen=True, slots=True)
-class FlowFacts:
+class FlowFacts(Struct, frozen=True, gc=False):
     """What the stack must know of a flow: for Via, Contact, received/rport, and whether to retransmit."""
 
     transport: str  # UDP, TCP, TLS
@@ -44,7 +43,7 @@ class Agent:
         self.user_agent = user_agent
         self.facts = facts
         self.can = can
-        self._tag_key = tokens().encode()
+        self._tag_key = hashlib.sha256(tokens().encode()).digest()
         self.touched: set[SessionId] = set()  # sessions that may have changed
         self.over: list[SessionId] = []  # sessions that ended during this input
 
@@ -57,7 +56,7 @@ class Agent:
             request.get(name) or "" for name in ("Via", "From", "Call-ID", "CSeq")
         ]  # as they came: it may be malformed
         text = "\n".join(parts).encode("utf-8", "surrogateescape")
-        return hmac.new(self._tag_key, text, hashlib.sha256).hexdigest()[:24]
+        return hashlib.blake2b(text, key=self._tag_key, digest_size=12).hexdigest()
 
     def fraction(self) -> float:
         """A number in [0, 1) made of a token."""
@@ -94,8 +93,8 @@ class Agent:
     def contact(self, flow: FlowId, user: str, *, sips: bool = False) -> tuple[str, str]:
         facts = self.facts(flow)
         host, port = facts.local if facts else ("invalid.invalid", 0)
-        params = {} if sips else {"transport": facts.transport.lower() if facts else "tcp"}
-        return "Contact", f"<{Uri('sips' if sips else 'sip', user, host, port, params)}>"
+        transport = "" if sips else f";transport={facts.transport.lower() if facts else 'tcp'}"
+        return "Contact", f"<{Uri('sips' if sips else 'sip', user, host, port)}{transport}>"
 
     # ---- sending
     def send(self, request: Request, flow: FlowId, now: float, user: Hashable) -> Transaction:
@@ -117,7 +116,7 @@ class Agent:
         if status == 405:
             defaults.append(self.can.allow)
         once = status >= 200 and self._is_answered_once(transaction, status)
-        tag = "" if status <= 100 else to_tag if to_tag and not once else self.tag_for(transaction.request)
+        tag = "" if status <= 100 or transaction.request.to_tag else to_tag if to_tag and not once else self.tag_for(transaction.request)
         data = answer_to(transaction.request, status, reason, to_tag=tag, headers=merge(defaults, headers), body=body)
         if once:
             self.layer.respond_once(transaction, data)

@@ -12,7 +12,8 @@ from typing import Any
 
 from appliance.sip.errors import PeerError
 from appliance.sip.message import Headers, Message, Request, Response
-from appliance.sip.uri import NameAddr, Uri
+from appliance.sip.uri import NameAddr
+from media_core.sip_plain import split_address
 
 MAX_ROUTES = 16
 
@@ -28,12 +29,16 @@ def text(wire: bytes) -> str:
 
 def with_tag(address: str, tag: str) -> str:
     """A From or To value (name-addr or addr-spec) with this tag."""
+    if (plain := split_address(address)) is not None and "tag" not in plain[2]:
+        return f"{address};tag={tag}"
     return str(NameAddr.parse(address).with_params(tag=tag))
 
 
 def merge(defaults: Headers, headers: Headers) -> tuple[tuple[str, str], ...]:
     """The defaults that `headers` does not give, then `headers`."""
     given = tuple(headers)
+    if not given:
+        return tuple(defaults)
     names = {name.lower() for name, _ in given}
     return (*((name, value) for name, value in defaults if name.lower() not in names), *given)
 
@@ -60,7 +65,7 @@ class Dialog:
             request.get("From") or "",
             local_tag,
             request.from_tag,
-            str(_contact(request)),
+            _target(request),
             _routes(request),
             0,
             request.cseq[0],
@@ -77,7 +82,7 @@ class Dialog:
     def unrouted(cls, invite: Request, response: Response) -> Dialog:
         """The same without its route set. Without a Contact the INVITE's target is kept."""
         try:
-            target = str(_contact(response))
+            target = _target(response)
         except PeerError:
             target = invite.uri_text
         return cls(
@@ -94,7 +99,7 @@ class Dialog:
     def refresh(self, message: Message) -> None:
         """Take a new remote target from a re-INVITE, UPDATE or their 2xx (§12.2.1.2, §12.2.2)."""
         try:
-            self.target = str(_contact(message))
+            self.target = _target(message)
         except PeerError:
             return
 
@@ -121,7 +126,9 @@ class Dialog:
             uri, routes = str(NameAddr.parse(routes[0]).uri), [*routes[1:], f"<{self.target}>"]
         fields = [("Via", via), *(("Route", route) for route in routes), ("Max-Forwards", "70")]
         fields += [("From", self.local), ("To", self.remote), ("Call-ID", self.call_id), ("CSeq", f"{number} {method}")]
-        return Request(method, uri, merge(fields, headers), body)
+        made = Request(method, uri, merge(fields, headers), body)
+        made.call_id, made.cseq = self.call_id, (number, method)  # so nobody has to read them again
+        return made
 
     def dump(self) -> tuple[Any, ...]:
         """Plain values for `restore`; only ever more of them, at the end."""
@@ -134,14 +141,19 @@ class Dialog:
         return cls(call_id, local, remote, local_tag, remote_tag, target, [text(each) for each in values[6]], *values[7:10])
 
 
-def _contact(message: Message) -> Uri:
+def _target(message: Message) -> str:
+    values = message.get_all("Contact")
+    if len(values) == 1 and split_address(values[0]) is not None:  # then the URI is written in the one way there is
+        return values[0].rpartition("<")[2].partition(">")[0]
     contacts = message.contacts
     if len(contacts) != 1 or contacts[0].uri.scheme not in ("sip", "sips"):
         raise PeerError(400, "Exactly one Contact is needed")
-    return contacts[0].uri
+    return str(contacts[0].uri)
 
 
 def _routes(message: Message) -> list[str]:
+    if message.get("Record-Route") is None:
+        return []
     routes = [str(address) for address in message.addresses("Record-Route")]
     if len(routes) > MAX_ROUTES:
         raise PeerError(400, "Too many Record-Route entries")

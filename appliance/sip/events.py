@@ -4,8 +4,9 @@ stays the same over a restart of the process; a transaction id names a server tr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from appliance.sip.message import Request, Response
@@ -15,16 +16,14 @@ SessionId = str
 TransactionId = str
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True, gc=False):
     """Bytes for a flow."""
 
     flow: FlowId
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Requested:
+class Requested(Struct, frozen=True):
     """A request outside any INVITE usage (REGISTER, OPTIONS, SUBSCRIBE, …): answer with Stack.respond."""
 
     transaction: TransactionId
@@ -32,8 +31,7 @@ class Requested:
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class Invited:
+class Invited(Struct, frozen=True):
     """A new INVITE: answer with Stack.ring / accept / reject (401 and 407 are rejects too). request.sdp is the offer
     or b""."""
 
@@ -42,24 +40,21 @@ class Invited:
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(Struct, frozen=True):
     """The caller gave up before our final answer; the stack has answered 487 already."""
 
     session: SessionId
     reason: str  # value of the Reason header or ""
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmed:
+class Confirmed(Struct, frozen=True):
     """ACK for our 2xx. body is the SDP answer if our 2xx carried the offer (late offer), else b""."""
 
     session: SessionId
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """A 1xx other than 100 for our INVITE; the stack has acknowledged a reliable one (RFC 3262). early names the early dialog
     (to-tag): a forked INVITE has several."""
 
@@ -68,8 +63,7 @@ class Progress:
     response: Response
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """2xx for our INVITE. If we sent an offer the stack has sent the ACK; else call Stack.acknowledge with the
     answer. response.sdp is b"" when the answer has come in a reliable Progress of this dialog."""
 
@@ -77,8 +71,7 @@ class Accepted:
     response: Response
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(Struct, frozen=True):
     """Final non-2xx for our INVITE (ACK sent), or 408/503 made by the stack on timeout or loss of the flow.
     401/407 arrive here too: the stack never answers a challenge by itself (CVE-2021-41158 class)."""
 
@@ -88,8 +81,7 @@ class Rejected:
     response: Response | None
 
 
-@dataclass(frozen=True, slots=True)
-class Offered:
+class Offered(Struct, frozen=True):
     """re-INVITE or UPDATE in a dialog, an early one too, or a PRACK with an offer: answer with Stack.accept / reject. request.sdp is the offer, or b"" when we
     must offer."""
 
@@ -97,8 +89,7 @@ class Offered:
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class OfferAnswered:
+class OfferAnswered(Struct, frozen=True):
     """Final answer to our re-INVITE, or before the answer UPDATE. status 200: response.sdp is the answer; else the session is as before.
     Comes unasked when a refresh of the session was answered with another description."""
 
@@ -107,8 +98,7 @@ class OfferAnswered:
     response: Response | None
 
 
-@dataclass(frozen=True, slots=True)
-class InDialog:
+class InDialog(Struct, frozen=True):
     """Another request inside a dialog (INFO, REFER, NOTIFY, MESSAGE): answer with Stack.respond."""
 
     session: SessionId
@@ -116,8 +106,7 @@ class InDialog:
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
+class Elsewhere(Struct, frozen=True):
     """A request inside a dialog, by its tags, but from a host that is not the dialog's: it may be the far end that has moved, or
     somebody who has seen the tags. Stack.admit when it has proved who it is, else Stack.respond."""
 
@@ -127,8 +116,7 @@ class Elsewhere:
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """The dialog is over: BYE of the far end (by="peer"), or it died (by="timeout": no ACK, no answer to BYE,
     408/481; by="fault": a Fault follows)."""
 
@@ -137,8 +125,7 @@ class Ended:
     reason: str  # Reason header or our words
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """Final response to a non-INVITE request we sent with Stack.request; status 408 is made by the stack on timeout."""
 
     transaction: TransactionId
@@ -146,8 +133,7 @@ class Answered:
     response: Response | None
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """Something could not be worked on and has cost at most this session, whose last event has been told. `cause` says why: a bug of
     ours, or an answer of the peer that no call can be made of."""
 

@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 
 from msgspec import Struct, field
 
 from appliance.sip.body import media_type, session_description
 from appliance.sip.errors import PeerError
+from appliance.sip.once import once
 from appliance.sip.reasons import REASONS, STATUS_LINES
 from appliance.sip.uri import (
     MAX_TAG,
@@ -117,12 +117,13 @@ class Message:
         """What has been read of a message that is written the plain way: it need not be checked any more."""
         via, self.call_id, self.cseq, self.from_tag, self.to_tag, length = plain
         self.via = Via(*via)
+        self.branch = via[3].get("branch", "")
         self.is_plain, self.is_single_hop = True, True
         if length < len(self.body):
             self.body = self.body[:length]
 
     # ---- any header
-    @cached_property
+    @once
     def headers(self) -> tuple[tuple[str, str], ...]:
         """(canonical name, value) in order."""
         return tuple(self._scan.fields_list()) if self._scan is not None else self._headers
@@ -139,20 +140,20 @@ class Message:
         if self._scan is not None:
             id = IDS.get(name) or IDS.get(_FULL_NAME.get(name.lower(), ""))
             return self._scan.every(id) if id else self._scan.named(name)
-        low = name.lower()
-        return [value for key, value in self._headers if key.lower() == low]
+        found = [value for key, value in self._headers if key == name]  # our own are spelt in one way
+        return found or [value for key, value in self._headers if key.lower() == name.lower()]
 
     def tokens(self, name: str) -> list[str]:
         """The entries of a comma-separated header such as Require, in lower case. They are tokens: a quote is none."""
-        parts = (part.strip(" \t") for value in self.get_all(name) for part in value.split(","))
-        return [part.lower() for part in parts if part]
+        values = self.get_all(name)
+        return [part for value in values for each in value.lower().split(",") if (part := each.strip(" \t"))] if values else []
 
     def addresses(self, name: str) -> list[NameAddr]:
         """The entries of an address header such as Route, Path, P-Asserted-Identity."""
         return parse_addresses(self.get_all(name))
 
     # ---- the ones everybody needs
-    @cached_property
+    @once
     def vias(self) -> list[str]:
         """The Via entries as they came, the topmost first, which is only checked by `via` and stamped by `stamped`."""
         found = [part for value in self.get_all("Via") for part in split_list(value) if part]
@@ -162,21 +163,26 @@ class Message:
             found[0] = str(self.via)
         return found
 
-    @cached_property
+    @once
     def via(self) -> Via:
         """The topmost Via."""
         return Via.parse(self.vias[0])
 
-    @cached_property
+    @once
+    def branch(self) -> str:
+        """Of the topmost Via, "" without one."""
+        return self.via.branch
+
+    @once
     def is_single_hop(self) -> bool:
         """Whether there is one Via entry."""
         return len(self.vias) == 1
 
-    @cached_property
+    @once
     def from_(self) -> NameAddr:
         return self._address("From")
 
-    @cached_property
+    @once
     def to(self) -> NameAddr:
         return self._address("To")
 
@@ -186,22 +192,22 @@ class Message:
             raise PeerError(400, f"Malformed {name} tag")
         return address
 
-    @cached_property
+    @once
     def from_tag(self) -> str:
         return self.from_.tag
 
-    @cached_property
+    @once
     def to_tag(self) -> str:
         return self.to.tag
 
-    @cached_property
+    @once
     def call_id(self) -> str:
         value = self.get("Call-ID") or ""
         if not value or len(value) > MAX_TAG or " " in value or "\t" in value:
             raise PeerError(400, "Malformed Call-ID")
         return value
 
-    @cached_property
+    @once
     def cseq(self) -> tuple[int, str]:
         """Number and method."""
         match = _CSEQ.fullmatch(self.get("CSeq") or "")
@@ -209,7 +215,7 @@ class Message:
             raise PeerError(400, "Malformed CSeq")
         return int(match[1]), match[2]
 
-    @cached_property
+    @once
     def contacts(self) -> list[NameAddr]:
         """Contact entries; empty for `*` (see `contact_star`)."""
         values = self.get_all("Contact")
@@ -262,7 +268,7 @@ class Message:
         """Media type without parameters, in lower case, "" when there is none."""
         return media_type(self.get("Content-Type") or "")
 
-    @cached_property
+    @once
     def sdp(self) -> bytes:
         """The session description in the body, b"" when there is none (RFC 3261 §13.2.1, RFC 5621)."""
         return session_description(self.get("Content-Type") or "", self.body)
@@ -316,7 +322,7 @@ class Request(Message):
         self.method = method
         self.uri_text = str(uri)
 
-    @cached_property
+    @once
     def uri(self) -> Uri:
         return Uri.parse(self.uri_text)
 

@@ -188,10 +188,10 @@ def _class_of(status: int) -> str:
 
 
 def _server_key(request: Request, method: str) -> Hashable:
-    via = request.via
-    if via.branch.startswith(COOKIE) and len(via.branch) > len(COOKIE):
-        return via.branch.lower(), via.sent_by, method, request.call_id
-    return via.branch, via.sent_by, method, request.call_id, request.from_tag, request.cseq[0]
+    branch, sent_by = request.branch, request.via.sent_by
+    if branch.startswith(COOKIE) and len(branch) > len(COOKIE):
+        return branch.lower(), sent_by, method, request.call_id
+    return branch, sent_by, method, request.call_id, request.from_tag, request.cseq[0]
 
 
 def ack_for(invite: Request, response: Response) -> Request:
@@ -285,7 +285,7 @@ class Transactions:
         self, request: Request, flow: FlowId, now: float, *, reliable: bool, user: Hashable, alive: bool = True
     ) -> Transaction:
         """`alive` is False when the flow is known to be gone: the error is reported at once."""
-        key = (request.via.branch, request.method)
+        key = (request.branch, request.method)
         invite = request.method == "INVITE"
         transaction = self._open(INVITE_CLIENT if invite else CLIENT, key, flow, request, reliable)
         transaction.user = user
@@ -299,7 +299,7 @@ class Transactions:
         return transaction
 
     def receive_response(self, flow: FlowId, response: Response, now: float) -> None:
-        transaction = self._keys.get((response.via.branch, response.cseq[1]))
+        transaction = self._keys.get((response.branch, response.cseq[1]))
         if transaction is None or transaction.is_server:
             self.reports.append(Report("response", None, response, flow))
             return
@@ -322,7 +322,7 @@ class Transactions:
         """One from before a restart, in any state in which somebody waits for something. Of ours that has had no answer `last` is sent once
         more; of theirs `request` need not be more than its answers echo, and `last` is what a repetition gets."""
         key = (
-            (request.via.branch, request.method)
+            (request.branch, request.method)
             if kind in (INVITE_CLIENT, CLIENT)
             else _server_key(request, request.method)
         )
@@ -455,7 +455,7 @@ class Transactions:
         elif name in _LONG or name in _SHORT:
             transaction.until = now + wait
             (self._long if name in _LONG else self._short).append((transaction.until, name, transaction))
-            if transaction.until < self._sweeps_at:
+            if not now <= self._sweeps_at <= transaction.until:  # in the past: a fault has lost that sweep
                 self._sweep_at(transaction.until)
         else:
             self._timers.set(transaction, name, now + wait)

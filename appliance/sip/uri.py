@@ -144,9 +144,10 @@ class Uri(Struct, frozen=True, gc=False):
         user = _escape(self.user, _USER_SAFE)
         if self.password:
             user += f":{self.password}"
+        params = _write_uri_params(self.params) if self.params else ""
         headers = f"?{self.headers}" if self.headers else ""
         at = "@" if user else ""
-        return f"{self.scheme}:{user}{at}{join_host(self.host, self.port)}{_write_uri_params(self.params)}{headers}"
+        return f"{self.scheme}:{user}{at}{join_host(self.host, self.port)}{params}{headers}"
 
     @property
     def dialled(self) -> str:
@@ -340,6 +341,8 @@ def _shown(display: str) -> str:
 
 def parse_addresses(values: list[str]) -> list[NameAddr]:
     """All entries of a Contact-, Route- or Path-like header."""
+    if len(values) == 1 and (plain := split_address(values[0])) is not None:
+        return [NameAddr(Uri(*plain[0]), plain[1], plain[2])]
     found: list[NameAddr] = []
     for part in (part for value in values for part in _entries(value)):
         if len(found) >= MAX_ENTRIES:
