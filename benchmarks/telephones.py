@@ -33,7 +33,7 @@ SOUND_WITHIN = 6.0  # seconds after the answer
 FINAL_WITHIN = 40.0  # seconds after CANCEL: its phone itself waits 32
 REASONS = 100  # kept
 STAMP = getattr(socket, "SO_TIMESTAMPNS", 35)
-SILENCE = bytes([0xD5]) * FRAME
+SOUND = random.Random("sound").randbytes(FRAME)
 
 
 class Clock:
@@ -74,6 +74,7 @@ class Stream(Audio):
         self._since: float | None = None  # expected
         self._last: float | None = None
         self.where = ""
+        self.own = False  # what is expected is our own sound: an echo says something else first
 
     async def open(self, address: str) -> int:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -99,7 +100,7 @@ class Stream(Audio):
             return
         self._sequence = (self._sequence + 1) & 0xFFFF
         self._time = (self._time + FRAME) & 0xFFFFFFFF
-        packet = struct.pack(">BBHII", 0x80, self.payload_type, self._sequence, self._time, self._ssrc) + SILENCE
+        packet = struct.pack(">BBHII", 0x80, self.payload_type, self._sequence, self._time, self._ssrc) + SOUND
         with contextlib.suppress(OSError):
             self._socket.sendto(self._out.protect(packet) if self._out is not None else packet, self.target)
         self.sent += 1
@@ -117,12 +118,12 @@ class Stream(Audio):
             return
         if self._in is not None:
             try:
-                self._in.unprotect(data)
+                data = self._in.unprotect(data)
             except Exception:  # of the media core, whatever it says: this packet was not for us
                 self.refused += 1
                 return
         self.packets += 1
-        if self._since is not None:
+        if self._since is not None and (self._last is not None or not self.own or data[12:] == SOUND):
             if self._last is not None and at - self._last > 1.5 * PACKET:
                 self._gap(self._last, at)
             self._last = at
@@ -437,6 +438,7 @@ class Seat:
         streams = self._streams(calls)
         for side, stream in enumerate(streams):
             stream.where = f"{self.kind.name}, {'called' if side else 'caller'}"
+            stream.own = self.kind.echo
             stream.expect(True)
         end = time.monotonic() + SOUND_WITHIN
         while not all(stream.began for stream in streams):
