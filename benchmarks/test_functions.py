@@ -23,7 +23,7 @@ from appliance.callcontrol.plan import Ring, plan
 from appliance.config.model import Extension, Line, Snapshot
 from appliance.sip import digest, message, sdp
 from appliance.sip.events import Send
-from appliance.sip.offer_answer import STANDARD, LegMedia
+from appliance.sip.media.negotiation import STANDARD, LegMedia
 from appliance.sip.timers import Timers
 from benchmarks.functions_sample import (
     CALLER,

@@ -112,7 +112,7 @@ ROWS = {
         callcontrol/journal.py:Journal.close callcontrol/call.py:Call.detach callcontrol/slot.py:CallSlot.read
         callcontrol/leg.py:PhoneLeg.restored callcontrol/recovery.py:_lost callcontrol/recovery.py:_restore callcontrol/recovery.py:_script
         callcontrol/recovery.py:_talk callcontrol/recovery.py:recover sip/dialog.py:Dialog.restore sip/usage/refresh.py:SessionTimer.restore
-        sip/offer_answer.py:LegMedia.restore sip/stack.py:Stack.restore sip/survival.py:restore
+        sip/media/negotiation.py:LegMedia.restore sip/stack.py:Stack.restore sip/survival.py:restore
         sip/dialog.py:text sip/survival.py:_known sip/survival.py:_headers sip/survival.py:_Back.__init__ sip/survival.py:_Back.adopt sip/survival.py:_Back.first
         sip/survival.py:_Back.unacked sip/survival.py:_Back.offers sip/survival.py:_Back.early sip/usage/acks.py:Acks.keep
         callcontrol/recovery.py:_clear callcontrol/recovery.py:_say_goodbye callcontrol/slot.py:Head.read callcontrol/slot.py:Head.record

@@ -24,7 +24,7 @@ from appliance.config.model import Encrypt
 from appliance.sip import events
 from appliance.sip.dialog import Dialog
 from appliance.sip.errors import WrongState
-from appliance.sip.offer_answer import LegMedia
+from appliance.sip.media.negotiation import LegMedia
 from appliance.sip.sdp import Format
 from appliance.sip.uri import NameAddr, Uri, join_host
 

@@ -18,8 +18,8 @@ from appliance.callcontrol.exchange import Exchange
 from appliance.callcontrol.leg import PhoneLeg, wanted
 from appliance.callcontrol.terms import bridges
 from appliance.sip.errors import PeerError, WrongState
+from appliance.sip.media.negotiation import common
 from appliance.sip.message import Request
-from appliance.sip.offer_answer import common
 from appliance.sip.sdp import Format
 
 if TYPE_CHECKING:

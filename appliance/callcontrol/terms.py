@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 import media_core
-from appliance.sip.offer_answer import ALONE, EVENT, STANDARD, Agreed, Encrypt, LegMedia, common, payload_map
+from appliance.sip.media.negotiation import EVENT, STANDARD, Agreed, Encrypt, LegMedia, common, payload_map
+from appliance.sip.media.sdes import ALONE
 from appliance.sip.sdp import CryptoLine, Format
 
 log = logging.getLogger(__name__)

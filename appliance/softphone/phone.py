@@ -19,8 +19,8 @@ from typing import Any, Literal, Self, TypeVar
 
 from appliance.sip import digest, events
 from appliance.sip.errors import PeerError, WrongState
+from appliance.sip.media.negotiation import EVENT, Encrypt, LegMedia
 from appliance.sip.message import Response
-from appliance.sip.offer_answer import EVENT, Encrypt, LegMedia
 from appliance.sip.registration import Ask, Login, Refused, Registered, Registration
 from appliance.sip.sdp import Format
 from appliance.sip.stack import FlowFacts, Stack

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from appliance.sip.offer_answer import LegMedia
+from appliance.sip.media.negotiation import LegMedia
 from media_core import rtp
 from media_core.codec import g711
 from media_core.srtp import Session as Srtp

@@ -16,8 +16,8 @@ from appliance.callcontrol.terms import OWN
 from appliance.config.model import Line
 from appliance.sip.errors import PeerError
 from appliance.sip.events import Invited, Requested
+from appliance.sip.media.negotiation import LegMedia
 from appliance.sip.message import Malformed, answer_to, parse
-from appliance.sip.offer_answer import LegMedia
 from appliance.sip.stack import FlowFacts, Stack
 from media_core import FlowInfo, Transport
 from tests.box import HOST

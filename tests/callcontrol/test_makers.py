@@ -15,8 +15,8 @@ from appliance.callcontrol.terms import OWN
 from appliance.config.model import Line
 from appliance.sip import sdp
 from appliance.sip.events import Invited, Requested
+from appliance.sip.media.negotiation import LegMedia
 from appliance.sip.message import Request
-from appliance.sip.offer_answer import LegMedia
 from appliance.sip.stack import FlowFacts, Stack
 from appliance.sip.uri import Uri
 from media_core import FlowInfo, Transport

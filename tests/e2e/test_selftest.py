@@ -13,7 +13,7 @@ import pytest
 from msgspec import structs
 
 from appliance import cti
-from appliance.sip.offer_answer import LegMedia
+from appliance.sip.media.negotiation import LegMedia
 from appliance.softphone import Account, Softphone
 from appliance.softphone.selftest import TONES, Report, selftest
 from appliance.softphone.sound import Audio

@@ -3,8 +3,7 @@
 A B2BUA negotiates each leg by itself: LegMedia writes our offers and answers, reads theirs and says what came of it
 (Agreed). It promises: m-lines keep number and order, everything but one audio line is declined with port 0 (the first that can
 be served, one with keys before one without; §6), the o= version rises by one when the description changes and only then, an answer
-holds only what was offered. Media goes only where `media_address` allows; our key lines are known again by their suite, of
-which each is offered once: phones that renumber the tags mean the same.
+holds only what was offered. Media goes only where `media_address` allows.
 
 States and moves: stable --make_offer--> offered --take_answer--> stable; stable --take_offer--> received --make_answer-->
 stable; forget goes back. An answer may be taken or made again for the same offer (early media, then the final one).
@@ -18,7 +17,7 @@ Encryption, by policy and signalling:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -26,16 +25,11 @@ from msgspec.structs import replace
 
 from appliance.sip import sdp
 from appliance.sip.errors import PeerError, WrongState
-from appliance.sip.media_address import media_address
-from appliance.sip.sdp import SUITES, CryptoLine, Format, Media, Session
+from appliance.sip.media import plain, sdes
+from appliance.sip.media.address import media_address
+from appliance.sip.sdp import CryptoLine, Format, Media, Session
 
 Encrypt = Literal["required", "preferred", "off"]
-
-# in order of preference; AES_256_CM is not offered, and taken from who has nothing else
-PREFERENCE = ("AEAD_AES_128_GCM", "AEAD_AES_256_GCM", "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32")
-
-# which every phone with SDES has (RFC 4568 §6.2): for one that dislikes the full list
-ALONE = ("AES_CM_128_HMAC_SHA1_80",)
 
 EVENT = Format(101, "TELEPHONE-EVENT", 8000, 1, "0-16")
 # what is offered when nobody has said what it wants
@@ -46,8 +40,15 @@ STANDARD = (
     EVENT,
 )
 
-_PLAIN = ("RTP/AVP", "RTP/AVPF")
-_SECURE = ("RTP/SAVP", "RTP/SAVPF")
+# whether encryption is wanted, and the signalling secure -> the kinds of media security a leg may have, the best first
+POLICY: Mapping[tuple[Encrypt, bool], tuple[str, ...]] = {
+    ("required", True): ("sdes",),
+    ("required", False): (),
+    ("preferred", True): ("sdes", "plain"),
+    ("preferred", False): ("plain",),
+    ("off", True): ("plain",),
+    ("off", False): ("plain",),
+}
 
 
 class Agreed(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -158,7 +159,7 @@ class LegMedia:
         self.signalling_secure = signalling_secure
         self.profile = profile
         self.signalling = signalling
-        self.suites: tuple[str, ...] = PREFERENCE  # what our offers have
+        self.suites: tuple[str, ...] = sdes.PREFERENCE  # what our offers have
         self.skipped = 0  # lines of their last description that made no sense
         self._owns = owns
         self.agreed: Agreed | None = None
@@ -168,25 +169,35 @@ class LegMedia:
         self.remote_direction = "sendrecv"
         self._session_id = session_id
         self._version = 0
-        self._random = keys
-        self._own_keys: dict[str, CryptoLine] = {}  # suite -> our key: one for the leg's life, so SRTP state can go on
+        self._keys = sdes.Keys(keys)
         self._lines: tuple[Media, ...] = ()  # the m-lines of the session so far
         self._audio = 0  # which of them is ours
         self._offer: Media | None = None  # our last offered audio line
         self._received: _Usable = ()  # theirs that can be used, with their places, the best first
         self._before: _Before = _NOTHING  # what forget goes back to
 
+    @property
+    def _kinds(self) -> tuple[str, ...]:
+        return POLICY[self.encrypt, self.signalling_secure]
+
+    @property
+    def _key_in_use(self) -> CryptoLine | None:
+        """Theirs."""
+        return self.agreed.crypto_in if self.agreed is not None else None
+
     # ---- our offer
     def make_offer(self, formats: Sequence[Format] = STANDARD, direction: str = "sendrecv") -> bytes:
         """Our offer; PeerError 488 when policy and signalling leave nothing to offer."""
         if self.state == "received":
             raise WrongState("their offer waits for an answer")
-        if self.encrypt == "required" and not self.signalling_secure:
+        kinds = self._kinds
+        if not kinds:
             raise PeerError(488, "This extension requires encryption and the phone is not connected over TLS")
-        with_keys = self.encrypt != "off" and self.signalling_secure
-        protocol = ("RTP/SAVP" if self.encrypt == "required" else self.profile) if with_keys else "RTP/AVP"
-        suites = self._offered_suites() if with_keys else ()
-        crypto = tuple(self._key(suite, tag) for tag, suite in enumerate(suites, 1))
+        protocol: str = "RTP/AVP"
+        crypto: tuple[CryptoLine, ...] = ()
+        if kinds[0] == "sdes":
+            protocol = self.profile if "plain" in kinds else "RTP/SAVP"
+            crypto = self._keys.offer(self.suites, self._key_in_use)
         offer = Media(
             "audio", self.port, protocol, without_duplicates(formats), direction=direction, ptime=20, crypto=crypto
         )
@@ -227,15 +238,11 @@ class LegMedia:
         assert self.agreed is not None
         return self.agreed
 
-    def _answered_keys(self, media: Media, offer: Media) -> tuple[CryptoLine | None, CryptoLine | None]:
+    @staticmethod
+    def _answered_keys(media: Media, offer: Media) -> tuple[CryptoLine | None, CryptoLine | None]:
         if offer.crypto and media.crypto:
-            for theirs in media.crypto:
-                ours = next((line for line in offer.crypto if line.suite == theirs.suite), None)
-                if ours is not None:
-                    return theirs, ours
-            raise PeerError(488, "The answer chose a key that was not offered")
-        if offer.protocol in _SECURE or media.protocol in _SECURE:
-            raise PeerError(488, "The far end answered without an encryption key")
+            return sdes.answered(offer, media)
+        plain.answered(offer, media)
         return None, None
 
     # ---- their offer
@@ -273,17 +280,17 @@ class LegMedia:
             raise PeerError(400, media.fault)
         if media.port == 0:
             raise PeerError(488, "The audio line is switched off")
-        if media.protocol not in (*_PLAIN, *_SECURE):
+        if media.protocol not in (*plain.PROFILES, *sdes.PROFILES):
             raise PeerError(488, f"Media over {media.protocol[:30]} is not possible")
         if not any(each.name and not each.is_event for each in media.formats):
             raise PeerError(488, "The offer has no known codec")
         self._address_of(media)
-        has_key = self._choose(media) is not None
-        if self.encrypt == "required" and not self.signalling_secure:
+        has_key = sdes.chosen(media) is not None
+        if not self._kinds:
             raise PeerError(488, "This extension requires encryption and the phone is not connected over TLS")
-        if self.encrypt == "required" and not has_key:
+        if "plain" not in self._kinds and not has_key:
             raise PeerError(488, "This extension requires encryption and the phone offered none")
-        if media.protocol in _SECURE:
+        if media.protocol in sdes.PROFILES:
             if self.encrypt == "off":
                 raise PeerError(488, "Encryption is switched off for this extension and the phone insists on it")
             if not self.signalling_secure:
@@ -301,16 +308,6 @@ class LegMedia:
             for port in ports
         }.pop()
 
-    def _offered_suites(self) -> tuple[str, ...]:
-        """What is in use first: a phone that looks at the first key line only keeps it."""
-        used = self.agreed.crypto_in if self.agreed is not None else None
-        return tuple(sorted(self.suites, key=lambda suite: used is None or suite != used.suite))
-
-    def _choose(self, media: Media) -> CryptoLine | None:
-        """Their key line to use, by our preference."""
-        suites = [*PREFERENCE, *SUITES]
-        return min(media.crypto, key=lambda line: suites.index(line.suite), default=None)
-
     def make_answer(self, formats: Sequence[Format] = STANDARD, direction: str = "sendrecv") -> bytes:
         """Our answer: the offered codecs that are in `formats`, in the offer's order and under its payload types.
         PeerError 488 when there is none."""
@@ -326,12 +323,8 @@ class LegMedia:
         if offer.held_by_address:
             they_receive = False
         agreed = _direction(mine_send and they_receive, mine_receive and they_send)
-        line = self._choose(offer) if self.encrypt != "off" and self.signalling_secure else None
-        key = None
-        if line is not None:
-            if self.agreed is not None and self.agreed.crypto_in is not None and self.agreed.crypto_in.key != line.key:
-                self._own_keys.pop(line.suite, None)  # another device perhaps: it cannot know our rollover counter
-            key = replace(self._key(line.suite, line.tag), tag=line.tag)
+        line = sdes.chosen(offer) if "sdes" in self._kinds else None
+        key = self._keys.answer(line, self._key_in_use) if line is not None else None
         answer = Media(
             "audio", self.port, offer.protocol, chosen, direction=agreed, rtcp_mux=offer.rtcp_mux, ptime=20,
             crypto=(key,) if key else (),
@@ -377,12 +370,6 @@ class LegMedia:
             address, media.port, rtcp, receive, send, direction, crypto_in, crypto_out, media.held_by_address
         )
 
-    def _key(self, suite: str, tag: int) -> CryptoLine:
-        if suite not in self._own_keys:
-            key_size, salt_size = SUITES[suite]
-            self._own_keys[suite] = CryptoLine(tag, suite, self._random(key_size), self._random(salt_size))
-        return replace(self._own_keys[suite], tag=tag)
-
     def _write(self, audio: Media) -> bytes:
         lines = [*self._lines] or [audio]
         lines[self._audio] = audio
@@ -402,7 +389,7 @@ class LegMedia:
         """Everything, keys included: for memory, never for a disk. Plain values when msgspec has packed them."""
         return (
             self.address, self.port, self.encrypt, self.signalling_secure, self.profile, self.suites, self._session_id, self._version,
-            self.local_sdp, self._audio, self.remote_direction, tuple(self._own_keys.values()), self.remote_formats, self._lines,
+            self.local_sdp, self._audio, self.remote_direction, tuple(self._keys), self.remote_formats, self._lines,
             self.agreed, self._offer, self.state, self._received, self._before,
         )  # fmt: skip
 
@@ -418,7 +405,7 @@ class LegMedia:
         )  # fmt: skip
         leg.suites, leg._version, leg.local_sdp, leg._audio = kept.suites, kept.version, kept.local_sdp, kept.audio
         leg.remote_direction, leg.remote_formats = kept.remote_direction, kept.remote_formats
-        leg._own_keys = {line.suite: line for line in kept.own_keys}
+        leg._keys = sdes.Keys(keys, kept.own_keys)
         leg._lines, leg.agreed, leg._offer = kept.lines, kept.agreed, kept.offer
         leg.state, leg._received = kept.state, kept.received
         leg._before = kept.before or _NOTHING
