@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.config.entitlement import open_admin
-from appliance.sip.message import Request, parse
+from appliance.sip.text.message import Request, parse
 from appliance.softphone import Account, PhoneCall, PhoneError, Softphone
 from benchmarks.attacks import ATTACKS, Attack, Browser, Running, Target
 from benchmarks.contenders import allow_files

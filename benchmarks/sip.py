@@ -6,9 +6,9 @@ import contextlib
 import secrets
 import socket
 
-from appliance.sip import digest
 from appliance.sip.errors import PeerError
-from appliance.sip.message import Response, parse
+from appliance.sip.text import digest
+from appliance.sip.text.message import Response, parse
 from benchmarks.system import Credentials, System
 
 

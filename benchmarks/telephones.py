@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from appliance.sip import events
 from appliance.sip.errors import WrongState
 from appliance.sip.media.negotiation import EVENT, Encrypt, LegMedia
-from appliance.sip.sdp import Format
+from appliance.sip.text.sdp import Format
 from appliance.softphone import Account, PhoneCall, PhoneError, Softphone
 from appliance.softphone.phone import FORMATS
 from appliance.softphone.sound import FRAME, Audio, Route, direct

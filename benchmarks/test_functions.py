@@ -21,9 +21,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from appliance.callcontrol.authentication import Authenticated, Authenticator, Denied
 from appliance.callcontrol.plan import Ring, plan
 from appliance.config.model import Extension, Line, Snapshot
-from appliance.sip import digest, message, sdp
 from appliance.sip.events import Send
 from appliance.sip.media.negotiation import STANDARD, LegMedia
+from appliance.sip.text import digest, message, sdp
 from appliance.sip.timers import Timers
 from benchmarks.functions_sample import (
     CALLER,

@@ -7,11 +7,12 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from appliance.sip import digest, events, sdp
-from appliance.sip.message import Request, Response
-from appliance.sip.registration import Ask, Login, Registration
-from appliance.sip.sdp import CryptoLine, Format, Media, Session
+from appliance.sip import events
 from appliance.sip.stack import FlowFacts, Stack
+from appliance.sip.text import digest, sdp
+from appliance.sip.text.message import Request, Response
+from appliance.sip.text.sdp import CryptoLine, Format, Media, Session
+from appliance.sip.usage.registration import Ask, Login, Registration
 
 if TYPE_CHECKING:
     from tests.box import Box

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import media_core
-from appliance.sip.sdp import Format
+from appliance.sip.text.sdp import Format
 from tests.box import Box, office
 from tests.box_phone import G722, PCMU, Phone
 

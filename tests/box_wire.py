@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from appliance.sip.message import Malformed, Request, Response, parse
+from appliance.sip.text.message import Malformed, Request, Response, parse
 from tests.box import HOST, Box
 from tests.box_phone import Phone
 

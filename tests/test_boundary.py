@@ -105,7 +105,7 @@ ROWS = {
         callcontrol/authentication.py:Authenticator.__init__ callcontrol/controller.py:Controller.__init__ callcontrol/registrar.py:Registrar.__init__
         callcontrol/security.py:SecurityLog.__init__ callcontrol/security.py:Throttle.__init__ callcontrol/faults.py:Faults.__init__
         callcontrol/refusals.py:Refusals.__init__
-        sip/once.py:once.__init__ sip/once.py:once.__set_name__
+        sip/text/once.py:once.__init__ sip/text/once.py:once.__set_name__
         sip/stack.py:Stack.__init__ sip/agent.py:Agent.__init__ sip/boundary.py:Boundary.__init__ sip/timers.py:Timers.__init__
         sip/transaction.py:Transactions.__init__ transport.py:Transport.__init__ transport.py:Transport.close
         callcontrol/journal.py:Journal.__init__ callcontrol/journal.py:Journal.__iter__ callcontrol/journal.py:Journal._newest
@@ -133,20 +133,20 @@ ROWS = {
     "goes on reading when what has waited is taken (tests/test_transport.py)": "transport.py:Transport._read transport.py:Transport._late",
     "works for the archive, whose records stay in their slots when it fails": "callcontrol/journal.py:Journal.free",
     "is a client's usage, which phones drive": """
-        sip/registration.py:Registration.__init__ sip/registration.py:Registration.register sip/registration.py:Registration.lost
-        sip/registration.py:Registration.deadline sip/registration.py:Registration.wake sip/registration.py:Registration.next_output
-        sip/registration.py:Registration.answered sip/registration.py:Registration._wants sip/registration.py:Registration._wanted
-        sip/registration.py:Registration._begin sip/registration.py:Registration._ask sip/registration.py:Registration._credentials
-        sip/registration.py:Registration._take_challenge sip/registration.py:Registration._take_minimum sip/registration.py:Registration._bound
-        sip/registration.py:Registration._refused sip/registration.py:Registration._pause sip/registration.py:Registration._unbound
-        sip/registration.py:_number sip/registration.py:_granted""",
+        sip/usage/registration.py:Registration.__init__ sip/usage/registration.py:Registration.register sip/usage/registration.py:Registration.lost
+        sip/usage/registration.py:Registration.deadline sip/usage/registration.py:Registration.wake sip/usage/registration.py:Registration.next_output
+        sip/usage/registration.py:Registration.answered sip/usage/registration.py:Registration._wants sip/usage/registration.py:Registration._wanted
+        sip/usage/registration.py:Registration._begin sip/usage/registration.py:Registration._ask sip/usage/registration.py:Registration._credentials
+        sip/usage/registration.py:Registration._take_challenge sip/usage/registration.py:Registration._take_minimum sip/usage/registration.py:Registration._bound
+        sip/usage/registration.py:Registration._refused sip/usage/registration.py:Registration._pause sip/usage/registration.py:Registration._unbound
+        sip/usage/registration.py:_number sip/usage/registration.py:_granted""",
     "is used by phones and scripts, not by the system itself": """
         sip/abilities.py:Abilities.supported_without sip/stack.py:Stack.alive
         callcontrol/verbs.py:Verbs.dialled callcontrol/verbs.py:Verbs.id callcontrol/verbs.py:Verbs.snapshot
-        sip/digest.py:Challenge.parse sip/digest.py:Credentials.__str__ sip/digest.py:answer sip/digest.py:strongest
+        sip/text/digest.py:Challenge.parse sip/text/digest.py:Credentials.__str__ sip/text/digest.py:answer sip/text/digest.py:strongest
         sip/usage/offers.py:Offers.acknowledge sip/usage/invite.py:Invite.acknowledge sip/stack.py:Stack.acknowledge sip/stack.py:Stack._tag
-        sip/message.py:Message.dialog_id sip/sdp.py:CryptoLine.__repr__ sip/message.py:Request.__repr__ sip/message.py:Response.__repr__ sip/message.py:Via.received
-        sip/message.py:Via.rport sip/uri.py:Uri.bare sip/uri.py:Uri.transport transport.py:Transport.shut
+        sip/text/message.py:Message.dialog_id sip/text/sdp.py:CryptoLine.__repr__ sip/text/message.py:Request.__repr__ sip/text/message.py:Response.__repr__ sip/text/message.py:Via.received
+        sip/text/message.py:Via.rport sip/text/uri.py:Uri.bare sip/text/uri.py:Uri.transport transport.py:Transport.shut
         transport.py:token""",
 }
 NOT_REACHED = {f"appliance/{name}": reason for reason, names in ROWS.items() for name in names.split()}

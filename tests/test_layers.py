@@ -198,7 +198,7 @@ CIRCLES = {
 }
 IN_A_CIRCLE = {f"{package}.{name}" for package, names in CIRCLES.items() for name in names.split()}
 MOST_ENTRIES = 16  # of a folder, its __init__ not counted
-CROWDED = {"appliance", "appliance/callcontrol", "appliance/sip", "media_core"}
+CROWDED = {"appliance", "appliance/callcontrol", "media_core"}
 # -------------------------------------------------------------------------------------------------------------------------
 
 CIMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+c?import|c?import[ \t]+([\w.]+))", re.MULTILINE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from appliance.sip.abilities import Abilities
-from appliance.sip.message import Request
+from appliance.sip.text.message import Request
 
 DIGITS = ("application/dtmf-relay", "application/dtmf")
 SWITCHROOM = Abilities(

@@ -26,10 +26,10 @@ from typing import Any
 
 from appliance.callcontrol.security import Address, Throttle
 from appliance.config.model import Line, Snapshot
-from appliance.sip import digest
 from appliance.sip.errors import PeerError
-from appliance.sip.message import Request
-from appliance.sip.uri import Uri
+from appliance.sip.text import digest
+from appliance.sip.text.message import Request
+from appliance.sip.text.uri import Uri
 
 NONCE_SECONDS = 300.0
 NONCES = 20_000  # whose count is remembered

@@ -34,7 +34,7 @@ from appliance.calls.history.record import CallRecord, LegRecord, outcome_of
 from appliance.config.model import Snapshot
 from appliance.sip import events
 from appliance.sip.errors import WrongState
-from appliance.sip.message import Request
+from appliance.sip.text.message import Request
 from appliance.words import Person, PhoneNumber, Said, english, printable
 
 log = logging.getLogger(__name__)

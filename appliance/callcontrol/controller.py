@@ -32,8 +32,8 @@ from appliance.calls.history.quality import warning
 from appliance.config.model import Extension, Line, Snapshot
 from appliance.sip import events
 from appliance.sip.errors import PeerError, WrongState
-from appliance.sip.message import Request
-from appliance.sip.uri import join_host
+from appliance.sip.text.message import Request
+from appliance.sip.text.uri import join_host
 from appliance.words import Fact, Person, Said, english, printable
 
 log = logging.getLogger(__name__)

@@ -25,8 +25,8 @@ from appliance.sip import events
 from appliance.sip.dialog import Dialog
 from appliance.sip.errors import WrongState
 from appliance.sip.media.negotiation import LegMedia
-from appliance.sip.sdp import Format
-from appliance.sip.uri import NameAddr, Uri, join_host
+from appliance.sip.text.sdp import Format
+from appliance.sip.text.uri import NameAddr, Uri, join_host
 
 
 def flags(sends: bool, receives: bool) -> str:

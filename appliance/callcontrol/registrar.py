@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 
 from appliance.config.model import Line, Snapshot
 from appliance.sip.errors import PeerError
-from appliance.sip.message import Request
-from appliance.sip.uri import NameAddr, Uri
+from appliance.sip.text.message import Request
+from appliance.sip.text.uri import NameAddr, Uri
 from media_core import FlowInfo, Transport
 
 CONTACTS = 10

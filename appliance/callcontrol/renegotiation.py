@@ -19,8 +19,8 @@ from appliance.callcontrol.leg import PhoneLeg, wanted
 from appliance.callcontrol.terms import bridges
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.media.negotiation import common
-from appliance.sip.message import Request
-from appliance.sip.sdp import Format
+from appliance.sip.text.message import Request
+from appliance.sip.text.sdp import Format
 
 if TYPE_CHECKING:
     from appliance.callcontrol.call import Call

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 import media_core
 from appliance.sip.media.negotiation import EVENT, STANDARD, Agreed, Encrypt, LegMedia, common, payload_map
 from appliance.sip.media.sdes import ALONE
-from appliance.sip.sdp import CryptoLine, Format
+from appliance.sip.text.sdp import CryptoLine, Format
 
 log = logging.getLogger(__name__)
 

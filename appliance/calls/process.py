@@ -38,7 +38,7 @@ from appliance.config.store import Store
 from appliance.host.boot import Boot, read_boot
 from appliance.records import CallRecords
 from appliance.services import SERVICES
-from appliance.sip.uri import join_host
+from appliance.sip.text.uri import join_host
 from appliance.storage import copies
 from appliance.storage.database import StorageDamaged, StorageFailed
 from appliance.transport import Transport, token

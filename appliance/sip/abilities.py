@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from appliance.sip.body import SDP_TYPE, may_be_ignored
 from appliance.sip.errors import PeerError
-from appliance.sip.message import Request
+from appliance.sip.text.body import SDP_TYPE, may_be_ignored
+from appliance.sip.text.message import Request
 
 LISTED = 20  # option tags named in a 420
 

@@ -11,10 +11,10 @@ from msgspec import Struct
 from appliance.sip.abilities import Abilities
 from appliance.sip.dialog import merge
 from appliance.sip.events import Event, FlowId, Output, Send, SessionId
-from appliance.sip.message import COOKIE, Headers, Request, answer_to
+from appliance.sip.text.message import COOKIE, Headers, Request, answer_to
+from appliance.sip.text.uri import Uri, join_host
 from appliance.sip.timers import Timers
 from appliance.sip.transaction import Transaction, Transactions
-from appliance.sip.uri import Uri, join_host
 
 
 class FlowFacts(Struct, frozen=True, gc=False):

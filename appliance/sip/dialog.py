@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from appliance.sip.errors import PeerError
-from appliance.sip.message import Headers, Message, Request, Response
-from appliance.sip.uri import NameAddr
+from appliance.sip.text.message import Headers, Message, Request, Response
+from appliance.sip.text.uri import NameAddr
 from media_core.sip_plain import split_address
 
 MAX_ROUTES = 16

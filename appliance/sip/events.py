@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from appliance.sip.message import Request, Response
+    from appliance.sip.text.message import Request, Response
 
 FlowId = int
 SessionId = str

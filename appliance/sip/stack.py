@@ -18,13 +18,13 @@ from typing import Any
 from appliance.sip import survival
 from appliance.sip.abilities import PHONE, Abilities
 from appliance.sip.agent import Agent, FlowFacts
-from appliance.sip.body import SDP_TYPE
 from appliance.sip.boundary import Boundary
 from appliance.sip.dialog import Dialog, merge, with_tag
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.events import Answered, Elsewhere, FlowId, Output, Requested, SessionId, TransactionId
-from appliance.sip.message import Malformed, Request, Response, parse
 from appliance.sip.symmetric import answer_port
+from appliance.sip.text.body import SDP_TYPE
+from appliance.sip.text.message import Malformed, Request, Response, parse
 from appliance.sip.transaction import LIMIT, LINGERING, Report, Transaction
 from appliance.sip.usage.invite import Invite
 from appliance.sip.usage.refresh import check_timer

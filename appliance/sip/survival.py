@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from appliance.sip.agent import Agent
 from appliance.sip.dialog import Dialog, text, wire
-from appliance.sip.message import Request, parse
+from appliance.sip.text.message import Request, parse
 from appliance.sip.transaction import CLIENT, INVITE_CLIENT, INVITE_SERVER, SERVER, Transaction
 from appliance.sip.usage.early import Early, Provisional
 from appliance.sip.usage.invite import Invite

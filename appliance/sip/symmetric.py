@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from appliance.sip.errors import PeerError
-from appliance.sip.message import Request
+from appliance.sip.text.message import Request
 
 _PRIVATE = tuple(
     ipaddress.ip_network(each)

@@ -22,7 +22,7 @@ from collections.abc import Hashable, Mapping
 from msgspec import Struct
 
 from appliance.sip.events import FlowId, Output, Send
-from appliance.sip.message import COOKIE, Request, Response
+from appliance.sip.text.message import COOKIE, Request, Response
 from appliance.sip.timers import Timers
 
 T1, T2, T4 = 0.5, 4.0, 5.0  # RFC 3261 §17, table 4

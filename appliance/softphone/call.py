@@ -12,9 +12,9 @@ from typing import Any, Protocol
 from appliance.sip import events
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.media.negotiation import LegMedia
-from appliance.sip.message import Request, Response
-from appliance.sip.sdp import Format
 from appliance.sip.stack import Stack
+from appliance.sip.text.message import Request, Response
+from appliance.sip.text.sdp import Format
 from appliance.softphone.sound import LOUD_ENOUGH, RATE, Audio, share_of
 
 

@@ -17,13 +17,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeVar
 
-from appliance.sip import digest, events
+from appliance.sip import events
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.media.negotiation import EVENT, Encrypt, LegMedia
-from appliance.sip.message import Response
-from appliance.sip.registration import Ask, Login, Refused, Registered, Registration
-from appliance.sip.sdp import Format
 from appliance.sip.stack import FlowFacts, Stack
+from appliance.sip.text import digest
+from appliance.sip.text.message import Response
+from appliance.sip.text.sdp import Format
+from appliance.sip.usage.registration import Ask, Login, Refused, Registered, Registration
 from appliance.softphone.call import PhoneCall, PhoneError
 from appliance.softphone.sound import RATE, Audio, Route, direct
 

@@ -11,8 +11,8 @@ import pytest
 
 from appliance.callcontrol import authentication, security
 from appliance.callcontrol.authentication import Authenticated, Authenticator, Denied
-from appliance.sip import digest
-from appliance.sip.message import Request
+from appliance.sip.text import digest
+from appliance.sip.text.message import Request
 from tests.box import office
 
 Address = tuple[str, int]

@@ -6,7 +6,7 @@ import pytest
 
 from appliance.callcontrol.terms import widened
 from appliance.sip import events
-from appliance.sip.sdp import Format
+from appliance.sip.text.sdp import Format
 from tests.box import Box, office
 from tests.box_phone import EVENT, G722, OPUS, PCMA, PCMU
 from tests.clock import run

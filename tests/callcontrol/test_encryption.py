@@ -8,10 +8,11 @@ import pytest
 
 from appliance.callcontrol.terms import OWN, Terms
 from appliance.config.model import Encrypt
-from appliance.sip import events, sdp
+from appliance.sip import events
 from appliance.sip.errors import PeerError
 from appliance.sip.media.negotiation import LegMedia
 from appliance.sip.media.sdes import ALONE
+from appliance.sip.text import sdp
 from appliance.words import Said, english
 from tests.box import Box, office
 from tests.box_phone import Phone

@@ -17,8 +17,8 @@ from appliance.config.model import Line
 from appliance.sip.errors import PeerError
 from appliance.sip.events import Invited, Requested
 from appliance.sip.media.negotiation import LegMedia
-from appliance.sip.message import Malformed, answer_to, parse
 from appliance.sip.stack import FlowFacts, Stack
+from appliance.sip.text.message import Malformed, answer_to, parse
 from media_core import FlowInfo, Transport
 from tests.box import HOST
 from tests.callcontrol.test_makers import PHONE, filled, to_bytes

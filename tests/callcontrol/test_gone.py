@@ -8,7 +8,7 @@ import pytest
 
 import media_core
 from appliance.callcontrol.api import Cause
-from appliance.sip.message import Request, parse
+from appliance.sip.text.message import Request, parse
 from appliance.sip.transaction import cancel_for
 from tests.box import Box, office
 from tests.clock import run

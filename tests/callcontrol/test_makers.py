@@ -13,12 +13,12 @@ from appliance.callcontrol.abilities import SWITCHROOM
 from appliance.callcontrol.registrar import Registrar
 from appliance.callcontrol.terms import OWN
 from appliance.config.model import Line
-from appliance.sip import sdp
 from appliance.sip.events import Invited, Requested
 from appliance.sip.media.negotiation import LegMedia
-from appliance.sip.message import Request
 from appliance.sip.stack import FlowFacts, Stack
-from appliance.sip.uri import Uri
+from appliance.sip.text import sdp
+from appliance.sip.text.message import Request
+from appliance.sip.text.uri import Uri
 from media_core import FlowInfo, Transport
 from media_core.sip_scan import HEADERS
 from tests.box import HOST, Box, office

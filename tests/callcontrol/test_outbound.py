@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from appliance.callcontrol.registrar import FLOW_TIMER
-from appliance.sip import digest
-from appliance.sip.message import Response, parse
+from appliance.sip.text import digest
+from appliance.sip.text.message import Response, parse
 from tests.box import HOST, Box, office
 from tests.box_phone import Phone
 from tests.clock import run

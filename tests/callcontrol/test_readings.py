@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from appliance.sip import sdp
-from appliance.sip.sdp import Format
+from appliance.sip.text import sdp
+from appliance.sip.text.sdp import Format
 from tests.box import HOST, Box, office
 from tests.box_phone import EVENT, PCMA
 from tests.box_wire import Wire

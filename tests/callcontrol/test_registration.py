@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from appliance.callcontrol.abilities import SWITCHROOM
-from appliance.sip import digest
-from appliance.sip.message import Response
+from appliance.sip.text import digest
+from appliance.sip.text.message import Response
 from appliance.words import english
 from tests.box import Box, office
 from tests.box_phone import Phone

@@ -19,7 +19,7 @@ import pytest
 
 import media_core
 from appliance.callcontrol import slot
-from appliance.sip.message import Request, Response, parse
+from appliance.sip.text.message import Request, Response, parse
 from media_core import FlowInfo
 from tests.box import Box, office
 from tests.box_engine import FakeLeg

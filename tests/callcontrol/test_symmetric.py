@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from appliance import transport
-from appliance.sip import digest
-from appliance.sip.message import Request, Response, parse
 from appliance.sip.symmetric import answer_port
+from appliance.sip.text import digest
+from appliance.sip.text.message import Request, Response, parse
 from media_core import FlowInfo, Transport
 from tests.box import HOST, Box, office
 from tests.box_phone import Phone

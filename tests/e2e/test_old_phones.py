@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from appliance.sip import digest
-from appliance.sip.message import Request, Response, answer_to, parse
+from appliance.sip.text import digest
+from appliance.sip.text.message import Request, Response, answer_to, parse
 from tests.e2e.baresip import Phone
 from tests.e2e.running import Credentials, System
 

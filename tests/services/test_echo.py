@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from appliance.services import SERVICES, echo
-from appliance.sip.sdp import Format
+from appliance.sip.text.sdp import Format
 from tests.box import Box, office
 from tests.box_phone import G722, OPUS
 from tests.clock import run

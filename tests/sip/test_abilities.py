@@ -6,7 +6,7 @@ import pytest
 
 from appliance.callcontrol.abilities import SWITCHROOM
 from appliance.sip.abilities import PHONE, Abilities
-from appliance.sip.message import Request, Response
+from appliance.sip.text.message import Request, Response
 from tests.sip.net import ABLE, SDP
 from tests.sip.test_stack import Bench, established, request, statuses
 

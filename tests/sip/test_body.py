@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from appliance.sip.body import DEPTH, PARTS, may_be_ignored, media_type, session_description
+from appliance.sip.text.body import DEPTH, PARTS, may_be_ignored, media_type, session_description
 
 SDP = b"v=0\r\nm=audio 1 RTP/AVP 0"
 TEXT = "Content-Type: text/plain"

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from appliance.sip import digest
 from appliance.sip.errors import PeerError
+from appliance.sip.text import digest
 
 RFC7616 = digest.Credentials(
     "Mufasa",

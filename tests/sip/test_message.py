@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from appliance.sip.errors import PeerError
-from appliance.sip.message import Malformed, Request, Via, answer_to, echo_of, parse
-from appliance.sip.uri import NameAddr, Uri, parse_addresses, split_list
+from appliance.sip.text.message import Malformed, Request, Via, answer_to, echo_of, parse
+from appliance.sip.text.uri import NameAddr, Uri, parse_addresses, split_list
 from media_core.sip_scan import HEADERS, IDS, ScanError, scan
 
 GOOD = (

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from appliance.sip import sdp
 from appliance.sip.errors import PeerError, UnusableAddress, WrongState
 from appliance.sip.media.negotiation import EVENT, STANDARD, LegMedia, common, payload_map
 from appliance.sip.media.sdes import PREFERENCE
-from appliance.sip.sdp import Format
+from appliance.sip.text import sdp
+from appliance.sip.text.sdp import Format
 
 PCMA, PCMU, G722 = Format(8, "PCMA", 8000), Format(0, "PCMU", 8000), Format(9, "G722", 8000)
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from appliance.sip import uri
 from appliance.sip.errors import PeerError
-from appliance.sip.message import Malformed, Request, Via, answer_to, parse
-from appliance.sip.uri import NameAddr, Uri
+from appliance.sip.text import uri
+from appliance.sip.text.message import Malformed, Request, Via, answer_to, parse
+from appliance.sip.text.uri import NameAddr, Uri
 from benchmarks.functions_sample import INVITE, SDP, request, response
 from media_core import sip_plain
 from tests.sip import torture, torture_ipv6

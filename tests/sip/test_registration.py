@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from appliance.sip import digest
-from appliance.sip.message import Response
-from appliance.sip.registration import LONGEST, Ask, Login, Lost, Output, Refused, Registered, Registration
+from appliance.sip.text import digest
+from appliance.sip.text.message import Response
+from appliance.sip.usage.registration import LONGEST, Ask, Login, Lost, Output, Refused, Registered, Registration
 
 CONTACT = "<sip:line@192.0.2.7:5060;transport=tls>"
 NONCES = itertools.count(1)

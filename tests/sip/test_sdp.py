@@ -8,9 +8,9 @@ import random
 import pytest
 from msgspec.structs import replace
 
-from appliance.sip import sdp
 from appliance.sip.errors import PeerError
-from appliance.sip.sdp import CryptoLine
+from appliance.sip.text import sdp
+from appliance.sip.text.sdp import CryptoLine
 
 KEY30 = base64.b64encode(bytes(range(30))).decode()
 KEY28 = base64.b64encode(bytes(range(28))).decode()

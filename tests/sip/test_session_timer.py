@@ -13,7 +13,7 @@ import pytest
 
 from appliance.sip import events
 from appliance.sip.events import Send
-from appliance.sip.message import Request, Response, answer_to, parse
+from appliance.sip.text.message import Request, Response, answer_to, parse
 from tests.sip.net import SDP
 from tests.sip.test_stack import Bench, request, statuses
 

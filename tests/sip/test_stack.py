@@ -11,8 +11,8 @@ from appliance.sip import events, transaction
 from appliance.sip.abilities import Abilities
 from appliance.sip.errors import WrongState
 from appliance.sip.events import Send
-from appliance.sip.message import Request, Response, parse
 from appliance.sip.stack import FlowFacts, Stack
+from appliance.sip.text.message import Request, Response, parse
 from tests.sip.net import ABLE, SDP, Net
 
 FLOWS = {

@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from appliance.sip import events
-from appliance.sip.message import Response
+from appliance.sip.text.message import Response
 from appliance.sip.timers import SWEEP, Timers
 from appliance.sip.transaction import Transaction
 from tests.sip.net import SDP

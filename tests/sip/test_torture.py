@@ -10,7 +10,7 @@ import pytest
 
 from appliance.sip.errors import PeerError
 from appliance.sip.events import Send
-from appliance.sip.message import Malformed, Request, Via, answer_to, parse
+from appliance.sip.text.message import Malformed, Request, Via, answer_to, parse
 from media_core.sip_scan import ScanError, scan
 from tests.sip import torture, torture_ipv6
 from tests.sip.net import Net

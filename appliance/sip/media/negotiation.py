@@ -23,11 +23,11 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
-from appliance.sip import sdp
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.media import plain, sdes
 from appliance.sip.media.address import media_address
-from appliance.sip.sdp import CryptoLine, Format, Media, Session
+from appliance.sip.text import sdp
+from appliance.sip.text.sdp import CryptoLine, Format, Media, Session
 
 Encrypt = Literal["required", "preferred", "off"]
 

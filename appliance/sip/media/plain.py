@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from appliance.sip.errors import PeerError
 from appliance.sip.media import sdes
-from appliance.sip.sdp import Media
+from appliance.sip.text.sdp import Media
 
 PROFILES = ("RTP/AVP", "RTP/AVPF")
 

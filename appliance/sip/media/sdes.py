@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from msgspec.structs import replace
 
 from appliance.sip.errors import PeerError
-from appliance.sip.sdp import SUITES, CryptoLine, Media
+from appliance.sip.text.sdp import SUITES, CryptoLine, Media
 
 PROFILES = ("RTP/SAVP", "RTP/SAVPF")
 

@@ -6,9 +6,9 @@ carried the offer waits in `owed` for the user's answer.
 
 from __future__ import annotations
 
-from appliance.sip.body import SDP_TYPE
 from appliance.sip.dialog import Dialog
-from appliance.sip.message import Headers, Request, Response
+from appliance.sip.text.body import SDP_TYPE
+from appliance.sip.text.message import Headers, Request, Response
 from appliance.sip.transaction import T1, T2, Transaction
 from appliance.sip.usage.session import MAX_FORKS, Session
 

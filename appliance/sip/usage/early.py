@@ -18,7 +18,7 @@ from typing import NamedTuple
 from appliance.sip.dialog import Dialog
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.events import Cancelled, Progress
-from appliance.sip.message import Headers, Message, Request, Response
+from appliance.sip.text.message import Headers, Message, Request, Response
 from appliance.sip.transaction import T1, Transaction
 from appliance.sip.usage.session import MAX_FORKS, Session, described, takes_update
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from appliance.sip.dialog import merge
 from appliance.sip.errors import PeerError
 from appliance.sip.events import Cancelled, Ended, Rejected
-from appliance.sip.message import Headers, Request, Response
+from appliance.sip.text.message import Headers, Request, Response
 from appliance.sip.transaction import T1, Transaction, cancel_for
 from appliance.sip.usage.acks import Acks
 from appliance.sip.usage.session import TIMERS, Session

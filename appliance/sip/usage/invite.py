@@ -8,11 +8,11 @@ acknowledged and ended at once (§13.2.2.4).
 from __future__ import annotations
 
 from appliance.sip.agent import Agent
-from appliance.sip.body import SDP_TYPE
 from appliance.sip.dialog import Dialog, merge, with_tag
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.events import Accepted, Confirmed, FlowId, InDialog, Invited, Rejected, SessionId
-from appliance.sip.message import Headers, Request, Response
+from appliance.sip.text.body import SDP_TYPE
+from appliance.sip.text.message import Headers, Request, Response
 from appliance.sip.transaction import Transaction
 from appliance.sip.usage.acks import Acks
 from appliance.sip.usage.early import TAG, Early

@@ -12,11 +12,11 @@ Nobody is told of a refresh, but for one whose 200 describes something else than
 
 from __future__ import annotations
 
-from appliance.sip.body import SDP_TYPE
 from appliance.sip.dialog import merge
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.events import OfferAnswered, Offered
-from appliance.sip.message import Headers, Request, Response
+from appliance.sip.text.body import SDP_TYPE
+from appliance.sip.text.message import Headers, Request, Response
 from appliance.sip.transaction import Transaction
 from appliance.sip.usage.acks import Acks
 from appliance.sip.usage.early import Early

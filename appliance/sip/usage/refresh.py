@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from appliance.sip.errors import PeerError
-from appliance.sip.message import Message, Request, Response
+from appliance.sip.text.message import Message, Request, Response
 from appliance.sip.usage.ending import Ending
 from appliance.sip.usage.session import Session
 

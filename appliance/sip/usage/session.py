@@ -16,10 +16,10 @@ import zlib
 from collections.abc import Callable, Hashable, Mapping
 
 from appliance.sip.agent import Agent
-from appliance.sip.body import SDP_TYPE
 from appliance.sip.dialog import Dialog, merge
 from appliance.sip.events import Cancelled, Ended, FlowId, Rejected, SessionId
-from appliance.sip.message import Headers, Message, Request
+from appliance.sip.text.body import SDP_TYPE
+from appliance.sip.text.message import Headers, Message, Request
 from appliance.sip.transaction import Transaction
 
 MAX_FORKS = 16

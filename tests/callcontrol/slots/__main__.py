@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from appliance.sip.uri import NameAddr
+from appliance.sip.text.uri import NameAddr
 from tests.box import Box, office
 from tests.box_phone import EVENT, G722, PCMA, Phone, PhoneCall
 from tests.clock import run

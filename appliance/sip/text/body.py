@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from appliance.sip.errors import PeerError
-from appliance.sip.uri import parse_params
+from appliance.sip.text.uri import parse_params
 
 SDP_TYPE = "application/sdp"
 PARTS = 32

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from appliance.sip.errors import PeerError
-from appliance.sip.uri import quote_string, unquote_string
+from appliance.sip.text.uri import quote_string, unquote_string
 
 MAX_SIZE = 2048  # characters of a credentials or challenge value
 MAX_PARAMETERS = 20

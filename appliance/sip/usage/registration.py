@@ -19,10 +19,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from appliance.sip import digest
 from appliance.sip.errors import PeerError
-from appliance.sip.message import Headers, Response
-from appliance.sip.uri import NameAddr
+from appliance.sip.text import digest
+from appliance.sip.text.message import Headers, Response
+from appliance.sip.text.uri import NameAddr
 
 PASSING, REFUSED = (
     (30.0, 1800.0),

@@ -22,11 +22,11 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field
 
-from appliance.sip.body import media_type, session_description
 from appliance.sip.errors import PeerError
-from appliance.sip.once import once
-from appliance.sip.reasons import REASONS, STATUS_LINES
-from appliance.sip.uri import (
+from appliance.sip.text.body import media_type, session_description
+from appliance.sip.text.once import once
+from appliance.sip.text.reasons import REASONS, STATUS_LINES
+from appliance.sip.text.uri import (
     MAX_TAG,
     NameAddr,
     Uri,
