@@ -108,7 +108,7 @@ class Admin:
             if isinstance(record, Extension):
                 changes.append(_line_change(record, snapshot))
             if isinstance(record, Line) and len(snapshot.lines_of.get(record.extension, ())) >= MOST_LINES:
-                raise Refused(Problem("", f"An extension has at most {MOST_LINES} lines."))
+                raise Refused(Problem("", Said.of("extension.lines-most", most=MOST_LINES)))
             return record, changes
 
         return self._save(plan, who)
@@ -165,7 +165,7 @@ class Admin:
                 problems += _last_administrator(old, record, snapshot)
             if isinstance(record, Extension) and (named := renamed(snapshot, key, record.number)):
                 if not usernames and not any(problem.field == "number" for problem in problems):
-                    problems.append(Problem("usernames", "Choose what becomes of the SIP username."))
+                    problems.append(Problem("usernames", Said.of("extension.usernames-open")))
                 elif usernames == "change":
                     changes += [Change("line", line.id, line) for line in named]
             _demand(problems, merged)
@@ -184,7 +184,7 @@ class Admin:
             if isinstance(record, User):
                 _demand(_last_administrator(record, None, snapshot))
             if isinstance(record, Line) and len(snapshot.lines_of[record.extension]) == 1:
-                raise Refused(Problem("", "An extension keeps at least one line. Delete the extension instead."))
+                raise Refused(Problem("", Said.of("extension.lines-least")))
             return record, [Change(*change) for change in without(snapshot, kind, key)]
 
         self._save(plan, who)
@@ -273,7 +273,7 @@ class Admin:
 
         def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
             if snapshot.has_administrator:
-                raise Refused(Problem("", "This box has been set up already."))
+                raise Refused(Problem("", Said.of("settings.completed-already")))
             settings = make(
                 "settings",
                 {
@@ -397,7 +397,7 @@ def _password_problems(record: Record, password: str, old: Record | None) -> lis
         return [Problem("password", weak)] if weak else []
     gets_in = record.role != "none" and (not isinstance(old, User) or old.role == "none")
     if gets_in and not record.password_hash:
-        return [Problem("password", "Someone who may log in to the admin page needs a password.")]
+        return [Problem("password", Said.of("user.password-missing"))]
     return []
 
 
@@ -405,5 +405,5 @@ def _last_administrator(old: User, new: User | None, snapshot: Snapshot) -> list
     # one without a password cannot log in, so does not count
     others = any(user.role == "full" and user.id != old.id and user.password_hash for user in snapshot.users.values())
     if old.role == "full" and (new is None or new.role != "full") and not others:
-        return [Problem("role", "This is the only administrator: make somebody else one first.")]
+        return [Problem("role", Said.of("user.role-last"))]
     return []
