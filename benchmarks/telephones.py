@@ -153,7 +153,7 @@ class Stream(Audio):
 
 
 class Telephone(Softphone):
-    """A softphone that dials without waiting, refuses, and remembers the final answer to each INVITE."""
+    """A softphone that refuses, and remembers the final answer to each INVITE."""
 
     audio = Stream
 
@@ -168,20 +168,6 @@ class Telephone(Softphone):
             case events.Rejected(status=status, response=response):
                 self.finals[event.session] = status if response is not None else 0
         super()._tell_call(call, event)
-
-    async def dial(self, number: str) -> PhoneCall:
-        """Returns when the INVITE with the password is on its way, or the first one was the last."""
-        call = await self._new_call()
-        target, offer = f"sip:{number}@{self.account.host}", call.leg.make_offer(self.account.formats)
-        call.session = self._invite(target, offer, [])
-        self._calls[call.session] = call
-        await call.begun.wait()
-        if call.challenge is not None:
-            headers = [self._credentials(call.challenge, "INVITE", target)]
-            call.challenge = None
-            call.session = self._invite(target, offer, headers)
-            self._calls[call.session] = call
-        return call
 
     def refuse(self, call: PhoneCall, status: int = 486) -> None:
         self.run(lambda stack, now: stack.reject(call.session, status, now))
@@ -316,10 +302,8 @@ class Seat:
 
     # ---- one call
     async def _dial(self, number: str) -> PhoneCall:
-        call = await self.caller.dial(number)
-        if not call.ended.is_set():
-            self.dialled += 1
-        return call
+        self.dialled += 1
+        return await self.caller.dial(number)
 
     async def _echo(self, fate: Fate) -> None:
         call = await self._dial("*60")

@@ -8,11 +8,57 @@ import socket
 import ssl
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from appliance.host import certificates
-from appliance.softphone import Account, Softphone, phone
+from appliance.sip.text import digest
+from appliance.sip.text.message import Request, answer_to, parse
+from appliance.softphone import Account, PhoneError, Softphone, phone
+
+Refusal = tuple[int, bool]  # status, and of a challenge whether it says that the nonce was stale
+
+
+class Refusing(asyncio.DatagramProtocol):
+    """A box that answers each INVITE with the next of its refusals."""
+
+    def __init__(self, refusals: list[Refusal]) -> None:
+        self.refusals = refusals
+        self.invited = 0
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        request = parse(data)
+        if isinstance(request, Request) and request.method == "INVITE":
+            status, stale = self.refusals[self.invited]
+            self.invited += 1
+            asked = [("Proxy-Authenticate", digest.challenge("box", f"n{self.invited}", stale=stale))] if status == 407 else []
+            self.transport.sendto(answer_to(request, status, to_tag="t", headers=asked), addr)
+
+
+@pytest.mark.parametrize(
+    ("refusals", "told"),
+    [
+        ([(407, False), (486, False)], "486"),
+        ([(407, False), (407, True), (486, False)], "486"),  # the box has started again in between
+        ([(407, False), (407, False)], "407"),
+        ([(407, False), (407, True), (407, True)], "407"),
+    ],
+)
+async def test_a_challenge_is_answered_again_only_when_its_nonce_was_too_old(refusals: list[Refusal], told: str) -> None:
+    loop = asyncio.get_running_loop()
+    transport, box = await loop.create_datagram_endpoint(lambda: Refusing(refusals), local_addr=("127.0.0.1", 0))
+    port = transport.get_extra_info("sockname")[1]
+    softphone = Softphone(Account("127.0.0.1", port, "UDP", "100", "anna", "secret"))
+    await softphone.connect()
+    with pytest.raises(PhoneError, match=f"refused: {told} "):
+        await softphone.call("101")
+    assert box.invited == len(refusals)
+    await softphone.close()
+    transport.close()
 
 
 def listening(folder: Path) -> tuple[socket.socket, ssl.SSLContext]:

@@ -13,7 +13,7 @@ from appliance.sip import events
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.media.negotiation import LegMedia
 from appliance.sip.stack import Stack
-from appliance.sip.text.message import Request, Response
+from appliance.sip.text.message import Request
 from appliance.sip.text.sdp import Format
 from appliance.softphone.sound import LOUD_ENOUGH, RATE, Audio, share_of
 
@@ -39,9 +39,10 @@ class PhoneCall:
         self.ringing = asyncio.Event()
         self.answered = asyncio.Event()
         self.begun = asyncio.Event()  # the far end has said something to our INVITE
-        self.challenge: Response | None = None  # it wants credentials first
+        self.target = ""  # of a call that we make, with
+        self.offer = b""
         self.ended = asyncio.Event()
-        self.authorised = False  # credentials were given
+        self.challenges = 0  # that were answered
         self.status = 0
         self.reason = ""
         self.offers: list[str] = []  # directions the far end has asked for since the call was answered

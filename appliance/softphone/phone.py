@@ -205,9 +205,8 @@ class Softphone:
                     call.take_answer(response.body)
             case events.Accepted(response=response):
                 self._accepted(call, response)
-            case events.Rejected(status=401 | 407, response=response) if response is not None and not call.authorised:
-                call.authorised, call.challenge = True, response
-                call.begun.set()
+            case events.Rejected(status=401 | 407, response=response) if self._authorise(call, response):
+                pass
             case events.Rejected(status=status, reason=reason):
                 call.over(status, reason)
             case events.Cancelled(reason=reason):
@@ -237,7 +236,9 @@ class Softphone:
         self._calls[event.session] = call
         try:
             call.leg.take_offer(event.request.body)
-            call.leg.make_answer(self.account.formats)  # whether there is one: nobody rings for a call that cannot be taken
+            call.leg.make_answer(
+                self.account.formats
+            )  # whether there is one: nobody rings for a call that cannot be taken
             self.run(lambda stack, now: stack.ring(event.session, now))
         except PeerError as error:
             status, reason = error.status, error.reason
@@ -321,47 +322,57 @@ class Softphone:
         self._registration.answered(status, response, asyncio.get_running_loop().time())
         self._drain()
 
-    def _credentials(self, response: Response, method: str, uri: str) -> tuple[str, str]:
+    def _authorise(self, call: PhoneCall, response: Response | None) -> bool:
+        """Dial once more with the password. A second challenge is answered when its nonce is new only because the other one was too old."""
+        if response is None or call.ended.is_set():
+            return False
         ask, answer_in = digest.FIELDS[response.status == 407]
         challenge = digest.strongest(response.get_all(ask))
-        if challenge is None:
-            raise PhoneError("The box asks for a login of an unknown kind.")
-        answer = digest.answer(
-            challenge, method=method, uri=uri, username=self.account.username, password=self.account.password,
-            cnonce=secrets.token_hex(8),
+        if challenge is None or call.challenges >= (2 if challenge.stale else 1):
+            return False
+        call.challenges += 1
+        credentials = digest.answer(
+            challenge, method="INVITE", uri=call.target, username=self.account.username,
+            password=self.account.password, cnonce=secrets.token_hex(8),
         )  # fmt: skip
-        return answer_in, str(answer)
+        self._invite(call, [(answer_in, str(credentials))])
+        return True
+
+    async def dial(self, number: str) -> PhoneCall:
+        """The call, as soon as it is on its way."""
+        call = await self._new_call()
+        call.target = f"sip:{number}@{self.account.host}"
+        call.offer = call.leg.make_offer(self.account.formats)
+        self._invite(call, [])
+        return call
 
     async def call(self, number: str, seconds: float = 10.0) -> PhoneCall:
         """Dial; returns when it rings, early media comes or it is answered."""
-        call = await self._new_call()
-        target = f"sip:{number}@{self.account.host}"
-        offer = call.leg.make_offer(self.account.formats)
-        headers: list[tuple[str, str]] = []
-        for _ in range(2):
-            call.session = self._invite(target, offer, headers)
-            self._calls[call.session] = call
-            try:
-                async with asyncio.timeout(seconds):
-                    await call.begun.wait()
-            except TimeoutError:
-                call.hang_up()
-                raise PhoneError(f"The box did not answer the call within {seconds:g} s.") from None
-            if call.challenge is None:
-                break
-            headers = [self._credentials(call.challenge, "INVITE", target)]
-            call.challenge = None
-            call.begun.clear()
+        call = await self.dial(number)
+        try:
+            async with asyncio.timeout(seconds):
+                await call.begun.wait()
+        except TimeoutError:
+            call.hang_up()
+            raise PhoneError(f"The box did not answer the call within {seconds:g} s.") from None
         if call.ended.is_set():
             raise PhoneError(f"The call was refused: {call.status} {call.reason}.")
         return call
 
-    def _invite(self, target: str, offer: bytes, headers: list[tuple[str, str]]) -> str:
-        return self.run(
+    def _invite(self, call: PhoneCall, headers: list[tuple[str, str]]) -> None:
+        self._calls.pop(call.session, None)
+        call.session = self.run(
             lambda stack, now: stack.invite(
-                FLOW, target, now, from_=f"<{self.address}>", to=f"<{target}>", offer=offer, headers=headers
+                FLOW,
+                call.target,
+                now,
+                from_=f"<{self.address}>",
+                to=f"<{call.target}>",
+                offer=call.offer,
+                headers=headers,
             )
         )
+        self._calls[call.session] = call
 
     async def incoming(self, seconds: float = 10.0) -> PhoneCall:
         """The next call that comes in; it rings until `answer` or `hang_up`."""
