@@ -22,6 +22,8 @@ from appliance import cti
 from appliance.callcontrol.faults import Faults
 from appliance.calls.process import CallsProcess
 from appliance.sip import events
+from appliance.sip.media import address
+from appliance.sip.text import sdp
 from appliance.words import english
 from tests.box import Box, office
 from tests.box_phone import Phone
@@ -210,6 +212,8 @@ class Watch:
 
 async def play(scene: Callable[[Box, Phone, Phone], Awaitable[None]], watch: Watch) -> None:
     snapshot = office("101", "102", "301", "302", "303", lines=2, ring_seconds=100)
+    address._known.cache_clear()  # what is remembered of other scenes
+    sdp._rtpmap.cache_clear()
     async with Box(snapshot) as box:
         a, b = await box.phone("101"), await box.phone("102")
         c, d, e = [await box.phone(number) for number in ("301", "302", "303")]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
 
 from appliance.sip.errors import UnusableAddress
 
@@ -28,25 +30,34 @@ def media_address(address: str, port: int, *, ours: str, signalling: str, owns: 
 
     `ours` is the address that phones are told, `signalling` the host that the description came from ("" unknown), `owns` says
     of a port whether it is one of our media ports. Loopback is for a phone that signals from this machine."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        raise UnusableAddress("The media address is no IP address") from None
-    found = getattr(found, "ipv4_mapped", None) or found
-    for network, words in _NO_HOST:
-        if found in network:
-            raise UnusableAddress(f"The media address {found} is {words}")
-    if found.is_loopback and not _is_loopback(signalling):
-        raise UnusableAddress(f"The media address {found} is only for a phone on this machine")
-    if owns(port) and (found.is_loopback or str(found) == ours):
+    found = _known(address)
+    if not found.text:
+        raise UnusableAddress("The media address is no IP address")
+    if found.no_host:
+        raise UnusableAddress(f"The media address {found.text} is {found.no_host}")
+    if found.is_loopback and not _known(signalling).is_loopback:
+        raise UnusableAddress(f"The media address {found.text} is only for a phone on this machine")
+    if owns(port) and (found.is_loopback or found.text == ours):
         raise UnusableAddress("The media address is one of this system's own")
     if found.version != (6 if ":" in ours else 4):
         raise UnusableAddress(f"This system reaches no IPv{found.version} address")
-    return str(found)
+    return found.text
 
 
-def _is_loopback(host: str) -> bool:
+class _Known(NamedTuple):
+    text: str = ""  # "": it is no IP address
+    version: int = 0
+    is_loopback: bool = False
+    no_host: str = ""  # whose it is instead
+
+
+@lru_cache(4096)
+def _known(address: str) -> _Known:
+    """The same phones call again and again."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        found = ipaddress.ip_address(address)
     except ValueError:
-        return False
+        return _Known()
+    found = getattr(found, "ipv4_mapped", None) or found
+    no_host = next((words for network, words in _NO_HOST if found in network), "")
+    return _Known(str(found), found.version, found.is_loopback, no_host)

@@ -302,11 +302,9 @@ class LegMedia:
         """Where to send; UnusableAddress when that must not be."""
         if media.held_by_address:
             return media.address
-        ports = {media.port, media.rtcp_port or media.port}
-        return {
-            media_address(media.address, port, ours=self.address, signalling=self.signalling, owns=self._owns)
-            for port in ports
-        }.pop()
+        if media.rtcp_port:
+            media_address(media.address, media.rtcp_port, ours=self.address, signalling=self.signalling, owns=self._owns)
+        return media_address(media.address, media.port, ours=self.address, signalling=self.signalling, owns=self._owns)
 
     def make_answer(self, formats: Sequence[Format] = STANDARD, direction: str = "sendrecv") -> bytes:
         """Our answer: the offered codecs that are in `formats`, in the offer's order and under its payload types.
@@ -379,7 +377,7 @@ class LegMedia:
             origin = ("-", self._session_id, version, self.address)
             return Session(origin, "-", self.address, tuple(lines)).to_bytes()
 
-        if text(self._version) != self.local_sdp:
+        if not self.local_sdp or text(self._version) != self.local_sdp:
             self._version += 1
             self.local_sdp = text(self._version)
         return self.local_sdp
@@ -450,7 +448,9 @@ def _in_common(line: Media, formats: Sequence[Format]) -> tuple[Format, ...]:
     """The line's formats whose codec is in `formats`; none without one for sound."""
     chosen: list[Format] = []
     for theirs in line.formats:
-        match = next((each for each in formats if each.same_codec(theirs)), None)
-        if match is not None and theirs.name:
-            chosen.append(replace(theirs, parameters=match.parameters or theirs.parameters))
+        for ours in formats if theirs.name else ():
+            if ours.same_codec(theirs):
+                kept = not ours.parameters or ours.parameters == theirs.parameters
+                chosen.append(theirs if kept else replace(theirs, parameters=ours.parameters))
+                break
     return tuple(chosen) if not all(each.is_event for each in chosen) else ()

@@ -17,9 +17,9 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from appliance.sip.errors import PeerError
 
@@ -50,7 +50,6 @@ STATIC: Mapping[int, tuple[str, int]] = {
 }  # fmt: skip
 
 _NUMBER = re.compile(r"[0-9]{1,20}")
-_LINE_END = re.compile(r"\r\n|\r|\n")
 _RTPMAP = re.compile(r"([0-9]{1,3})[ \t]+([A-Za-z0-9\-.!%*_+`'~]{1,64})/([0-9]{1,8})(?:/([0-9]{1,2}))?")
 _CRYPTO = re.compile(r"([0-9]{1,9})[ \t]+([A-Za-z0-9_]{1,64})[ \t]+inline:(\S+)(.*)")
 _LIFETIME = re.compile(r"(?:2\^[0-9]{1,2}|[0-9]{1,20})")
@@ -79,7 +78,7 @@ class Format(Struct, frozen=True, array_like=True, gc=False):
         return self.name == "TELEPHONE-EVENT"
 
     def same_codec(self, other: Format) -> bool:
-        return (self.name, self.rate, self.channels) == (other.name, other.rate, other.channels)
+        return self.name == other.name and self.rate == other.rate and self.channels == other.channels
 
 
 class CryptoLine(Struct, frozen=True, array_like=True, gc=False):
@@ -219,48 +218,57 @@ class _Section:
     def __init__(self, m_line: str) -> None:
         self.m_line = m_line
         self.connection = ""  # the c= line
-        self.attributes: list[tuple[str, str]] = []  # of the known ones
+        self.attributes: dict[str, list[str]] = {}  # of the known ones: all values
+        self.direction = ""  # the first
+        self.room = MAX_ATTRIBUTES
 
     def take(self, text: str) -> bool:
         """One more attribute; False when there is no room for it."""
         key, _, value = text.partition(":")
-        key = key.strip(" \t").lower()
-        if key in _KNOWN:
-            if len(self.attributes) >= MAX_ATTRIBUTES:
-                return False
-            self.attributes.append((key, value.strip(" \t")))
+        if key not in _KNOWN and (key := key.strip(" \t").lower()) not in _KNOWN:
+            return True
+        if not self.room:
+            return False
+        self.room -= 1
+        if not value and not self.direction and key in DIRECTIONS:
+            self.direction = key
+        self.attributes.setdefault(key, []).append(value.strip(" \t"))
         return True
 
     def every(self, name: str) -> list[str]:
-        return [value for key, value in self.attributes if key == name]
+        return self.attributes.get(name, [])
 
-    def first(self, name: str) -> str | None:
-        return next(iter(self.every(name)), None)
-
-    @property
-    def direction(self) -> str | None:
-        return next((key for key, value in self.attributes if key in DIRECTIONS and not value), None)
+    def first(self, name: str) -> str:
+        """"" without one."""
+        found = self.attributes.get(name)
+        return found[0] if found else ""
 
 
 def parse(body: bytes) -> Session:
     """The description in `body`; PeerError 400 when it is none, 413 when it is too long, 488 with too many m-lines."""
     if len(body) > MAX_SIZE:
         raise PeerError(413, "Session description too long")
-    head = _Section("")
+    head = section = _Section("")
     sections = [head]
     origin, name = NOBODY, "-"
     skipped = 0
-    text = (line.strip(" \t\x00") for line in _LINE_END.split(body.decode("utf-8", "replace")))
-    lines = [line for line in text if line]
-    if not lines or lines[0] != "v=0":
-        raise PeerError(400, "No session description")
-    for line in lines[1:]:
+    text = body.decode("utf-8", "replace")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    has_begun = False
+    for raw in lines:
+        line = raw.strip(" \t\x00")
+        if not line:
+            continue
+        if not has_begun:
+            if line != "v=0":
+                break
+            has_begun = True
+            continue
         kind, value = line[:2], line[2:].strip(" \t")
-        section = sections[-1]
         if kind == "m=":
             if len(sections) > MAX_MEDIA:
                 raise PeerError(488, "Too many media lines")
-            sections.append(_Section(value))
+            sections.append(section := _Section(value))
         elif kind == "c=":
             section.connection = section.connection or value
         elif len(line) > MAX_LINE or "\x00" in line:
@@ -273,11 +281,13 @@ def parse(body: bytes) -> Session:
             name = value or "-"
         else:
             skipped += kind not in _NOT_NEEDED
+    if not has_begun:
+        raise PeerError(400, "No session description")
     try:
         address = _connection(head.connection)
     except PeerError:
         address = ""  # a line that needs it says so itself
-    return Session(origin, name, address, tuple(_media(section, head) for section in sections[1:]), skipped)
+    return Session(origin, name, address, tuple([_media(section, head) for section in sections[1:]]), skipped)
 
 
 def _origin(value: str) -> tuple[str, int, int, str] | None:
@@ -306,52 +316,69 @@ def _port(text: str) -> int | None:
     return int(port) if _NUMBER.fullmatch(port) and len(port) <= 5 and int(port) <= 65535 else None
 
 
+def _words(m_line: str) -> list[str]:
+    words = m_line.split(None, MAX_FORMATS + 3)[: MAX_FORMATS + 3]
+    if m_line.isascii() and m_line.isprintable():
+        return [word[:64] for word in words]
+    return [_UNPRINTABLE.sub("", word)[:64] for word in words]
+
+
 def _media(section: _Section, head: _Section) -> Media:
-    words = [_UNPRINTABLE.sub("", word)[:64] for word in section.m_line.split()[: MAX_FORMATS + 3]]
-    kind, number, protocol = (*words, "", "", "")[:3]
+    words = _words(section.m_line)
+    kind, number, protocol = words[:3] if len(words) > 2 else (*words, "", "", "")[:3]
     kind, protocol = kind.lower() or "audio", protocol.upper() if "RTP/" in protocol.upper() else protocol
     port = _port(number)
-    line = Media(kind, port or 0, protocol or "RTP/AVP", other_formats=tuple(words[3:]))
+    fault, address = "", ""
+    formats: tuple[Format, ...] = ()
     if len(words) < 4 or port is None or "\x00" in section.m_line:
-        return replace(line, fault="Malformed m= line")
-    if kind != "audio" or port == 0 or "RTP/" not in protocol:
-        return line
-    try:
-        address = _connection(section.connection or head.connection)
-        formats = _formats(words[3:], section)
-    except PeerError as error:
-        return replace(line, fault=error.reason)
-    rtcp = (section.first("rtcp") or "").split()
-    ptime = section.first("ptime") or ""
-    crypto = [CryptoLine.parse(value) for value in section.every("crypto")[:MAX_CRYPTO]]
-    return replace(
-        line,
-        formats=formats,
-        other_formats=(),
-        address=address,
-        direction=section.direction or head.direction or "sendrecv",
-        rtcp_port=(_port(rtcp[0]) or 0) if rtcp else 0,
-        rtcp_mux=section.first("rtcp-mux") is not None,
-        ptime=int(ptime) if ptime.isascii() and ptime.isdigit() and len(ptime) < 5 else 0,
-        crypto=tuple(each for each in crypto if each is not None),
+        fault = "Malformed m= line"
+    elif kind == "audio" and port and "RTP/" in protocol:
+        try:
+            address = _connection(section.connection or head.connection)
+            formats = _formats(words[3:], section)
+        except PeerError as error:
+            fault, address = error.reason, ""
+    if not formats:
+        return Media(kind, port or 0, protocol or "RTP/AVP", other_formats=tuple(words[3:]), fault=fault)
+    rtcp = section.first("rtcp").split()
+    ptime = section.first("ptime")
+    return Media(
+        kind,
+        port or 0,
+        protocol,
+        formats,
+        (),
+        address,
+        section.direction or head.direction or "sendrecv",
+        (_port(rtcp[0]) or 0) if rtcp else 0,
+        "rtcp-mux" in section.attributes,
+        int(ptime) if ptime.isascii() and ptime.isdigit() and len(ptime) < 5 else 0,
+        tuple([line for value in section.every("crypto")[:MAX_CRYPTO] if (line := CryptoLine.parse(value)) is not None]),
     )
+
+
+@lru_cache(1024)
+def _rtpmap(value: str) -> tuple[int, str, int, int] | None:
+    """Payload type, name, rate, channels; the same few in every call."""
+    match = _RTPMAP.fullmatch(value)
+    if match is None or int(match[1]) > 127 or int(match[3]) == 0:
+        return None
+    return int(match[1]), match[2].upper(), int(match[3]), int(match[4] or 1) or 1
 
 
 def _formats(words: list[str], section: _Section) -> tuple[Format, ...]:
     maps: dict[int, tuple[str, int, int]] = {}
     parameters: dict[int, str] = {}
     for value in section.every("rtpmap"):
-        match = _RTPMAP.fullmatch(value)
-        if match is not None and int(match[1]) <= 127 and int(match[3]) > 0:
-            maps[int(match[1])] = (match[2].upper(), int(match[3]), int(match[4] or 1) or 1)
+        if (known := _rtpmap(value)) is not None:
+            maps[known[0]] = known[1:]
     for value in section.every("fmtp"):
         number, _, text = value.partition(" ")
         if number.isascii() and number.isdigit() and len(number) < 4:
             parameters[int(number)] = text.strip()
     found: dict[int, Format] = {}
     for payload_type in words:
-        if payload_type.isascii() and payload_type.isdigit() and len(payload_type) < 4 and int(payload_type) <= 127:
-            pt = int(payload_type)
+        if payload_type.isascii() and payload_type.isdigit() and len(payload_type) < 4 and (pt := int(payload_type)) <= 127:
             name, rate, channels = maps.get(pt) or (*STATIC.get(pt, ("", 0)), 1)
             found.setdefault(pt, Format(pt, name, rate, channels, parameters.get(pt, "")))
     if not found:
