@@ -87,6 +87,7 @@ class KeptEarly(NamedTuple):
     heard: Sequence[tuple[bytes, int]] = ()
     pracks: Sequence[tuple[bytes, bytes]] = ()
     agreed: Sequence[bytes] = ()
+    deaf: bool = False
 
 
 def _known(kind: type[T], values: Sequence[Any]) -> T:
@@ -180,6 +181,7 @@ def _early(early: Early) -> tuple[Any, ...]:
         tuple([(wire(tag), number) for tag, number in early.heard.items()]),
         tuple([(wire(tag), each.last) for tag, each in early.pracks.items()]),
         tuple([wire(tag) for tag in early.agreed]),
+        early.deaf,
     )
 
 
@@ -229,7 +231,7 @@ class _Back:
 
     def early(self, values: Sequence[Any]) -> None:
         early, kept = self.usage.early, _known(KeptEarly, values)
-        early.rseq, early.unacked, early.answers = kept.rseq, kept.unacked, kept.answers
+        early.rseq, early.unacked, early.answers, early.deaf = kept.rseq, kept.unacked, kept.answers, kept.deaf
         early.queue = [Provisional(each[0], text(each[1]), _headers(each[2]), each[3]) for each in kept.queue]
         early.put_off = (kept.put_off[0], _headers(kept.put_off[1])) if kept.put_off is not None else None
         early.heard = {text(tag): number for tag, number in kept.heard}

@@ -40,6 +40,25 @@ def rung(net: ReliableNet, *, offer: bytes = SDP, answer: bytes = ANSWER) -> tup
     return caller, callee
 
 
+def demanded(net: ReliableNet) -> str:
+    """A call with Require: 100rel; the called session."""
+    required = [("Require", "100rel")]
+    net.do(
+        "a",
+        lambda stack, now: stack.invite(
+            1,
+            "sip:101@192.0.2.2",
+            now,
+            from_="<sip:100@192.0.2.1>",
+            to="<sip:101@192.0.2.2>",
+            offer=SDP,
+            headers=required,
+        ),
+    )
+    net.run()
+    return only(net.take("b"), events.Invited).session
+
+
 def taken_up(net: ReliableNet, caller: str, callee: str, *, answer: bytes | None = None) -> None:
     net.do("b", lambda stack, now: stack.accept(callee, ANSWER, now))
     net.run()
@@ -90,10 +109,7 @@ def test_an_invite_without_an_offer_asks_for_nothing_reliable() -> None:
 
 def test_who_demands_it_has_every_response_reliably() -> None:
     net = ReliableNet()
-    net.do("a", lambda stack, now: stack.invite(1, "sip:101@192.0.2.2", now, from_="<sip:100@192.0.2.1>", to="<sip:101@192.0.2.2>", offer=SDP,
-                                                headers=[("Require", "100rel")]))  # fmt: skip
-    net.run()
-    callee = only(net.take("b"), events.Invited).session
+    callee = demanded(net)
     for status in (180, 182, 183):  # faster than they are acknowledged
         net.do(
             "b",
@@ -152,12 +168,35 @@ def test_the_200_waits_for_the_prack() -> None:
     assert "Accepted" in names(net.take("a"))
 
 
-def test_whom_nobody_acknowledges_is_refused() -> None:
+def test_who_demands_it_and_acknowledges_nothing_is_refused() -> None:
     net = ReliableNet("UDP", lose=lambda number, data: data.startswith(b"PRACK"))
-    _, callee = rung(net)
+    callee = demanded(net)
+    net.do("b", lambda stack, now: stack.ring(callee, now))
     net.run(40.0)
     assert only(net.take("b"), events.Cancelled).session == callee
     assert only([each for each in net.take("a") if isinstance(each, events.Rejected)], events.Rejected).status == 504
+    net.run(70.0)
+    net.assert_empty()
+
+
+def test_who_supports_it_and_acknowledges_nothing_goes_on_without() -> None:
+    """A phone that lists 100rel and does not know PRACK: it rings for longer than it may, and the 200 has the answer."""
+    net = ReliableNet("UDP", lose=lambda number, data: data.startswith(b"PRACK"))
+    caller, callee = rung(net)
+    net.do("b", lambda stack, now: stack.ring(callee, now, status=183, body=ANSWER))  # waits behind the first
+    net.run(40.0)
+    net.do("b", lambda stack, now: stack.ring(callee, now, status=183, body=ANSWER))
+    assert b"RSeq" not in net.sent[-1][1]
+    taken_up(net, caller, callee, answer=ANSWER)
+
+
+def test_who_is_answered_and_acknowledges_nothing_has_the_answer_in_the_end() -> None:
+    net = ReliableNet("UDP", lose=lambda number, data: data.startswith(b"PRACK"))
+    caller, callee = rung(net)
+    net.do("b", lambda stack, now: stack.accept(callee, ANSWER, now))
+    net.run(40.0)
+    assert "Accepted" in names(net.take("a"))
+    net.do("a", lambda stack, now: stack.hang_up(caller, now))
     net.run(70.0)
     net.assert_empty()
 
@@ -198,10 +237,7 @@ def test_a_prack_that_fits_nothing(rack: str, status: int) -> None:
 
 def test_a_prack_behind_the_answer() -> None:
     net = ReliableNet("UDP", lose=lambda number, data: data.startswith(b"PRACK"))
-    net.do("a", lambda stack, now: stack.invite(1, "sip:101@192.0.2.2", now, from_="<sip:100@192.0.2.1>", to="<sip:101@192.0.2.2>", offer=SDP,
-                                                headers=[("Require", "100rel")]))  # fmt: skip
-    net.run()
-    callee = only(net.take("b"), events.Invited).session
+    callee = demanded(net)
     net.do("b", lambda stack, now: stack.ring(callee, now))
     net.run(0.1)
     net.do("b", lambda stack, now: stack.accept(callee, ANSWER, now))  # no answer waits in the 180

@@ -2,7 +2,8 @@
 
 Ours are reliable when the caller demands it, or supports it and there is an answer in the response; one at a time, each repeated until its
 PRACK comes, further ones wait in order. A 2xx waits for the PRACK of an answer (RFC 3262 §3). An INVITE
-without an offer gets no offer before its 2xx. Whom nobody acknowledges is refused, 504.
+without an offer gets no offer before its 2xx. Who demands reliable responses and acknowledges none is refused, 504; who only says that it
+supports them and does not goes on without (§3 would refuse it too, and cut a call that rings).
 
 Theirs get their PRACK by themselves, in order; repeated ones and such as miss their predecessor are passed over. An early dialog in which the
 first offer has been answered reliably is settled: from then on there may be offers in it (RFC 3311, see offers).
@@ -44,7 +45,19 @@ class Provisional(NamedTuple):
 
 
 class Early:
-    __slots__ = ("_interval", "_session", "agreed", "answers", "heard", "pracks", "put_off", "queue", "rseq", "unacked")
+    __slots__ = (
+        "_interval",
+        "_session",
+        "agreed",
+        "answers",
+        "deaf",
+        "heard",
+        "pracks",
+        "put_off",
+        "queue",
+        "rseq",
+        "unacked",
+    )
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -56,6 +69,7 @@ class Early:
         self.put_off: tuple[bytes, tuple[tuple[str, str], ...]] | None = (
             None  # the 2xx that waits for the PRACK: body and headers
         )
+        self.deaf = False  # it has acknowledged nothing
         self._interval = T1
         # theirs
         self.heard: dict[str, int] = {}  # To tag -> RSeq of the last one in order
@@ -82,7 +96,7 @@ class Early:
             return
         invite, can = session.invite.request, session.agent.can
         demanded, body = demands(invite), body if session.had_offer or not body else b""
-        knows = TAG in can.extensions and (demanded or (bool(body) and TAG in invite.supported))
+        knows = TAG in can.extensions and not self.deaf and (demanded or (bool(body) and TAG in invite.supported))
         if knows and session.had_offer and self.agreed:
             body = b""  # the answer has been given
         if not knows or not (body or demanded):
@@ -200,7 +214,13 @@ class Early:
             session.agent.send_once(session.flow, self.unacked)
             self._interval *= 2
             session.set("reliable", now + self._interval)
-        else:
+        elif demands(session.invite.request):
             session.clear_up(now)
             session.respond(session.invite, 504, now)
             session.over(Cancelled(session.id, "No PRACK for a reliable response"))
+        else:
+            self.deaf, self.unacked, waiting = True, b"", [*self.queue]
+            self.queue.clear()
+            session.clear("reliable")
+            for each in waiting:
+                self.ring(each.status, now, each.reason, each.headers, each.body)

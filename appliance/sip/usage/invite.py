@@ -291,6 +291,7 @@ class Invite:
                 self.acks.late = None
             case "1xx" | "reliable" | "no prack":
                 self.early.timer(name, now)
+                self._catch_up(now)
             case "cancel":
                 self.ending.cancel_ignored(now)
             case _:
