@@ -23,6 +23,7 @@ DOCUMENT = ROOT / "docs" / "performance.md"
 PLOT = ROOT / "docs" / "performance.svg"
 COMMANDS = {  # module and its options
     "relay": ["relay"],
+    "pairs": ["pairs"],
     "srtp": ["srtp"],
     "survive": ["survive", "--process", "core"],
     "survive-calls": ["survive", "--process", "calls"],
@@ -90,6 +91,25 @@ def relay(result: Result) -> str:
     ]
     curve = table(["calls", "load", "offered per second", "µs per packet", "core", "lost", "delay, µs"], points)
     return f"{result['calls']} calls.\n\n{table(head, rows)}\n\n{table(['ratio', 'value'], ratios)}\n\n{curve}"
+
+
+def pairs(result: Result) -> str:
+    head = ["kind", "what", "µs CPU per packet", "of one worker's", "lost", "delay p50 / p99 / p99.9, µs"]
+    one = {
+        row["kind"]: row["us_per_packet"] for row in reversed(result["rows"]) if row["name"].startswith("one worker")
+    }
+    rows = [
+        (
+            KINDS[row["kind"]],
+            row["name"],
+            f"{row['us_per_packet']:.2f}",
+            f"{row['us_per_packet'] / one[row['kind']]:.2f}",
+            row["lost"],
+            f"{row['delay_us_p50']:.0f} / {row['delay_us_p99']:.0f} / {row['delay_us_p99.9']:.0f}",
+        )
+        for row in result["rows"]
+    ]
+    return f"{result['calls']} calls, {result['rows'][0]['rate']:.0f} packets per second.\n\n{table(head, rows)}"
 
 
 def srtp(result: Result) -> str:
@@ -176,7 +196,10 @@ def calls(result: Result) -> str:
 
 def functions(result: Result) -> str:
     head = ["function", "µs", "yardsticks", "of what is stored"]
-    rows = [(row["name"], f"{row['us']:.2f}", f"{row['yardsticks']:.3f}", row["of_baseline"] or "") for row in result["rows"]]
+    rows = [
+        (row["name"], f"{row['us']:.2f}", f"{row['yardsticks']:.3f}", row["of_baseline"] or "")
+        for row in result["rows"]
+    ]
     return table(head, rows)
 
 
@@ -186,6 +209,7 @@ def percent(share: float) -> str:
 
 TABLES: dict[str, Callable[[Result], str]] = {
     "relay": relay,
+    "pairs": pairs,
     "srtp": srtp,
     "survive": survive,
     "survive-calls": survive_calls,
