@@ -18,8 +18,8 @@ import msgspec
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from appliance.callcontrol.authentication import Authenticated, Authenticator, Denied
-from appliance.callcontrol.plan import Ring, plan
+from appliance.calls.plan.plan import Ring, plan
+from appliance.calls.registrar.authentication import Authenticated, Authenticator, Denied
 from appliance.config.model import Extension, Line, Snapshot
 from appliance.sip.events import Send
 from appliance.sip.media.negotiation import STANDARD, LegMedia

@@ -15,27 +15,24 @@ import asyncio
 import itertools
 import os
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import media_core
-from appliance.callcontrol.abilities import SWITCHROOM
-from appliance.callcontrol.authentication import Authenticator
-from appliance.callcontrol.controller import Controller
-from appliance.callcontrol.exchange import Exchange
-from appliance.callcontrol.journal import Journal
-from appliance.callcontrol.recovery import recover
-from appliance.callcontrol.registrar import Registrar
+from appliance import cti
 from appliance.calls.history.record import CallRecord
-from appliance.calls.process import reattach, to_row
+from appliance.calls.process import reattach, to_row, view
+from appliance.calls.registrar.authentication import Authenticator
+from appliance.calls.registrar.registrar import Registrar
+from appliance.calls.survival.takeover import assemble, begin, end, open_slots, written
 from appliance.config.model import Encrypt, Extension, Line, Settings, Snapshot
-from appliance.services import SERVICES
-from appliance.transport import Transport
+from appliance.services import SCRIPTS
 from media_core import FlowInfo
 from tests.box_engine import FakeEngine
 from tests.box_phone import Phone
 
 HOST = "192.0.2.1"
+CALLS = 64  # slots
 PORTS = {"UDP": 5060, "TCP": 5060, "TLS": 5061}
 
 
@@ -70,7 +67,7 @@ class Network:
 
 class Box:
     def __init__(
-        self, snapshot: Snapshot, *, loss: float = 0.0, seed: int = 1, services: Mapping[str, Any] = SERVICES, after: Box | None = None
+        self, snapshot: Snapshot, *, loss: float = 0.0, seed: int = 1, services: Mapping[str, Any] = SCRIPTS, after: Box | None = None
     ) -> None:
         """`after`: a killed box, of another version or configuration, whose slots, engine, registrations, records and phones this one takes over."""
         self.snapshot = snapshot
@@ -79,6 +76,7 @@ class Box:
         self.phones: dict[tuple[str, int], Phone] = {}
         self.rows: dict[tuple[str, str], dict[str, Any]] = {}
         self.records: list[CallRecord] = []
+        self.wrap: Callable[[Any], Any] = lambda slots: slots  # for who watches what is written
         self.alive = False
         self._services = services
         self._fd = os.memfd_create("journal")
@@ -118,24 +116,26 @@ class Box:
         loop = asyncio.get_running_loop()
         tokens = self.tokens(f"box{next(self._numbers)}")
         rows = list(self.rows.values())
-        self.journal = Journal(self._fd, slots=64)
-        self.exchange = Exchange(
-            transport=Transport(
-                self.engine, user_agent="Switchroom/test", tokens=lambda: next(tokens), can=SWITCHROOM
-            ),
-            media=self.engine,
-            journal=self.journal,
-            registrar=Registrar(reattach(rows, self.engine.flows(), loop.time(), self.unix())),
+        slots, old = open_slots(self._fd, CALLS)
+        self.slots = self.wrap(slots)
+        self.engine.attach()
+        registrar = Registrar(reattach(rows, self.engine.flows(), loop.time(), self.unix()))
+        self.exchange, self.controller = assemble(
+            self.engine,
+            self.slots,
+            registrar,
+            self.snapshot,
+            self._services,
+            Authenticator(b"key", lambda: next(tokens)),
+            calls=CALLS,
             host=HOST,
-            unix=self.unix,
             tokens=lambda: next(tokens),
             secrets=random.Random(self._seed).randbytes,
+            unix=self.unix,
+            user_agent="Switchroom/test",
         )
-        self.controller = Controller(
-            self.exchange, Authenticator(b"key", lambda: next(tokens)), self._services, self.snapshot
-        )
-        self.resumed = recover(self.exchange, self._services, self.snapshot)
-        self._tasks = [loop.create_task(self.controller.run()), loop.create_task(self._archive())]
+        self.resumed = begin(self.exchange, self.engine, old)
+        self._tasks = [loop.create_task(self._archive())]
         self.alive = True
 
     def kill(self) -> None:
@@ -143,12 +143,10 @@ class Box:
         if not self.alive:
             return
         self.alive = False
-        self.exchange.transport.close()
-        for call in list(self.exchange.calls.values()):
-            self._tasks += call.detach()
+        end(self.exchange)
         for task in self._tasks:
             task.cancel()
-        self.journal.close()
+        self.slots.close()
 
     def unix(self) -> float:
         return 1_700_000_000.0 + asyncio.get_running_loop().time()
@@ -163,15 +161,14 @@ class Box:
             for binding in controller.stored:
                 self.rows[binding.key] = to_row(binding, loop.time(), self.unix())
             controller.stored, controller.removed = [], []
-            while self.exchange.finished:
-                slot, record = self.exchange.finished.popleft()
-                self.records.append(record)
-                if slot is not None:
-                    self.journal.free(slot)
+            finished = list(self.exchange.finished)
+            self.exchange.finished.clear()
+            self.records += [record for _, record in finished]
+            self.exchange.turn.run(lambda finished=finished: written(self.exchange, finished))  # type: ignore[misc]
 
     def apply(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        self.controller.apply(snapshot)
+        self.exchange.turn.run(lambda: self.controller.apply(snapshot))
 
     @staticmethod
     def tokens(name: str) -> Iterator[str]:
@@ -212,6 +209,11 @@ class Box:
     def calls(self) -> list[Any]:
         return list(self.exchange.calls.values())
 
+    @property
+    def views(self) -> list[cti.CallView]:
+        """The calls, as pages show them."""
+        return [view(call, self.engine) for call in self.calls]
+
     def leg_of(self, phone: Phone) -> Any:
         """The engine's leg that faces this phone's media."""
         found = [
@@ -224,17 +226,20 @@ class Box:
 
     async def _check_nothing_left(self) -> None:
         await asyncio.sleep(70)  # 64*T1 and the longest wait after it
-        assert self.left() == []
+        left = self.left()
+        assert not left, left
         assert not list(self.exchange.faults), list(self.exchange.faults)
 
     def left(self) -> list[str]:
         """What is there although no call is, on either side."""
-        stacks = {"pbx": self.exchange.transport.stack} | {phone.user: phone.stack for phone in self.phones.values()}
+        stacks = {"pbx": self.exchange.turn.driver.stack} | {phone.user: phone.stack for phone in self.phones.values()}
         found = {
             "calls": list(self.exchange.calls),
             "media legs": list(self.engine.media),
             "sessions in the index": list(self.exchange.sessions),
-            "slots": [slot for slot, _ in self.journal],
+            "slots": [*self.slots.legs, *self.slots.calls],
+            "media legs in the index": list(self.exchange.ports),
+            "timers of calls": len(self.exchange.turn.timers) - (self.exchange.registrar.deadline() is not None),
         } | {
             f"{name} of {user}": stack.counters()[name]
             for user, stack in stacks.items()

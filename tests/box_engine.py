@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any
 
 from media_core.engine import _check_address
 
@@ -23,17 +25,14 @@ class FakeLeg:
     remote: Remote | None = None
     peer: int | None = None
     payload_map: dict[int, int] = field(default_factory=dict)
-    played: list[tuple[float, float, int]] = field(default_factory=list)
-    digits: str = ""
-    files: list[str] = field(default_factory=list)  # played
-    end: media_core.PlayEnded | media_core.DigitsSent | None = None  # of the last that was asked for
-    over: bool = True
-    recording: str = ""  # where to, until it ends
-    recorded: media_core.RecordEnded | None = (
-        None  # the end of the last one, with the time it began as its length until then
-    )
+    played: list[Any] = field(default_factory=list)
     room: int = 0
     muted: bool = False
+    playing: tuple[int, float] = (0, 0.0)  # serial, until when
+    recording: tuple[int, str, float] | None = None  # serial, path, since when
+    recorded: tuple[int, int] = (0, 0)  # serial, milliseconds
+    digits: str = ""
+    digits_serial: int = 0
     packets: int = 0  # set by a test
     last_seen_ms: int = -1
 
@@ -52,11 +51,9 @@ class FakeEngine:
     def __init__(self, send: Callable[[FlowInfo, bytes], None]) -> None:
         self._send = send
         self._wake = os.eventfd(0, os.EFD_NONBLOCK)
-        self._events: deque[media_core.Event] = (
-            deque()
-        )  # those that nobody has consumed, and how many of them poll has given
-        self._given = 0
-        self._dropped = 0  # events consumed since the beginning
+        self._events: deque[media_core.Event] = deque()
+        self._read = 0  # of them, by who is attached now
+        self._gone = 0  # events that have been consumed
         self._next = 1
         self.media: dict[int, FakeLeg] = {}
         self.open_flows: dict[int, FlowInfo] = {}
@@ -72,29 +69,33 @@ class FakeEngine:
         self._events.append(event)
         os.eventfd_write(self._wake, 1)
 
+    def attach(self) -> None:
+        """Another process takes over: what was not consumed is read again."""
+        self._read = 0
+        if self._events:
+            os.eventfd_write(self._wake, 1)
+
     def poll(self, limit: int = 256) -> list[media_core.Event]:
-        found = [self._events[at] for at in range(self._given, min(self._given + limit, len(self._events)))]
-        self._given += len(found)
-        if self._given == len(self._events):
-            with contextlib.suppress(BlockingIOError):
-                os.eventfd_read(self._wake)
+        found = list(itertools.islice(self._events, self._read, self._read + limit))
+        self._read += len(found)
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wake)
+        if self._read < len(self._events):
+            os.eventfd_write(self._wake, 1)
         return found
 
     def positions(self) -> tuple[int, ...]:
-        return (self._dropped + self._given,)
+        return (self._gone + self._read,)
 
     def consumed(self) -> None:
-        for _ in range(self._given):
+        for _ in range(self._read):
             self._events.popleft()
-        self._dropped += self._given
-        self._given = 0
+        self._gone, self._read = self._gone + self._read, 0
 
     def resume(self, positions: Sequence[int]) -> None:
-        """A new process reads from there on, or from what was not consumed."""
-        self._given = max(0, positions[0] - self._dropped) if positions else 0
+        self._read = positions[0] - self._gone
+        assert 0 <= self._read <= len(self._events)
         self.consumed()
-        if self._events:
-            os.eventfd_write(self._wake, 1)
 
     def keep(self, flow: int, kept: bool = True) -> None:
         if flow not in self.open_flows:
@@ -144,14 +145,20 @@ class FakeEngine:
         self, a: int, b: int, a_to_b: Mapping[int, int] = {}, b_to_a: Mapping[int, int] = {}, *, anew: bool = True
     ) -> None:
         one, other = self._leg(a), self._leg(b)
-        maps = one.payload_map, other.payload_map
-        if not anew and (one.peer, other.peer, *maps) == (b, a, dict(a_to_b), dict(b_to_a)):
+        if not anew and (one.peer, other.peer) == (b, a):
             return
-        for each in (one, other):
-            self.disconnect(each.id)
+        for leg in (one, other):
+            leg.room = 0
         one.peer, other.peer = b, a
         one.payload_map, other.payload_map = dict(a_to_b), dict(b_to_a)
         self.history.append(("connect", a))
+
+    def mix(self, leg: int, room: int, *, muted: bool = False, anew: bool = True) -> None:
+        one = self._leg(leg)
+        assert room > 0
+        assert one.remote is not None
+        self.disconnect(leg)
+        one.room, one.muted = room, muted
 
     def disconnect(self, leg: int) -> None:
         one = self._leg(leg)
@@ -159,74 +166,70 @@ class FakeEngine:
             self.media[one.peer].peer = None
         one.peer, one.room = None, 0
 
-    def mix(self, leg: int, room: int, *, muted: bool = False, anew: bool = True) -> None:
-        one = self._leg(leg)
-        assert room > 0
-        if not anew and (one.room, one.muted) == (room, muted):
-            return
-        self.disconnect(leg)
-        one.room, one.muted = room, muted
-        self.history.append(("mix", leg))
+    # ---- sound
+    def play(self, leg: int, tones: Sequence[tuple[float, float, int]], payload_type: int, *, serial: int = 0) -> None:
+        self._check_payload(leg, payload_type)
+        self._play(leg, list(tones), sum(tone[2] for tone in tones) / 1000, serial)
 
-    def _begin(self, leg: int, end: media_core.PlayEnded | media_core.DigitsSent, seconds: float | None) -> bool:
-        """Whether that is another one than the last; if not, it goes on or tells its end once more. seconds None: it lasts."""
-        one = self._leg(leg)
-        if end.serial and one.end == end:
-            if one.over:
-                self.tell(end)
-            return False
-        one.end, one.over = end, False
-
-        def over() -> None:
-            if self.media.get(leg) is one and one.end is end:
-                one.over = True
-                if end.serial or isinstance(end, media_core.PlayEnded):
-                    self.tell(end)
-
-        if seconds is not None:
-            asyncio.get_running_loop().call_later(seconds, over)
-        return True
+    def play_files(
+        self, leg: int, paths: Sequence[str], payload_type: int, *, loop: bool = False, serial: int = 0
+    ) -> None:
+        self._check_payload(leg, payload_type)
+        self._play(leg, list(paths), 1e9 if loop else 2.0 * len(paths), serial)
 
     def _check_payload(self, leg: int, payload_type: int) -> None:
         described = self._leg(leg).remote
         agreed = [codec.payload_type for codec in described.codecs] if described is not None else []
         assert payload_type in (0, 8, *agreed)
 
-    def play(self, leg: int, tones: Sequence[tuple[float, float, int]], payload_type: int, *, serial: int = 0) -> None:
-        self._check_payload(leg, payload_type)
-        if self._begin(leg, media_core.PlayEnded(leg, serial=serial), sum(tone[2] for tone in tones) / 1000):
-            self._leg(leg).played += tones
+    def _play(self, leg: int, what: list[Any], seconds: float, serial: int) -> None:
+        """A serial that the leg has already goes on, or tells its end once more."""
+        one, now = self._leg(leg), asyncio.get_running_loop().time()
+        if serial and one.playing[0] == serial:
+            if one.playing[1] <= now:
+                self.tell(media_core.PlayEnded(leg, False, serial))
+            return
+        one.played += what
+        one.playing = (serial, now + seconds)
+        if seconds < 1e9:
+            asyncio.get_running_loop().call_later(seconds, self._played, leg, one.playing)
 
-    def play_files(
-        self, leg: int, paths: Sequence[str], payload_type: int, *, loop: bool = False, serial: int = 0
-    ) -> None:
-        """Each lasts a second."""
-        self._check_payload(leg, payload_type)
-        if self._begin(leg, media_core.PlayEnded(leg, serial=serial), None if loop else len(paths)):
-            self._leg(leg).files += paths
-
-    def send_digits(self, leg: int, digits: str, *, serial: int = 0) -> None:
-        if self._begin(leg, media_core.DigitsSent(leg, serial), 0.16 * len(digits)):
-            self._leg(leg).digits += digits
+    def _played(self, leg: int, playing: tuple[int, float]) -> None:
+        if leg in self.media and self.media[leg].playing == playing:
+            self.tell(media_core.PlayEnded(leg, False, playing[0]))
 
     def record(self, leg: int, path: str, *, sides: str = "both", seconds: int = 0, serial: int = 0) -> None:
-        one, loop = self._leg(leg), asyncio.get_running_loop()
-        if path and serial and one.recorded is not None and one.recorded.serial == serial:
-            if not one.recording:
-                self.tell(one.recorded)
+        one, now = self._leg(leg), asyncio.get_running_loop().time()
+        if not path:
+            if one.recording is not None:
+                self._recorded(leg, one.recording)
             return
-        self._record_over(one, one.recorded)
-        if path:
-            one.recording = path
-            one.recorded = media_core.RecordEnded(leg, round(loop.time() * 1000), serial=serial)
-            if seconds:
-                loop.call_later(seconds, self._record_over, one, one.recorded)
+        if serial and one.recording is not None and one.recording[0] == serial:
+            return
+        if serial and one.recorded[0] == serial:
+            self.tell(media_core.RecordEnded(leg, one.recorded[1], False, serial))
+            return
+        one.recording = (serial, path, now)
+        if seconds:
+            asyncio.get_running_loop().call_later(seconds, self._recorded, leg, one.recording)
 
-    def _record_over(self, one: FakeLeg, which: media_core.RecordEnded | None) -> None:
-        if which is not None and one.recorded is which and one.recording:
-            milliseconds = round(asyncio.get_running_loop().time() * 1000) - which.milliseconds
-            one.recording, one.recorded = "", replace(which, milliseconds=milliseconds)
-            self.tell(one.recorded)
+    def _recorded(self, leg: int, recording: tuple[int, str, float]) -> None:
+        one = self.media.get(leg)
+        if one is None or one.recording != recording:
+            return
+        milliseconds = round(1000 * (asyncio.get_running_loop().time() - recording[2]))
+        one.recording, one.recorded = None, (recording[0], milliseconds)
+        self.tell(media_core.RecordEnded(leg, milliseconds, False, recording[0]))
+
+    def send_digits(self, leg: int, digits: str, *, serial: int = 0) -> None:
+        one = self._leg(leg)
+        if serial and one.digits_serial == serial:
+            self.tell(media_core.DigitsSent(leg, serial))
+            return
+        one.digits += digits
+        one.digits_serial = serial
+        if serial:
+            asyncio.get_running_loop().call_later(0.16 * len(digits), self.tell, media_core.DigitsSent(leg, serial))
 
     def stats(self, leg: int) -> LegStats:
         return self._leg(leg).stats()
@@ -234,7 +237,6 @@ class FakeEngine:
     def close(self, leg: int) -> LegStats:
         self.history.append(("close", leg))
         found = self.media.pop(leg, None) or FakeLeg(leg, 0)
-        self._record_over(found, found.recorded)
         if found.peer is not None and found.peer in self.media:
             self.media[found.peer].peer = None
         return found.stats()

@@ -6,6 +6,7 @@ A scene has two registered phones, 101 and 102, in an office that has more; it m
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -35,7 +36,7 @@ async def registrations(box: Box, a: Phone, b: Phone) -> None:
     again.reconnect()
     await again.register()
     await box.seconds(70)  # a's registration runs out
-    soon(box.controller.apply, office("101"))
+    soon(box.exchange.turn.run, functools.partial(box.controller.apply, office("101")))
     box.snapshot = office("101")
     await box.seconds(1)
 
@@ -60,7 +61,6 @@ async def conversation(box: Box, a: Phone, b: Phone) -> None:
     await call.offer("sendrecv", codecs=(PCMU,))
     await a.request("INFO", "", session=call.session, body=b"Signal=5", content_type="application/dtmf-relay")
     await a.request("UPDATE", "", session=call.session, headers=[("Supported", "timer")])
-    soon(box.calls[0].view)
     for one in box.engine.media.values():
         one.packets = 500
     await box.seconds(1)
@@ -94,8 +94,13 @@ async def glare(box: Box, a: Phone, b: Phone) -> None:
     asking = asyncio.gather(call.offer("sendonly"), there.offer("sendonly"))
     await asking
     await box.seconds(10)
+    leg = box.calls[-1].legs[1]
+    for held in (True, False):  # ours meets theirs
+        soon(box.exchange.turn.run, functools.partial(leg.hold, held))
+        await there.offer("sendrecv")
+        await box.seconds(10)
     b.on = False
-    await call.offer("sendrecv")
+    soon(box.exchange.turn.run, functools.partial(leg.hold, True))
     await box.seconds(1)
     call.hang_up()
     await box.seconds(40)
@@ -113,6 +118,10 @@ async def glare(box: Box, a: Phone, b: Phone) -> None:
     await call.offer("sendrecv", codecs=(SPEEX,))
     a.codecs = (*a.codecs, G722)
     await call.offer("sendrecv", codecs=(G722,))
+    b.on = False
+    soon(box.exchange.turn.run, functools.partial(box.calls[-1].legs[1].hold, True))
+    await box.seconds(40)  # nobody answers: the call is over
+    b.on = True
     call.hang_up()
 
 

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.callcontrol import refusals
-from appliance.callcontrol.plan import Outcome
-from appliance.calls.causes import Cause
+from appliance.calls.history.causes import Cause
 from appliance.calls.history.record import Fate, PartKind
+from appliance.calls.plan.plan import Outcome
+from appliance.calls.registrar import refusals
 from appliance.config.claims import EMERGENCY
 from appliance.config.declare import _MISREAD, Choice, FieldType, _anything
 from appliance.config.kinds import KINDS

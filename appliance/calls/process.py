@@ -23,25 +23,23 @@ from typing import Any
 
 import media_core
 from appliance import cti
-from appliance.callcontrol.abilities import SWITCHROOM
-from appliance.callcontrol.authentication import Authenticator
-from appliance.callcontrol.controller import Controller
-from appliance.callcontrol.exchange import Exchange
-from appliance.callcontrol.journal import Journal
-from appliance.callcontrol.recovery import recover
-from appliance.callcontrol.registrar import EXPIRES_MAX, Binding, Registrar
-from appliance.calls.causes import Cause
+from appliance.calls.call import Call
 from appliance.calls.history.record import CallRecord
 from appliance.calls.history.summary import as_row
+from appliance.calls.legs.leg import Leg
+from appliance.calls.registrar.authentication import Authenticator
+from appliance.calls.registrar.registrar import EXPIRES_MAX, Binding, Registrar
+from appliance.calls.survival.takeover import assemble, begin, end, open_slots, written
+from appliance.calls.switchboard import Media
 from appliance.config.model import Extension, Line, Snapshot
 from appliance.config.store import Store
+from appliance.flows.driver import token
 from appliance.host.boot import Boot, read_boot
 from appliance.records import CallRecords
-from appliance.services import SERVICES
+from appliance.services import SCRIPTS
 from appliance.sip.text.uri import join_host
 from appliance.storage import copies
 from appliance.storage.database import StorageDamaged, StorageFailed
-from appliance.transport import Transport, token
 from appliance.words import Said
 
 log = logging.getLogger("appliance.calls")
@@ -83,6 +81,56 @@ class Archive:
         self._thread.shutdown()
 
 
+def view(call: Call, media: Media) -> cti.CallView:
+    caller = call.caller_leg or next(iter(call.all_legs), None)
+    assert caller is not None, "a call without legs"
+    callees = [leg for leg in call.legs if leg is not caller]
+    talking = [leg for leg in callees if leg.answered]
+    return cti.CallView(
+        id=call.id,
+        started=call.started,
+        answered=call.answered_at,
+        caller=_leg(caller, media),
+        callees=[_leg(leg, media) for leg in talking or callees],
+        dialled=call.dialled,
+    )
+
+
+def _leg(leg: Leg, media: Media) -> cti.LegView:
+    try:
+        stats = media.stats(leg.stream.port.id)
+    except media_core.StaleHandle:
+        stats = None
+    return cti.LegView(
+        number=leg.party.number,
+        name=leg.party.name,
+        address=leg.endpoint.address,
+        transport=leg.endpoint.transport,
+        signalling_secure=leg.endpoint.secure,
+        media_secure=leg.stream.terms.secure,
+        codec=leg.stream.codec,
+        state=_state(leg),
+        packets_received=stats.received.packets if stats else 0,
+        packets_sent=stats.sent.packets if stats else 0,
+        lost=stats.received.lost if stats else 0,
+        jitter_ms=round(stats.received.jitter_ms, 2) if stats else 0.0,
+        poor=leg.quality.now,
+        forged=leg.quality.forged,
+        secured_received=stats.received.secured if stats else 0,
+        secured_sent=stats.sent.secured if stats else 0,
+    )
+
+
+def _state(leg: Leg) -> str:
+    """ringing; talking; held: has put the other on hold; on-hold: waits."""
+    if not leg.answered:
+        return "ringing"
+    if leg.held_by_them:
+        return "held"
+    other = leg.partner
+    return "on-hold" if other is not None and other.held_by_them else "talking"
+
+
 def to_row(binding: Binding, now: float, unix: float) -> dict[str, Any]:
     """Stored with unix times: the monotonic clock starts anew with the machine."""
     times = {name: unix + (getattr(binding, name) - now) for name in ("since", "refreshed", "expires")}
@@ -117,7 +165,7 @@ class CallsProcess:
         self._data = Path(boot.data)
         self._store = Store(self._data)
         self._archive = Archive(self._data)
-        self._journal = Journal(boot.fds["journal"])
+        self._slots, self._before = open_slots(boot.fds["journal"], boot.calls)
         self._selftests: dict[int, list[tuple[Extension, Line]]] = {}
         self._base = self._store.load()
         self._tasks: list[asyncio.Task[None]] = []
@@ -129,25 +177,25 @@ class CallsProcess:
         self._engine = engine
         rows = await self._archive.run(lambda records: records.registrations())
         registrar = Registrar(reattach(rows, engine.flows(), loop.time(), time.time()))
-        self._exchange = Exchange(
-            transport=Transport(engine, user_agent="Switchroom", can=SWITCHROOM),
-            media=engine,
-            journal=self._journal,
-            registrar=registrar,
+        self._board, self._requests = assemble(
+            engine,
+            self._slots,
+            registrar,
+            self._base,
+            SCRIPTS,
+            Authenticator(secrets.token_bytes(32), token),
+            calls=boot.calls,
             host=boot.host,
-            unix=time.time,
             tokens=token,
             secrets=secrets.token_bytes,
+            unix=time.time,
         )
-        self._controller = Controller(
-            self._exchange, Authenticator(secrets.token_bytes(32), token), SERVICES, self._base
-        )
-        resumed = recover(self._exchange, SERVICES, self._base)
+        resumed = begin(self._board, engine, self._before)
         await self._archive.run(lambda records: records.remove_selftest())
         self._server = cti.Server(str(Path(boot.run) / "calls.sock"), self._handle)
         await self._server.start()
         self._tasks = [loop.create_task(work, name=name) for name, work in (
-            ("events", self._controller.run()), ("archive", self._keep()), ("news", self._publish()),
+            ("archive", self._keep()), ("news", self._publish()),
         )]  # fmt: skip
         log.info(
             "calls ready: revision %d, %d registrations, %d calls go on", self._base.revision, len(registrar), resumed
@@ -155,36 +203,35 @@ class CallsProcess:
 
     async def stop(self) -> None:
         """Calls stay up in the core and in their slots."""
-        self._exchange.transport.close()
-        calls = [task for call in self._exchange.calls.values() for task in call.detach()]
-        for task in [*self._tasks, *calls]:
+        end(self._board)
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *calls, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.close()
         await self._keep_once()
         await self._archive.close()
         self._store.close()
-        self._journal.close()
+        self._slots.close()
 
     # ---- to disk
     async def _keep(self) -> None:
         while True:
-            await self._exchange.changed.wait()
-            if not self._controller.stored:  # a phone has been told that it is registered: nothing else holds that
+            await self._board.changed.wait()
+            if not self._requests.stored:  # a phone has been told that it is registered: nothing else holds that
                 await asyncio.sleep(TOGETHER)
-            self._exchange.changed.clear()
+            self._board.changed.clear()
             try:
                 await self._keep_once()
             except Exception as error:  # what could not be written stays in the slots; the next change tries again
-                self._exchange.fault(error, Said.of("fault.records", error=type(error).__name__))
+                self._board.fault(error, Said.of("fault.records", error=type(error).__name__))
 
     async def _keep_once(self) -> None:
-        controller, exchange = self._controller, self._exchange
-        stored, controller.stored = controller.stored, []
-        removed, controller.removed = controller.removed, []
-        finished = list(exchange.finished)
-        exchange.finished.clear()
-        now, unix = exchange.now(), exchange.unix()
+        requests, board = self._requests, self._board
+        stored, requests.stored = requests.stored, []
+        removed, requests.removed = requests.removed, []
+        finished = list(board.finished)
+        board.finished.clear()
+        now, unix = board.turn.now, board.unix()
         rows = [to_row(binding, now, unix) for binding in stored]
 
         def write(records: CallRecords) -> None:
@@ -195,30 +242,27 @@ class CallsProcess:
                 await self._archive.run(write)
             except Exception as error:  # a full disk must not end calls; the slots keep the records
                 log.exception("call records could not be written")
-                exchange.faults.add(Said.of("fault.disk", error=type(error).__name__), exchange.unix())
+                board.faults.add(Said.of("fault.disk", error=type(error).__name__), board.unix())
                 asyncio.get_running_loop().call_later(5, self._again, stored, removed, finished)
                 return
-        for slot, record in finished:
-            if slot is not None:
-                exchange.journal.free(slot)
-            exchange.news.put_nowait(cti.CallEnded(record.id))
+        board.turn.run(lambda: written(board, finished))
 
     def _again(
         self, stored: list[Binding], removed: list[Binding], finished: list[tuple[int | None, CallRecord]]
     ) -> None:
-        live = set(self._exchange.registrar)
-        self._controller.stored = [binding for binding in stored if binding in live] + self._controller.stored
-        self._controller.removed = [binding for binding in removed if binding not in live] + self._controller.removed
-        self._exchange.finished.extendleft(reversed(finished))
-        self._exchange.changed.set()
+        live = set(self._board.registrar)
+        self._requests.stored = [binding for binding in stored if binding in live] + self._requests.stored
+        self._requests.removed = [binding for binding in removed if binding not in live] + self._requests.removed
+        self._board.finished.extendleft(reversed(finished))
+        self._board.changed.set()
 
     # ---- to the control socket
     async def _publish(self) -> None:
         while True:
-            news = [await self._exchange.news.get()]
+            news = [await self._board.news.get()]
             await asyncio.sleep(TELL_AFTER)
-            while not self._exchange.news.empty():
-                news.append(self._exchange.news.get_nowait())
+            while not self._board.news.empty():
+                news.append(self._board.news.get_nowait())
             told: list[cti.Message] = []
             for message in news:
                 if message not in told:
@@ -230,13 +274,13 @@ class CallsProcess:
             return await self._answer(request, connection)
         except Exception as error:  # one request, one boundary
             name = type(error).__name__
-            self._exchange.fault(error, Said.of("fault.request", error=name, request=type(request).__name__))
+            self._board.fault(error, Said.of("fault.request", error=name, request=type(request).__name__))
             return cti.Failed(f"Internal error ({type(error).__name__}); see the log.")
 
     async def _answer(self, request: cti.Message, connection: cti.Connection) -> cti.Message:
         match request:
             case cti.GetCalls():
-                return cti.Calls([call.view() for call in self._exchange.calls.values()])
+                return cti.Calls([view(call, self._engine) for call in self._board.calls.values()])
             case cti.GetRegistrations():
                 return cti.Registrations(list(self._registrations()))
             case cti.GetCounters():
@@ -246,25 +290,25 @@ class CallsProcess:
             case cti.Applied():
                 return self._read_again()
             case cti.Moved(host=host):
-                self._exchange.host = host
+                self._board.host = host
                 return cti.Ok()
             case cti.SelftestBegin():
                 return self._selftest_begin(connection)
             case cti.GetRecord(call=id):
                 return await self._record(id)
             case cti.GetSecurityEvents():
-                events = [cti.SecurityEventView(**asdict(event)) for event in self._controller.security]
-                return cti.SecurityEvents(events, [cti.FaultView(**asdict(fault)) for fault in self._exchange.faults])
+                events = [cti.SecurityEventView(**asdict(event)) for event in self._requests.security]
+                return cti.SecurityEvents(events, [cti.FaultView(**asdict(fault)) for fault in self._board.faults])
             case cti.GetRefusals():
-                last = self._controller.refusals.last()[: cti.MOST_REFUSALS]
+                last = self._requests.refusals.last()[: cti.MOST_REFUSALS]
                 return cti.Refusals(
                     [cti.RefusalView(**asdict(one) | {"address": join_host(*one.address)}) for one in last]
                 )
         return cti.Failed(f"calls does not know {type(request).__name__}.")
 
     def _registrations(self) -> Any:
-        snapshot, now, unix = self._controller.snapshot, self._exchange.now(), self._exchange.unix()
-        for binding in self._exchange.registrar:
+        snapshot, now, unix = self._board.snapshot, self._board.turn.now, self._board.unix()
+        for binding in self._board.registrar:
             line = snapshot.lines.get(binding.line)
             extension = snapshot.extensions.get(line.extension) if line is not None else None
             if line is None or extension is None or binding.away:
@@ -285,22 +329,22 @@ class CallsProcess:
     def _counters(self) -> dict[str, int]:
         media = self._engine.counters()
         return {
-            **self._exchange.transport.stack.counters(),
+            **self._board.turn.driver.stack.counters(),
             **media,
-            "registrations": sum(not binding.away for binding in self._exchange.registrar),
-            "registrations_away": sum(binding.away for binding in self._exchange.registrar),
-            "calls": len(self._exchange.calls),
-            "slots": len(self._journal),
-            "faults": self._exchange.faults.total,
+            "registrations": sum(not binding.away for binding in self._board.registrar),
+            "registrations_away": sum(binding.away for binding in self._board.registrar),
+            "calls": len(self._board.calls),
+            "slots": len(self._slots.calls),
+            "faults": self._board.faults.total,
             "records_begun_anew": self._archive.begun_anew,
-            "messages_dropped": self._exchange.transport.dropped,
+            "messages_dropped": self._board.turn.driver.dropped,
         }
 
     def _hang_up(self, id: str, who: str) -> cti.Message:
-        call = self._exchange.calls.get(id)
+        call = self._board.calls.get(id)
         if call is None:
             return cti.Failed("This call has ended already.")
-        call.end(who or "system", Cause.NORMAL)
+        call.end(who or "system")
         return cti.Ok()
 
     async def _record(self, id: str) -> cti.Message:
@@ -334,11 +378,11 @@ class CallsProcess:
         for pairs in self._selftests.values():
             for extension, line in pairs:
                 snapshot = snapshot.with_record("extension", extension).with_record("line", line)
-        self._controller.apply(snapshot)
+        self._board.turn.run(lambda: self._requests.apply(snapshot))
 
     def _selftest_begin(self, connection: cti.Connection) -> cti.Message:
         """Two extensions with numbers nobody has, that exist only in this process's snapshot."""
-        claims = self._controller.snapshot.claims
+        claims = self._board.snapshot.claims
         free = (number for _ in range(10_000) if claims.find(number := f"{random.randrange(10**8, 10**9)}") is None)
         pairs = []
         for name in ("Self-test A", "Self-test B"):
@@ -354,27 +398,30 @@ class CallsProcess:
             )
             pairs.append((extension, line))
         self._selftests[id(connection)] = pairs
-        self._controller.selftest |= {extension.id for extension, _ in pairs}
+        self._board.selftest |= {extension.id for extension, _ in pairs}
         connection.on_close(lambda: self._selftest_end(id(connection)))
         self._apply(self._base)
         return cti.SelftestReady(
             phones=[cti.TestPhone(extension.number, line.sip_username, line.sip_password) for extension, line in pairs],
             realm=self._base.settings.realm,
-            host=self._exchange.host,
+            host=self._board.host,
             tls_port=self._boot.sips_port,
             ca_file=str(self._data / "keys/authority.pem"),
         )
 
     def _selftest_end(self, connection: int) -> None:
         pairs = self._selftests.pop(connection, [])
-        for call in list(self._exchange.calls.values()):
-            if call.selftest:
-                call.end("system", Cause.NORMAL)
-        self._controller.selftest -= {extension.id for extension, _ in pairs}
+        self._board.turn.run(self._end_selftests)
+        self._board.selftest -= {extension.id for extension, _ in pairs}
         self._apply(self._base)
         task = asyncio.get_running_loop().create_task(self._forget_selftest(), name="selftest")
         self._tasks.append(task)
         task.add_done_callback(self._tasks.remove)
+
+    def _end_selftests(self) -> None:
+        for call in list(self._board.calls.values()):
+            if call.selftest:
+                call.end("system")
 
     async def _forget_selftest(self) -> None:
         await asyncio.sleep(1)  # calls that were cleared just now write their records first

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from appliance.callcontrol.plan import asked
+from appliance.calls.plan.plan import asked
 from appliance.commands.terminal import data_option, fail, json_option, use_cases
 from appliance.words import english
 

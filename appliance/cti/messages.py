@@ -188,7 +188,7 @@ class SecurityEvents(Message):
 
 class RefusalView(Message):
     time: float  # unix, of the last attempt
-    kind: str  # a row of callcontrol.refusals.KINDS
+    kind: str  # a row of calls.registrar.refusals.KINDS
     address: str  # host:port it came from
     line: str  # line id, "" when it belongs to none
     account: str  # SIP username tried, "" when none was said

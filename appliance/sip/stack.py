@@ -272,11 +272,6 @@ class Stack:
         self._settle(now)
 
     # ---- survival
-    def dialog(self, session: SessionId) -> Dialog | None:
-        """Of a session that is set up: what `farewell` needs when nobody knows the session any more."""
-        dialog = self._found(session).session.dialog
-        return dialog if dialog is not None and dialog.confirmed else None
-
     def farewell(self, flow: FlowId, dialog: Dialog, now: float) -> None:
         """BYE in a dialog that is no session of ours; whatever is answered."""
         self._boundary.begin(flow)

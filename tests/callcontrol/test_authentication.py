@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from appliance.callcontrol import authentication, security
-from appliance.callcontrol.authentication import Authenticated, Authenticator, Denied
+from appliance.calls.registrar import authentication, security
+from appliance.calls.registrar.authentication import Authenticated, Authenticator, Denied
 from appliance.sip.text import digest
 from appliance.sip.text.message import Request
 from tests.box import office

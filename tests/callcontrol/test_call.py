@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.callcontrol.faults import Faults
+from appliance.calls import api
+from appliance.calls.history.faults import Faults
+from appliance.calls.legs.sound import HOLD_TONE, HOLD_TONE_EVERY
+from appliance.services import SCRIPTS
 from appliance.sip import events
 from appliance.sip.text.sdp import Format
 from tests.box import Box, office
@@ -241,17 +244,22 @@ def test_hold_and_resume_from_both_sides() -> None:
             assert await call.offer("sendonly") == 200
             assert call.direction == "recvonly"
             await box.seconds(2)
-            assert there.direction == "sendonly"
+            assert there.offers == [], "a hold stays on its leg"
             assert not box.leg_of(a).remote.send
-            assert not box.leg_of(b).remote.receive
-            (view,) = (one.view() for one in box.calls)
+            assert box.leg_of(b).played == [*HOLD_TONE]
+            await box.seconds(HOLD_TONE_EVERY)
+            assert box.leg_of(b).played == [*HOLD_TONE, *HOLD_TONE], "now and then it hears that the call is still there"
+            (view,) = (each for each in box.views)
             assert (view.caller.state, view.callees[0].state) == ("held", "on-hold")
 
             assert await there.offer("inactive") == 200  # the other holds, too
             await box.seconds(2)
             assert await call.offer("sendrecv") == 200  # the first resumes: the second still holds
-            assert call.direction == "inactive"
-            await box.seconds(2)
+            assert (call.direction, there.direction) == ("sendrecv", "inactive")
+            played = len(box.leg_of(b).played)
+            await box.seconds(20)
+            assert len(box.leg_of(b).played) == played, "and is not told of a hold that is over"
+            assert len(box.leg_of(a).played) > 0, "which the first hears"
             assert await there.offer("sendrecv") == 200
             await box.seconds(5)
             assert (call.direction, there.direction) == ("sendrecv", "sendrecv")
@@ -274,10 +282,13 @@ def test_resume_by_an_offer_that_we_must_make() -> None:
             await box.seconds(1)
             assert await call.offer("sendonly") == 200
             await box.seconds(2)
-            assert there.direction == "sendonly"
+            assert box.leg_of(b).played
             assert await call.ask_for_offer() == 200
             await box.seconds(2)
-            assert (call.direction, there.direction) == ("sendrecv", "sendrecv")
+            assert (call.direction, there.offers) == ("sendrecv", [])
+            played = len(box.leg_of(b).played)
+            await box.seconds(20)
+            assert len(box.leg_of(b).played) == played
             assert box.leg_of(a).remote.send
             call.hang_up()
 
@@ -440,14 +451,12 @@ def test_capacity() -> None:
 
 
 def test_a_bug_in_a_script_costs_one_call() -> None:
-    from appliance.callcontrol import api
-
-    async def broken(call: api.Call) -> None:
-        await call.answer()
+    async def broken(call: api.Call, state: api.NoState) -> None:
+        await call.answered(call.caller)
         raise ZeroDivisionError
 
     async def scene() -> None:
-        services = {"echo": api.Service("echo", "Broken", broken)}
+        services = {**SCRIPTS, "echo": api.Service("echo", "Broken", broken)}
         async with Box(office("101", "102"), services=services) as box:
             a, b = await box.phone("101"), await box.phone("102")
             good = await a.call("102")

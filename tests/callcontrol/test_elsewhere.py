@@ -44,7 +44,7 @@ def test_the_tags_alone_are_no_proof(method: str, caller_moves: bool) -> None:
             await box.seconds(5)
             assert len(box.calls) == 1, "a BYE from a stranger ends nothing"
             assert not (other if caller_moves else call).ended
-            assert all(leg.flow.remote[0] != ELSEWHERE for leg in box.calls[0].legs), "and moves nothing"
+            assert all(leg.endpoint.flow.remote[0] != ELSEWHERE for leg in box.calls[0].legs), "and moves nothing"
             thief.host = host
             (call if not caller_moves else other).hang_up()
 
@@ -61,7 +61,7 @@ def test_who_has_the_password_of_the_line_may_come_from_anywhere() -> None:
             assert await in_dialog(a, call, "OPTIONS") == 407
             assert call.rejection is not None
             assert await in_dialog(a, call, "OPTIONS", a.credentials(call.rejection, "OPTIONS", uri)) == 200
-            assert box.calls[0].caller.flow.remote == a.flow.remote, "the call goes on there"
+            assert box.calls[0].caller.endpoint.flow.remote == a.flow.remote, "the call goes on there"
             move(box, a, call, host="203.0.113.77")
             assert await in_dialog(a, call, "OPTIONS") == 407
             password = a.password

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from appliance.callcontrol.terms import OWN, Terms
+from appliance.calls.legs.terms import OWN, Terms
 from appliance.config.model import Encrypt
 from appliance.sip import events
 from appliance.sip.errors import PeerError
@@ -31,7 +31,7 @@ def test_srtp_on_both_legs(encrypt: Encrypt) -> None:
             one, other = box.leg_of(a).remote, box.leg_of(b).remote
             keys = {key.key for remote in (one, other) for key in (remote.crypto_in, remote.crypto_out)}
             assert len(keys) == 4, "each leg and direction has its own key"
-            (view,) = (each.view() for each in box.calls)
+            (view,) = (each for each in box.views)
             assert view.caller.media_secure
             assert view.callees[0].media_secure
             call.hang_up()
@@ -148,9 +148,11 @@ def test_a_phone_that_dislikes_the_first_suite_is_offered_one_alone(encrypt: Enc
             assert all(len(offered) > 1 for offered in suites_offered(b)[:-1])
             assert box.leg_of(b).remote.crypto_in.suite == "AES_CM_128_HMAC_SHA1_80"
             # held and taken back: the phone is not asked again for what it has refused
-            assert await call.offer("sendonly") == 200
+            (there,) = [each for each in b.calls.values() if not each.ended]
+            box.exchange.turn.run(lambda: box.calls[0].legs[1].hold(True))
             await box.seconds(1)
-            assert list(b.calls.values())[-1].direction == "sendonly"
+            assert [[line.suite for line in offer.media[0].crypto] for offer in there.offers] == [["AES_CM_128_HMAC_SHA1_80"]]
+            assert there.direction == "sendonly"
             call.hang_up()
             await box.seconds(1)
             assert [leg.not_encrypted for leg in box.records[0].legs] == ["", ""]

@@ -10,9 +10,9 @@ import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from appliance.callcontrol.abilities import SWITCHROOM
-from appliance.callcontrol.registrar import Registrar
-from appliance.callcontrol.terms import OWN
+from appliance.calls.legs.abilities import SWITCHROOM
+from appliance.calls.legs.terms import OWN
+from appliance.calls.registrar.registrar import Registrar
 from appliance.config.model import Line
 from appliance.sip.errors import PeerError
 from appliance.sip.events import Invited, Requested

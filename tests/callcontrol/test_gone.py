@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 import media_core
-from appliance.callcontrol.api import Cause
+from appliance.calls.api import Cause
 from appliance.sip.text.message import Request, parse
 from appliance.sip.transaction import cancel_for
 from tests.box import Box, office

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.callcontrol.api import Cause
+from appliance.calls.api import Cause
 from appliance.words import english
 from tests.box import Box, office
 from tests.clock import run

@@ -34,7 +34,6 @@ def test_a_call_without_a_kill(name: str, transport: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "transport"), ROWS)
-@pytest.mark.xfail(strict=True, reason="*The middle rebuilt*: a turn commits before it speaks")
 def test_a_kill_at_any_point_leaves_nobody_alone(name: str, transport: str) -> None:
     points, _, _ = attempt(name, transport, 0)
     failed = {}

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from appliance.callcontrol.abilities import SWITCHROOM
-from appliance.callcontrol.registrar import Registrar
-from appliance.callcontrol.terms import OWN
+from appliance.calls.legs.abilities import SWITCHROOM
+from appliance.calls.legs.terms import OWN
+from appliance.calls.registrar.registrar import Registrar
 from appliance.config.model import Line
 from appliance.sip.events import Invited, Requested
 from appliance.sip.media.negotiation import LegMedia
@@ -254,7 +254,7 @@ def test_the_phone_registers_and_calls(maker: Maker) -> None:
             await box.seconds(1)
             (at_callee,) = called.calls.values()
             assert box.leg_of(called).peer is not None
-            assert sdp.parse(answer.sdp).media[0].crypto == () if not maker.secure else box.calls[0].caller.terms.secure
+            assert sdp.parse(answer.sdp).media[0].crypto == () if not maker.secure else box.calls[0].caller.stream.terms.secure
             await wire.hang_up(text, answer)
             await box.seconds(1)
             assert at_callee.ended

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.callcontrol.registrar import FLOW_TIMER
+from appliance.calls.registrar.registrar import FLOW_TIMER
 from appliance.sip.text import digest
 from appliance.sip.text.message import Response, parse
 from tests.box import HOST, Box, office

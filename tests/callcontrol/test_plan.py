@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.callcontrol.api import Cause
-from appliance.callcontrol.plan import Action, Refuse, Ring, Serve, explained, plan
+from appliance.calls.api import Cause
+from appliance.calls.plan.plan import Action, Refuse, Ring, Serve, explained, plan
 from appliance.config.model import Extension, Settings
 from appliance.services import SERVICES
 from appliance.words import english

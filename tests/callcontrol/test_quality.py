@@ -22,12 +22,12 @@ def test_a_bad_spell_is_shown_while_it_lasts_and_kept_over_a_restart() -> None:
             for lost in (0.1, 0.25):
                 box.engine.tell(MediaQuality(leg, lost, 12.0, True))
                 await box.seconds(10)
-            (view,) = [each.view() for each in box.exchange.calls.values()]
+            (view,) = box.views
             assert view.caller.poor == Said.of("quality.poor", lost=25, jitter=12, seconds=10)
             assert view.callees[0].poor is None
             box.engine.tell(MediaQuality(leg, 0.0, 3.0, False))
             await box.seconds(1)
-            (view,) = [each.view() for each in box.exchange.calls.values()]
+            (view,) = box.views
             assert view.caller.poor is None
             box.kill()
             box.start()
@@ -69,7 +69,7 @@ def test_what_fails_authentication_is_a_security_event_that_counts(encrypted: bo
             assert (
                 "Packets from 198.51.100.66 to the call of Phone 101 (101) fail authentication (90000" in english().say(event.message)
             )
-            (view,) = [each.view() for each in box.exchange.calls.values()]
+            (view,) = box.views
             assert view.caller.forged == 90_000
             call.hang_up()
 
@@ -86,7 +86,7 @@ def test_two_streams_in_one_are_told_where_they_can_be_a_strangers(changes: int,
             await box.phone("102", transport=transport, srtp="optional")
             call = await a.call("102")
             await box.seconds(5)
-            assert all(leg.terms.secure == secure for each in box.exchange.calls.values() for leg in each.legs)
+            assert all(leg.stream.terms.secure == secure for each in box.exchange.calls.values() for leg in each.legs)
             box.engine.tell(SsrcChanged(box.leg_of(a).id, 1, changes))
             await box.seconds(1)
             told = list(box.controller.security)

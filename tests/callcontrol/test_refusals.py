@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.callcontrol import refusals
-from appliance.callcontrol.refusals import KINDS, Refusals
+from appliance.calls.registrar import refusals
+from appliance.calls.registrar.refusals import KINDS, Refusals
 from appliance.words import Fact, Said, english
 from appliance.words.catalogue import PLACE
 from media_core.flow_table import REFUSALS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.callcontrol.abilities import SWITCHROOM
+from appliance.calls.legs.abilities import SWITCHROOM
 from appliance.sip.text import digest
 from appliance.sip.text.message import Response
 from appliance.words import english
@@ -418,7 +418,7 @@ def test_a_flood_from_one_host_is_dropped_before_it_is_parsed() -> None:
             for _ in range(3000):
                 stranger.send("OPTIONS sip:192.0.2.1 SIP/2.0\n\n")
             await box.seconds(0.5)
-            assert box.exchange.transport.dropped > 1500
+            assert box.exchange.turn.driver.dropped > 1500
             assert (await a.request("OPTIONS", "sip:192.0.2.1")).status == 200
             await box.seconds(60)
 

@@ -15,10 +15,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import media_core
-from appliance.callcontrol import slot
+from appliance.calls.survival.before import HEAD
 from appliance.sip.text.message import Request, Response, parse
 from media_core import FlowInfo
 from tests.box import Box, office
@@ -124,14 +122,7 @@ def ends_politely(memory: bytes, *states: str) -> None:
     run(scene())
 
 
-def test_calls_of_the_shape_before_turns_end_politely(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slot, "VERSION", 2)
-    ends_politely(memory_of("journal"), "confirmed")
-
-
-@pytest.mark.xfail(strict=True, reason="*The middle rebuilt*: what rings is not in the head of a slot")
-def test_phones_that_ring_in_calls_of_the_shape_before_turns_are_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slot, "VERSION", 2)
+def test_calls_of_the_shape_before_turns_end_politely() -> None:
     ends_politely(memory_of("journal"), "confirmed", "ringing", "calling")
 
 
@@ -142,8 +133,8 @@ def test_the_head_of_a_slot_is_enough_to_end_its_call() -> None:
     for start in range(0, len(memory), half):
         generation, length, _ = HALF.unpack_from(memory, start)
         payload = memory[start + HALF.size : start + HALF.size + length]
-        if payload.startswith(slot.HEAD):
-            behind = len(slot.HEAD) + 2 + int.from_bytes(payload[len(slot.HEAD) : len(slot.HEAD) + 2], "big")
+        if payload.startswith(HEAD):
+            behind = len(HEAD) + 2 + int.from_bytes(payload[len(HEAD) : len(HEAD) + 2], "big")
             if b"answered" in payload[behind:]:  # a finished call's record, which has nobody to tell
                 continue
             payload[behind:] = b"\xc1" * (length - behind)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from appliance.callcontrol import security
-from appliance.callcontrol.security import SecurityEvent, SecurityLog, Throttle
+from appliance.calls.registrar import security
+from appliance.calls.registrar.security import SecurityEvent, SecurityLog, Throttle
 from appliance.words import Said
 
 HERE, NEXT = ("192.0.2.7", 5060), ("192.0.2.7", 5061)

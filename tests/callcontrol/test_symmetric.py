@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from appliance import transport
+from appliance.flows import driver
 from appliance.sip.symmetric import answer_port
 from appliance.sip.text import digest
 from appliance.sip.text.message import Request, Response, parse
@@ -115,11 +115,11 @@ def test_strangers_have_no_more_than_some_flows_to_other_ports() -> None:
             old = OldPhone(box, "101", PUBLIC, "UDP")
             await registered(box, old)
             stranger = OldPhone(box, "102", "203.0.113.9", "UDP")
-            for number in range(3 * transport.ANSWERING):
+            for number in range(3 * driver.ANSWERING):
                 stranger.say("REGISTER", number, via=f"{stranger.host}:{20000 + number}")
             await box.seconds(1)
             dialled = [flow for flow in box.engine.flows() if flow.remote[0] == stranger.host and flow != stranger.flow]
-            assert len(dialled) <= transport.ANSWERING
+            assert len(dialled) <= driver.ANSWERING
             assert (PUBLIC, 5060) in [flow.remote for flow in box.engine.flows()], "a registered phone keeps its own"
 
     run(scene())
@@ -133,6 +133,6 @@ def test_what_is_sent_at_once_over_a_dialled_flow_names_our_address() -> None:
             await box.phone("101")
             made = box.engine.open_flow(Transport.UDP, (HOST, 5060), ("198.51.100.66", 5060))
             box.engine.open_flows[made.id] = FlowInfo(made.id, made.transport, ("", 0), made.remote, "")
-            assert box.exchange.transport.dial_udp("198.51.100.66", 5060).local == (HOST, 5060)
+            assert box.exchange.turn.driver.dial_udp("198.51.100.66", 5060).local == (HOST, 5060)
 
     run(scene())

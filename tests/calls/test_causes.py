@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.callcontrol.api import Cause
-from appliance.calls.causes import STATUS, best, cause_of, said
+from appliance.calls.api import Cause
+from appliance.calls.history.causes import STATUS, best, cause_of, said
 from appliance.words import english
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from appliance.calls.causes import Cause
+from appliance.calls.history.causes import Cause
 from appliance.calls.history.diagnosis import diagnose
 from appliance.calls.history.record import CallRecord, LegRecord, outcome_of
 from appliance.records import CallRow

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import media_core
-from appliance.calls.causes import Cause
+from appliance.calls.history.causes import Cause
 from appliance.calls.history.quality import Quality
 from appliance.calls.history.record import CallRecord
 from appliance.calls.history.story import Kind, Story

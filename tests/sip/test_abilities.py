@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.callcontrol.abilities import SWITCHROOM
+from appliance.calls.legs.abilities import SWITCHROOM
 from appliance.sip.abilities import PHONE, Abilities
 from appliance.sip.text.message import Request, Response
 from tests.sip.net import ABLE, SDP

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from appliance.callcontrol.api import Cause
-from appliance.callcontrol.plan import Refuse, plan
+from appliance.calls.api import Cause
+from appliance.calls.plan.plan import Refuse, plan
 from appliance.config import model, snapshot
 from tests.web.chromium import needs_chromium, shoot
 from tests.web.made import CODE, PASSWORD, Visitor

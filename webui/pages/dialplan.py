@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
-from appliance.callcontrol.plan import asked
+from appliance.calls.plan.plan import asked
 from appliance.config.claims import EMERGENCY, EXTENSION, Claim
 from appliance.config.model import Snapshot, owner
 from appliance.words import english

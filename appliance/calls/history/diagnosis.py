@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from appliance.calls import causes
-from appliance.calls.causes import Cause
+from appliance.calls.history import causes
+from appliance.calls.history.causes import Cause
 from appliance.calls.history.record import CallRecord, LegRecord, is_somebody
 from appliance.words import Duration, Fact, Listed, Person, PhoneNumber, Said
 

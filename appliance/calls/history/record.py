@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from appliance.calls.causes import Cause
+from appliance.calls.history.causes import Cause
 from appliance.words import Said
 
 Outcome = Literal["answered", "busy", "no answer", "cancelled", "refused", "failed"]

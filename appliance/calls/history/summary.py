@@ -15,7 +15,7 @@ import msgspec
 
 import media_core
 from appliance import cti
-from appliance.calls.causes import Cause, cause_of
+from appliance.calls.history.causes import Cause, cause_of
 from appliance.calls.history.diagnosis import diagnose
 from appliance.calls.history.quality import Quality
 from appliance.calls.history.record import UNSAID, CallRecord, Fate, LegRecord, Part, PartKind, PersonRecord, outcome_of

@@ -60,8 +60,8 @@ async def phones(box: Box) -> dict[str, tuple[PhoneCall, list[PhoneCall]]]:
 def known(phone: Phone, call: PhoneCall) -> dict[str, Any]:
     """What this phone knows of its dialog with us, and how far it has come."""
     facts: dict[str, Any] = {"user": phone.user, "flow": phone.flow.id}
-    dialog = phone.stack.dialog(call.session)
-    if dialog is not None:
+    dialog = phone.stack._session(call.session).dialog
+    if dialog is not None and dialog.confirmed:
         session = phone.stack._session(call.session)
         contact = NameAddr.parse(session._own_contact[1])
         seen = {

@@ -50,7 +50,7 @@ class Terms:
         self.direction = direction
         self.wide = False  # our own codecs are offered beside the other phone's
         self.owed = False  # our 2xx carried an offer: the ACK owes the answer
-        self._offered_direction = direction
+        self.offered_direction = direction
 
     # ---- what is agreed
     @property
@@ -81,12 +81,12 @@ class Terms:
     # ---- offer and answer
     def offer(self, formats: Sequence[Format], direction: str) -> bytes:
         body = self.media.make_offer(formats, direction)
-        self._offered_direction = direction
+        self.offered_direction = direction
         return body
 
     def take_answer(self, body: bytes) -> None:
         self.media.take_answer(body)
-        self.direction = self._offered_direction
+        self.direction = self.offered_direction
         self._say_skipped()
 
     def take_offer(self, body: bytes) -> None:
@@ -129,8 +129,9 @@ class Terms:
         return True
 
     # ---- for the media core
-    def remote(self, signalling: str) -> media_core.Remote:
-        """Only when something is agreed. `signalling` is the host the phone's signalling comes from."""
+    def remote(self, signalling: str, *, find_digits: bool = False) -> media_core.Remote:
+        """Only when something is agreed. `signalling` is the host the phone's signalling comes from; `find_digits`: in the sound, when it
+        sends no events."""
         agreed = self.agreed
         assert agreed is not None
         return media_core.Remote(
@@ -144,6 +145,7 @@ class Terms:
             crypto_in=_crypto(agreed.crypto_in) if agreed.secure else None,
             crypto_out=_crypto(agreed.crypto_out) if agreed.secure else None,
             codecs=_codecs(agreed),
+            find_digits=find_digits and agreed.telephone_event < 0,
         )
 
     def payload_map(self, other: Terms) -> dict[int, int]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from appliance.callcontrol.api import Cause
-from appliance.calls import causes
+from appliance.calls.history import causes
+from appliance.calls.history.causes import Cause
 from appliance.config.claims import EMERGENCY, EXTENSION
 from appliance.config.model import Extension, Snapshot, owner
 from appliance.words import Duration, Person, PhoneNumber, Said, english

@@ -1,17 +1,15 @@
-"""The driver between the flows of the media core, the clock of the event loop and the pure SIP stack.
+"""The driver between the flows of the media core and the pure SIP stack. No clock and no loop: whoever turns it says what time it is.
 
-It keeps the stack's law: one input, drain all output, set the timer, next input. Bytes go out at once; what the stack tells
-(and what the core tells of media and flows) waits in one queue for call control, which takes it in its own task. Nothing here
-knows a call.
+It keeps the stack's law: one input, drain all output, next input. What the stack wants sent waits in `outbox` until the turn has been
+committed (calls/turn.py) and leaves then; what the stack tells, and what the core tells of media and flows, waits in `events` for call
+control, oldest first.
 
-Bounds: at most TURN messages are taken from the core per turn of the loop; when WAITING events lie unconsumed the core is not
-polled until they are taken (its ring then fills and it drops datagrams, which SIP repeats; connections are not read). What a host that
-is not registered may ask is bounded before it is parsed (`admission.py`).
+Bounds: what a host that is not registered may ask is bounded before it is parsed (`admission.py`); while the core takes no messages at most
+UNSENT of them are kept.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import secrets
@@ -29,10 +27,7 @@ from appliance.sip.stack import FlowFacts, Stack
 
 log = logging.getLogger(__name__)
 
-TURN = 128
-WAITING = 2000
-UNSENT = 4096  # messages kept while the command ring is full
-RETRY = 0.005
+UNSENT = 4096  # messages kept while the core takes none
 ANSWERING = 64  # flows to phones that want their answers at another port and have not registered yet
 
 T = TypeVar("T")
@@ -42,9 +37,6 @@ Event = events.Event | media_core.Event
 class Flows(Protocol):
     """What of `media_core.MediaEngine` the driver needs."""
 
-    def fileno(self) -> int: ...
-    def poll(self, limit: int = 256) -> list[media_core.Event]: ...
-    def consumed(self) -> None: ...
     def send(self, flow: int, data: bytes) -> None: ...
     def shut(self, flow: int) -> None: ...
     def dial(self, transport: media_core.Transport, host: str, port: int, *, server_name: str = "") -> int: ...
@@ -58,36 +50,31 @@ def token() -> str:
     return secrets.token_hex(14)
 
 
-class Transport:
+class Driver:
     def __init__(
         self, engine: Flows, *, user_agent: str, tokens: Callable[[], str] = token, can: Abilities = PHONE
     ) -> None:
         self._engine = engine
-        self._loop = asyncio.get_running_loop()
         self._flows: dict[int, media_core.FlowInfo] = {flow.id: flow for flow in engine.flows()}
         self._udp = {
             flow.remote: flow.id for flow in self._flows.values() if flow.transport == media_core.Transport.UDP
         }
         self._answering: dict[int, None] = {}  # flows dialled to answer a phone, oldest first
         self.stack = Stack(tokens=tokens, user_agent=user_agent, facts=self._facts, beside=self._beside, can=can)
-        self._events: deque[Event] = deque()
-        self._unsent: deque[events.Send] = deque()
-        self._arrived = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
-        self._resend: asyncio.TimerHandle | None = None
-        self._reading = False
+        self.events: deque[Event] = deque()
+        self.outbox: deque[tuple[int, bytes]] = deque()
+        self._shut: list[int] = []  # flows to be closed when the outbox has left
+        self._stale: list[int] = []  # flows that the core has closed: their FlowClosed is on the way
         self._trusted: set[int] = set()
         self._sessions: dict[int, set[str]] = {}  # flow -> those on it
         self._flow_of: dict[str, int] = {}  # the same the other way round
         self._admission = Admission()
-        self._later: asyncio.TimerHandle | None = None
         self._unsendable = 0
-        self._read()
+        self._later = 0.0  # when messages that had to wait have their turn; 0.0: none wait
 
-    # ---- what call control uses
-    def run(self, command: Callable[[Stack, float], T]) -> T:
-        """Give the stack one command: `run(lambda stack, now: stack.hang_up(session, now))`."""
-        now = self._loop.time()
+    # ---- commands
+    def run(self, command: Callable[[Stack, float], T], now: float) -> T:
+        """Give the stack one command: `run(lambda stack, now: stack.hang_up(session, now), now)`."""
         try:
             return command(self.stack, now)
         except (WrongState, PeerError):
@@ -98,21 +85,6 @@ class Transport:
         finally:
             self._drain()
 
-    async def next(self) -> Event:
-        """The next thing that happened, oldest first."""
-        while not self._events:
-            self._arrived.clear()
-            await self._arrived.wait()
-        event = self._events.popleft()
-        if not self._reading and len(self._events) < WAITING // 2:
-            self._read()
-        return event
-
-    @property
-    def waiting(self) -> int:
-        """Events not taken yet: how far call control is behind."""
-        return len(self._events)
-
     @property
     def dropped(self) -> int:
         """Messages of hosts that were too fast, and those that could not be sent."""
@@ -120,6 +92,9 @@ class Transport:
 
     def flow(self, flow: int) -> media_core.FlowInfo | None:
         return self._flows.get(flow)
+
+    def trusts(self, flow: int) -> bool:
+        return flow in self._trusted
 
     def trust(self, flow: int, trusted: bool) -> None:
         """A registered phone's flow has no message rate limit and is not given up for a stranger's."""
@@ -193,96 +168,85 @@ class Transport:
             idle = [each for each in self._answering if each not in self._trusted and each not in self._sessions]
             for each in idle[:-ANSWERING]:
                 del self._answering[each]
-                self.shut(each)
+                self._shut.append(each)
         return found
 
-    def shut(self, flow: int) -> None:
-        with contextlib.suppress(media_core.StaleHandle):
-            self._engine.shut(flow)
-
-    def close(self) -> None:
-        """Stop reading and the timers. Flows and media stay as they are."""
-        if self._reading:
-            self._loop.remove_reader(self._engine.fileno())
-            self._reading = False
-        for handle in (self._timer, self._resend, self._later):
-            if handle is not None:
-                handle.cancel()
-        self._timer = self._resend = self._later = None
-
-    # ---- from the core
-    def _read(self) -> None:
-        self._loop.add_reader(self._engine.fileno(), self._readable)
-        self._reading = True
-
-    def _readable(self) -> None:
+    # ---- inputs
+    def take(self, event: media_core.Event, now: float) -> None:
+        """One event of the core: the stack's, or call control's. A fault of ours costs this event and is told."""
         try:
-            for event in self._engine.poll(TURN):
-                try:
-                    self._take(event)
-                except Exception as error:
-                    self._fault(error, f"lost one {type(event).__name__}")
-            self._engine.consumed()
+            self._take(event, now)
         except Exception as error:
-            self._fault(error, "held up what comes from the media core")
-        self._drain()
-        if len(self._events) >= WAITING and self._reading:
-            self._loop.remove_reader(self._engine.fileno())
-            self._reading = False
+            self._fault(error, f"lost one {type(event).__name__}")
 
-    def _take(self, event: media_core.Event) -> None:
+    def _take(self, event: media_core.Event, now: float) -> None:
         match event:
             case media_core.FlowReceived(flow, data):
-                if self._admit(flow, data):
-                    self.stack.receive(flow, data, self._loop.time())
+                if self._admit(flow, data, now):
+                    self.stack.receive(flow, data, now)
                     self._drain()
             case media_core.FlowOpened(info):
                 self._opened(info)
             case media_core.FlowClosed(flow):
                 try:
-                    self.stack.closed(flow, self._loop.time())
+                    self.stack.closed(flow, now)
                     self._drain()
                 finally:
-                    self._tell(event)
+                    self.events.append(event)
                     self._forget(flow)
                     self._trusted.discard(flow)
             case media_core.FlowUnreachable(flow):
-                self.stack.unreachable(flow, self._loop.time())
+                self.stack.unreachable(flow, now)
                 self._drain()
             case _:
-                self._tell(event)
+                self.events.append(event)
 
-    def _fault(self, error: Exception, what: str) -> None:
-        """A bug of ours: whoever counts them hears of it, and the rest of the batch is read."""
-        log.error("the driver %s", what, exc_info=error)
-        self._tell(events.Fault("", "", f"{type(error).__name__}: {what}", ours=True))
-
-    def _admit(self, flow: int, data: bytes) -> bool:
-        """Whether this message goes to the stack at once; it may come again from `_late`."""
+    def _admit(self, flow: int, data: bytes, now: float) -> bool:
+        """Whether this message goes to the stack at once; it may come again from `wake`."""
         if flow in self._trusted and not self._admission.waits(flow):
             return True
         info = self._flows.get(flow)
         if info is None:
             return False
         repeated = info.transport == media_core.Transport.UDP
-        verdict = self._admission.ask(info.remote[0], flow, data, self._loop.time(), repeated=repeated)
-        if verdict == "later" and self._later is None:
-            self._later = self._loop.call_later(TICK, self._late)
+        verdict = self._admission.ask(info.remote[0], flow, data, now, repeated=repeated)
+        if verdict == "later" and not self._later:
+            self._later = now + TICK
         return verdict == "now"
 
-    def _late(self) -> None:
-        """Messages that had to wait have their turn."""
-        self._later = None
-        for flow, data in self._admission.due(self._loop.time()):
+    def deadline(self) -> float | None:
+        """When `wake` has something to do."""
+        stack = self.stack.deadline()
+        if self._stale:
+            return 0.0
+        if not self._later:
+            return stack
+        return self._later if stack is None else min(stack, self._later)
+
+    def wake(self, now: float) -> None:
+        """Timers of the stack, flows found closed, and messages that had to wait."""
+        stale, self._stale = self._stale, []
+        for flow in stale:
+            self.stack.closed(flow, now)
+            self._drain()
+        if self._later and self._later <= now:
+            self._late(now)
+        try:
+            self.stack.wake(now)
+        except Exception as error:
+            self._fault(error, "held up the timers")
+        self._drain()
+
+    def _late(self, now: float) -> None:
+        for flow, data in self._admission.due(now):
             try:
-                self.stack.receive(flow, data, self._loop.time())
+                self.stack.receive(flow, data, now)
             except Exception as error:
                 self._fault(error, "lost one message that had waited")
             self._drain()
-        if self._admission.waiting:
-            self._later = self._loop.call_later(TICK, self._late)
+        self._later = now + TICK if self._admission.waiting else 0.0
 
-    # ---- to and from the stack
+    # ---- outputs
     def _facts(self, flow: int) -> FlowFacts | None:
         info = self._flows.get(flow)
         if info is None:
@@ -292,69 +256,34 @@ class Transport:
 
     def _drain(self) -> None:
         while (output := self.stack.next_output()) is not None:
+            if not isinstance(output, events.Send):
+                self.events.append(output)
+            elif len(self.outbox) < UNSENT:
+                self.outbox.append((output.flow, output.data))
+            else:
+                self._unsendable += 1
+
+    def leave(self) -> bool:
+        """Send what waits. False: the core takes no more now; what is left waits."""
+        while self.outbox:
+            flow, data = self.outbox[0]
             try:
-                if isinstance(output, events.Send):
-                    self._send(output)
-                else:
-                    self._tell(output)
+                self._engine.send(flow, data)
+            except media_core.StaleHandle:  # the stack must not wait for an answer on it
+                if self._forget(flow):
+                    self._stale.append(flow)
+            except media_core.OutOfService:
+                return False
             except Exception as error:
-                self._fault(error, "lost one message or event")
-        self._set_timer(self.stack.deadline())
+                self._fault(error, "lost one message")
+            self.outbox.popleft()
+        for flow in self._shut:
+            with contextlib.suppress(media_core.StaleHandle, media_core.OutOfService):
+                self._engine.shut(flow)
+        self._shut.clear()
+        return True
 
-    def _tell(self, event: Event) -> None:
-        self._events.append(event)
-        self._arrived.set()
-
-    def _send(self, output: events.Send) -> None:
-        if self._unsent:  # keep the order
-            self._keep(output)
-            return
-        try:
-            self._engine.send(output.flow, output.data)
-        except media_core.StaleHandle:
-            self._stale(output.flow)
-        except media_core.OutOfService:
-            self._keep(output)
-
-    def _keep(self, output: events.Send) -> None:
-        if len(self._unsent) >= UNSENT:
-            self._unsendable += 1
-            return
-        self._unsent.append(output)
-        if self._resend is None or self._resend.when() < self._loop.time():
-            self._resend = self._loop.call_later(RETRY, self._send_again)
-
-    def _send_again(self) -> None:
-        self._resend = None
-        waiting, self._unsent = self._unsent, deque()
-        for output in waiting:
-            try:
-                self._send(output)
-            except Exception as error:
-                self._fault(error, "lost one message that waited")
-
-    def _stale(self, flow: int) -> None:
-        """The core has closed it; its FlowClosed is on the way. The stack must not wait for an answer on it."""
-        if self._forget(flow):
-            self._loop.call_soon(self._lost, flow)
-
-    def _lost(self, flow: int) -> None:
-        self.stack.closed(flow, self._loop.time())
-        self._drain()
-
-    def _set_timer(self, deadline: float | None) -> None:
-        if self._timer is not None:
-            if self._timer.when() == deadline and deadline > self._loop.time():
-                return
-            self._timer.cancel()
-            self._timer = None
-        if deadline is not None:
-            self._timer = self._loop.call_at(deadline, self._wake)
-
-    def _wake(self) -> None:
-        self._timer = None
-        try:
-            self.stack.wake(self._loop.time())
-        except Exception as error:
-            self._fault(error, "held up the timers")
-        self._drain()
+    def _fault(self, error: Exception, what: str) -> None:
+        """A bug of ours: whoever counts them hears of it, and the rest of the batch is read."""
+        log.error("the driver %s", what, exc_info=error)
+        self.events.append(events.Fault("", "", f"{type(error).__name__}: {what}", ours=True))

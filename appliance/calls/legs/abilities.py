@@ -22,3 +22,8 @@ def info_digit(request: Request) -> str:
         fields = dict(line.partition("=")[::2] for line in text.splitlines())
         digit = next((value.strip() for name, value in fields.items() if name.strip().lower() == "signal"), "")
     return digit.upper() if len(digit) == 1 and digit.upper() in "0123456789*#ABCD" else ""
+
+
+def info_answer(request: Request, digit: str) -> tuple[int, list[tuple[str, str]]]:
+    """Status and headers: an INFO without a body asks whether the call is still there; one that says something else is not understood."""
+    return (200, []) if digit or not request.body else (415, [("Accept", ", ".join(DIGITS))])

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from appliance.callcontrol.security import Address, Throttle
+from appliance.calls.registrar.security import Address, Throttle
 from appliance.config.model import Line, Snapshot
 from appliance.sip.errors import PeerError
 from appliance.sip.text import digest

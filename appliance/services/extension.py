@@ -1,0 +1,13 @@
+"""A call to an extension: its phones ring, and who answers first talks with the caller."""
+
+from __future__ import annotations
+
+from appliance.calls.api import Call, NoState, Service
+
+
+async def script(call: Call, state: NoState) -> None:
+    leg = await call.ringing(call.target)
+    await call.bridged(call.caller, leg)
+
+
+SERVICE = Service(name="extension", title="Extension", script=script)
