@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from appliance.sip.errors import PeerError
-from appliance.sip.text import uri
+from appliance.sip.text import digest, uri
 from appliance.sip.text.message import Malformed, Request, Via, answer_to, parse
 from appliance.sip.text.uri import NameAddr, Uri
+from benchmarks import functions_sample as sample
 from benchmarks.functions_sample import INVITE, SDP, request, response
 from media_core import sip_plain
 from tests.sip import torture, torture_ipv6
@@ -32,6 +33,10 @@ VIAS = [
     "SIP/2.0/UDP 192.0.2.7:5062;branch=z9hG4bK1;rport", "SIP/2.0/tls h;branch=x;received=192.0.2.9;rport=4", "SIP / 2.0 / UDP h;branch=x",
     "SIP/2.0/UDP h:5060 ;branch=x", "SIP/2.0/UDP [::1];branch=x", "SIP/2.0/UDP H;BRANCH=x;ttl=1", 'SIP/2.0/TCP h;branch=x;a="b;c"',
     "SIP/2.0/UDP h;rport=;branch=x", "SIP/2.0/UDP h;branch=a;branch=a",
+]  # fmt: skip
+CREDENTIALS = [
+    sample.CREDENTIALS, 'Digest realm="a", nonce="b",algorithm=MD5, qop="auth", stale=true', 'Digest a="b\\"c"', "Digest uri=sip:a@b, nc=1", 'Digest a="1", a="1"',
+    'Digest a.b="1"', 'Digest A="1"', "Digest", 'Digest a="1",', "Digest " + ", ".join(f"p{number}=1" for number in range(21)),
 ]  # fmt: skip
 SIGNS = b" \t\r\n\"<>;=@:,%\\?/.-_*+~'()[]{}0129azAZ\x00\x01\x7f\xc3\xbc"
 WORDS = [
@@ -58,6 +63,7 @@ def whole_grammar() -> Iterator[None]:
             patch.setattr(sip_plain, name, lambda _: None)
         for name in ("split_uri", "split_address"):
             patch.setattr(uri, name, lambda _: None)
+        patch.setattr(digest, "split_credentials", lambda _: None)
         yield
 
 
@@ -118,8 +124,9 @@ def test_whole_messages_and_broken_ones() -> None:
         (ADDRESSES, NameAddr.parse),
         ([each.partition("<")[2].partition(">")[0] or each for each in ADDRESSES], Uri.parse),
         (VIAS, Via.parse),
+        (CREDENTIALS, digest._parse),
     ],
-    ids=["addresses", "URIs", "Vias"],
+    ids=["addresses", "URIs", "Vias", "credentials"],
 )
 def test_headers_and_broken_ones(kinds: list[str], function: Callable[[str], Any]) -> None:
     dice = random.Random(13)

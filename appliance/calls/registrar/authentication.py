@@ -37,11 +37,7 @@ ACCOUNT = 64  # characters of a name
 SPENT = 2**32
 
 # User-Agents that handle two challenges with SHA-256 first, by what was tried or is documented by their makers.
-DEVICES: tuple[re.Pattern[str], ...] = (
-    re.compile(r"Switchroom"),
-    re.compile(r"baresip v?(?:3\.(?:1[1-9]|[2-9]\d)|[4-9]\.|\d\d\.)"),
-    re.compile(r"Linphone[^/]*/(?:[5-9]|\d\d)\."),
-)
+DEVICES = re.compile(r"Switchroom|baresip v?(?:3\.(?:1[1-9]|[2-9]\d)|[4-9]\.|\d\d\.)|Linphone[^/]*/(?:[5-9]|\d\d)\.")
 OFFERS = (("MD5",), ("SHA-256", "MD5"))
 IGNORED_AFTER = (
     1.0  # seconds without an answer; a phone that repeats itself or asks twice at once has not ignored anything
@@ -105,7 +101,7 @@ class Authenticator:
         found = self._credentials(request, snapshot.settings.realm)
         account = (found.username if found is not None else _address_of_record(request))[:ACCOUNT]
         if found is not None:
-            self._answered(request, source)
+            self._answered(_phone(request, source))
         never_held = known(account)
         nonce = self._fresh(found, source, account, now, never_held=never_held) if found is not None else None
         if found is None or nonce is None:
@@ -196,19 +192,19 @@ class Authenticator:
         why = "no password" if silent else ""
         return self._challenge(request, source, snapshot, now, stale=stale, failed=named, why=why)
 
-    def _offer(self, request: Request, source: Address) -> int:
-        ignored, _ = self._asked.get(_phone(request, source), (0, None))
-        return (self._learnt.get(request.user_agent[:ACCOUNT], 0) + ignored) % len(OFFERS)
+    def _offer(self, phone: _Phone) -> int:
+        ignored, _ = self._asked.get(phone, (0, None))
+        return (self._learnt.get(phone[2], 0) + ignored) % len(OFFERS)
 
-    def _answered(self, request: Request, source: Address) -> None:
-        phone = _phone(request, source)
+    def _answered(self, phone: _Phone) -> None:
         if phone in self._asked:
             self._asked[phone] = (self._asked[phone][0], None)
 
     def _learn(self, request: Request, source: Address) -> None:
         """A phone with the right password has answered: so its kind is asked from now on."""
-        agent, offer = request.user_agent[:ACCOUNT], self._offer(request, source)
-        self._asked.pop(_phone(request, source), None)
+        phone = _phone(request, source)
+        agent, offer = phone[2], self._offer(phone)
+        self._asked.pop(phone, None)
         if agent and self._learnt.get(agent, 0) != offer:
             self._learnt[agent] = offer
             _bound(self._learnt, LEARNT)
@@ -224,8 +220,8 @@ class Authenticator:
         failed: str = "",
         why: str = "",
     ) -> Denied:
-        copes = any(device.search(request.user_agent) for device in DEVICES)
-        algorithms = OFFERS[1] if copes else OFFERS[self._offer(request, source)]
+        copes = DEVICES.search(request.user_agent)
+        algorithms = OFFERS[1] if copes else OFFERS[self._offer(_phone(request, source))]
         registers, realm = request.method == "REGISTER", snapshot.settings.realm
         name = "WWW-Authenticate" if registers else "Proxy-Authenticate"
         headers = tuple(
@@ -243,7 +239,7 @@ class Authenticator:
         return urlsafe_b64encode(body + self._sign(body, source[0])).decode().rstrip("=")
 
     def _sign(self, body: bytes, host: str) -> bytes:
-        return hmac.new(self._key, body + host.encode(), hashlib.sha256).digest()[:14]
+        return hmac.digest(self._key, body + host.encode(), "sha256")[:14]
 
     def _read(self, text: str, host: str) -> _Nonce | None:
         """None when it is not ours, or was given to another host."""
@@ -287,5 +283,8 @@ def _address_of_record(request: Request) -> str:
     return (request.to if request.method == "REGISTER" else request.from_).uri.user
 
 
-def _phone(request: Request, source: Address) -> tuple[str, str, str]:
+_Phone = tuple[str, str, str]  # host, address of record, User-Agent
+
+
+def _phone(request: Request, source: Address) -> _Phone:
     return source[0], _address_of_record(request)[:ACCOUNT], request.user_agent[:ACCOUNT]

@@ -10,16 +10,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from appliance.sip.errors import PeerError
 from appliance.sip.text.uri import quote_string, unquote_string
+from media_core.sip_plain import split_credentials
 
 MAX_SIZE = 2048  # characters of a credentials or challenge value
 MAX_PARAMETERS = 20
 
-ALGORITHMS: Mapping[str, str] = {"MD5": "md5", "SHA-256": "sha256"}  # registry name -> hashlib name
+_HASHES = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}  # by their names in the registry
+ALGORITHMS = tuple(_HASHES)
+_COUNT = re.compile(r"[0-9A-Fa-f]{8}")
 FIELDS = (("WWW-Authenticate", "Authorization"), ("Proxy-Authenticate", "Proxy-Authorization"))  # challenge and answer; 401 and 407
 
 _PARAMETER = re.compile(r'[\s,]*([A-Za-z0-9_-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s,"]*)\s*(?:,[\s,]*|$)')
@@ -33,6 +37,8 @@ def _parse(value: str) -> dict[str, str] | None:
         return None
     if len(value) > MAX_SIZE:
         raise PeerError(400, "Credentials too long")
+    if (plain := split_credentials(rest)) is not None:
+        return plain
     found: dict[str, str] = {}
     at = 0
     while at < len(rest):
@@ -46,8 +52,7 @@ def _parse(value: str) -> dict[str, str] | None:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Struct, frozen=True, gc=False):
     """An Authorization or Proxy-Authorization value. `nc` is 0 and `cnonce` "" without qop."""
 
     username: str
@@ -72,7 +77,7 @@ class Credentials:
         algorithm = found.get("algorithm", "MD5").upper()
         qop = found.get("qop", "").lower()
         nc = found.get("nc", "")
-        if qop and (not re.fullmatch(r"[0-9A-Fa-f]{8}", nc) or not found.get("cnonce")):
+        if qop and (not _COUNT.fullmatch(nc) or not found.get("cnonce")):
             raise PeerError(400, "Incomplete credentials")
         return cls(
             found["username"],
@@ -99,8 +104,7 @@ class Credentials:
         return "Digest " + ", ".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(Struct, frozen=True, gc=False):
     """A WWW-Authenticate or Proxy-Authenticate value. `qop` is "auth" or "" (others are not for us)."""
 
     realm: str
@@ -144,10 +148,10 @@ def challenge(realm: str, nonce: str, algorithm: str = "MD5", *, stale: bool = F
 
 def response(credentials: Credentials, method: str, password: str) -> str:
     """The response these credentials must carry, in hex (RFC 7616 §3.4.1)."""
-    name = ALGORITHMS[credentials.algorithm]
+    function = _HASHES[credentials.algorithm]
 
     def digest(text: str) -> str:
-        return hashlib.new(name, text.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
+        return function(text.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
 
     secret = digest(f"{credentials.username}:{credentials.realm}:{password}")
     subject = digest(f"{method}:{credentials.uri}")

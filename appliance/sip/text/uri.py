@@ -271,6 +271,8 @@ def unquote_string(text: str) -> str:
 
 def quote_string(text: str) -> str:
     """A quoted-string; control characters, which could end the line, are left out."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
     return '"' + re.sub(r'(["\\])', r"\\\1", _NOT_SHOWN.sub("", text)) + '"'
 
 
