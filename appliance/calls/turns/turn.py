@@ -226,10 +226,10 @@ class Turn:
         elif self._retry:
             whens.append(self.now + RETRY)
         when = min(whens, default=None)
+        if when is None:
+            return
         if self._timer is not None:
-            if self._timer.when() == when:
+            if self._timer.when() <= when:  # most deadlines are called off again: to wake once for nothing is less work than to move it each time
                 return
             self._timer.cancel()
-            self._timer = None
-        if when is not None:
-            self._timer = self._loop.call_at(when, self._wake)
+        self._timer = self._loop.call_at(when, self._wake)
