@@ -25,11 +25,11 @@ from appliance.calls.history.summary import record as record_of
 from appliance.calls.legs.endpoint import Endpoint
 from appliance.calls.legs.leg import Leg
 from appliance.calls.legs.stream import Stream
-from appliance.calls.plan.party import Party
+from appliance.calls.plan.party import AccountExceeded, Link, Party
 from appliance.calls.switchboard import Switchboard
 from appliance.calls.turns import slots
 from appliance.calls.verbs import AUDIT_EVERY, Verbs, own
-from appliance.config.claims import Destination
+from appliance.config.claims import SERVICE, Destination
 from appliance.config.model import Extension
 from appliance.sip.errors import PeerError
 from appliance.words import Person, PhoneNumber, Said
@@ -154,7 +154,10 @@ class Call(Verbs):
         return script
 
     def _go(self, to: Destination) -> None:
-        self.target, self.argument, self._script = to, "", None
+        self.target, self.argument, self._script, self.callee = to, "", None, None
+        service = self._board.services.get(_script_of(to))
+        if service is not None and to.kind == SERVICE:
+            self.callee = Party(to.id, service.title)
         self._forget_verbs(b"")
         self._board.turn.ready(self)
 
@@ -282,6 +285,7 @@ class Call(Verbs):
             self.ring_from += by
 
     def transfer(self, leg: api.Leg, to: Destination) -> None:
+        self._sent_on(own(leg), "transfer")
         call = Call(self._board, self._board.tokens()[:16], to, dialled=to.id)
         call.selftest = self.selftest
         call.begin()
@@ -289,7 +293,17 @@ class Call(Verbs):
         call.caller_leg = own(leg)
 
     async def go(self, to: Destination) -> NoReturn:
+        if self.caller_leg is not None:
+            self._sent_on(self.caller_leg, "forward")
         raise _Go(to)
+
+    def _sent_on(self, leg: Leg, kind: Link) -> None:
+        """It goes on, on the account of whom it has reached here. Clear when it goes in a circle."""
+        try:
+            leg.sent_on(kind, self.callee.number if self.callee is not None else self.dialled)
+        except AccountExceeded as error:
+            self._said = Said.of("call.in-a-circle", number=PhoneNumber(error.number))
+            raise Clear(Cause.OUT_OF_ORDER, status=482) from error
 
     # ---- survival
     def pack(self) -> bytes:

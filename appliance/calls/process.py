@@ -16,6 +16,7 @@ import random
 import secrets
 import signal
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any
 
 import media_core
 from appliance import cti
+from appliance.calls.api import Files
 from appliance.calls.call import Call
 from appliance.calls.history.record import CallRecord
 from appliance.calls.history.summary import as_row
@@ -131,6 +133,16 @@ def _state(leg: Leg) -> str:
     return "on-hold" if other is not None and other.held_by_them else "talking"
 
 
+def recorded(folder: Path) -> Callable[[Said], Files]:
+    """Sentences as they have been recorded or spoken: a file named by the key of the sentence; none: nothing is heard."""
+
+    def find(said: Said) -> Files:
+        found = (folder / f"{said.key}{kind}" for kind in (".wav", ".ogg", ".opus"))
+        return Files(tuple(str(path) for path in found if path.is_file())[:1])
+
+    return find
+
+
 def to_row(binding: Binding, now: float, unix: float) -> dict[str, Any]:
     """Stored with unix times: the monotonic clock starts anew with the machine."""
     times = {name: unix + (getattr(binding, name) - now) for name in ("since", "refreshed", "expires")}
@@ -190,6 +202,7 @@ class CallsProcess:
             secrets=secrets.token_bytes,
             unix=time.time,
         )
+        self._board.prompts = recorded(self._data / "prompts")
         resumed = begin(self._board, engine, self._before)
         await self._archive.run(lambda records: records.remove_selftest())
         self._server = cti.Server(str(Path(boot.run) / "calls.sock"), self._handle)

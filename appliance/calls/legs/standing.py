@@ -10,7 +10,7 @@ from appliance.calls.history.quality import Quality
 from appliance.calls.history.story import Kind, Story
 from appliance.calls.legs.endpoint import Endpoint
 from appliance.calls.legs.stream import Stream
-from appliance.calls.plan.party import Party
+from appliance.calls.plan.party import Link, Party
 from appliance.calls.switchboard import Switchboard
 from appliance.sip.text.sdp import Format
 
@@ -158,6 +158,11 @@ class Standing:
     def belongs(self, owner: Owner, who: int) -> None:
         """It is another call's from now on, under this number in its story."""
         self.owner, self.who = owner, who
+        self._changed()
+
+    def sent_on(self, kind: Link, number: str) -> None:
+        """AccountExceeded when it was there before."""
+        self.party = self.party.sent_on(kind, number)
         self._changed()
 
     def enters(self, bridge: Company) -> None:
