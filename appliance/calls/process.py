@@ -27,8 +27,7 @@ from appliance import cti
 from appliance.calls.api import Files
 from appliance.calls.call import Call
 from appliance.calls.history.record import CallRecord
-from appliance.calls.history.summary import as_row
-from appliance.calls.legs.leg import Leg
+from appliance.calls.history.summary import as_row, counters, live
 from appliance.calls.registrar.authentication import Authenticator
 from appliance.calls.registrar.registrar import EXPIRES_MAX, Binding, Registrar
 from appliance.calls.survival.takeover import assemble, begin, end, open_slots, written
@@ -84,53 +83,13 @@ class Archive:
 
 
 def view(call: Call, media: Media) -> cti.CallView:
-    caller = call.caller_leg or next(iter(call.all_legs), None)
-    assert caller is not None, "a call without legs"
-    callees = [leg for leg in call.legs if leg is not caller]
-    talking = [leg for leg in callees if leg.answered]
-    return cti.CallView(
-        id=call.id,
-        started=call.started,
-        answered=call.answered_at,
-        caller=_leg(caller, media),
-        callees=[_leg(leg, media) for leg in talking or callees],
-        dialled=call.dialled,
-    )
-
-
-def _leg(leg: Leg, media: Media) -> cti.LegView:
-    try:
-        stats = media.stats(leg.stream.port.id)
-    except media_core.StaleHandle:
-        stats = None
-    return cti.LegView(
-        number=leg.party.number,
-        name=leg.party.name,
-        address=leg.endpoint.address,
-        transport=leg.endpoint.transport,
-        signalling_secure=leg.endpoint.secure,
-        media_secure=leg.stream.terms.secure,
-        codec=leg.stream.codec,
-        state=_state(leg),
-        packets_received=stats.received.packets if stats else 0,
-        packets_sent=stats.sent.packets if stats else 0,
-        lost=stats.received.lost if stats else 0,
-        jitter_ms=round(stats.received.jitter_ms, 2) if stats else 0.0,
-        poor=leg.quality.now,
-        forged=leg.quality.forged,
-        secured_received=stats.received.secured if stats else 0,
-        secured_sent=stats.sent.secured if stats else 0,
-    )
-
-
-def _state(leg: Leg) -> str:
-    """ringing; talking; held: has put the other on hold; on-hold: waits."""
-    if not leg.answered:
-        return "ringing"
-    if leg.held_by_them:
-        return "held"
-    other = leg.partner
-    return "on-hold" if other is not None and other.held_by_them else "talking"
+    """As it is shown while it goes on: from the story, and what has been counted by now."""
+    stats = {}
+    for leg in call.legs:
+        with contextlib.suppress(media_core.StaleHandle):
+            stats[leg.who] = media.stats(leg.stream.port.id)
+    quality = {leg.who: leg.quality for leg in call.legs}
+    return live(call.story, stats, quality, id=call.id, dialled=call.dialled, legs=[leg.who for leg in call.legs])
 
 
 def recorded(folder: Path) -> Callable[[Said], Files]:
@@ -346,7 +305,7 @@ class CallsProcess:
             **media,
             "registrations": sum(not binding.away for binding in self._board.registrar),
             "registrations_away": sum(binding.away for binding in self._board.registrar),
-            "calls": len(self._board.calls),
+            **counters(call.story for call in self._board.calls.values()),
             "slots": len(self._slots.calls),
             "faults": self._board.faults.total,
             "records_begun_anew": self._archive.begun_anew,

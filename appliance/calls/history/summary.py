@@ -297,10 +297,11 @@ def live(
     quality: Mapping[int, Quality],
     *,
     id: str = "",
+    dialled: str = "",
     legs: Collection[int] | None = None,
 ) -> cti.CallView:
     """One call of the thread: the legs with these numbers, or all there are. `stats` and `quality` are by a leg's number, too; a leg that
-    has none has counted nothing yet. `id`: the call's, where it is not the thread's."""
+    has none has counted nothing yet. `id` and `dialled` are the call's, where they are not the thread's."""
     read = _read(story)
     living = [leg for leg in read.legs.values() if leg.ended is None and (legs is None or leg.who in legs)]
     caller = next((leg for leg in living if leg.side == "caller"), None)
@@ -313,7 +314,7 @@ def live(
         answered=_seconds(read.answered),
         caller=_view(caller, read, stats.get(caller.who), quality.get(caller.who)),
         callees=[_view(leg, read, stats.get(leg.who), quality.get(leg.who)) for leg in living if leg is not caller],
-        dialled=read.dialled,
+        dialled=dialled or read.dialled,
     )
 
 

@@ -143,6 +143,8 @@ class Sounding(Standing):
             case media_core.MediaQuality(poor=poor):
                 if poor:
                     log.info("the sound from %s is poor", self.party)
+                    figures = self.quality
+                    self.tells(Kind.POOR, figures.poor_seconds, figures.worst_lost, figures.worst_jitter_ms)
                 self._board.news.put_nowait(cti.CallsChanged())
             case media_core.MediaStarted() | media_core.MediaSilent() | media_core.AuthenticationFailed():
                 self._board.news.put_nowait(cti.CallsChanged())
