@@ -178,7 +178,7 @@ CALLS: dict[str, str] = {
     "requests": "call legs registrar switchboard",
     "arriving": "api call history legs plan requests switchboard",
     "survival": "api arriving bridge call history legs registrar requests switchboard turns",
-    "process": "api call history legs registrar requests survival switchboard",
+    "process": "api call history registrar requests survival switchboard",
     "__main__": "process",
 }
 
