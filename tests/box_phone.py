@@ -430,7 +430,7 @@ class PhoneCall:
                 if self.late:
                     answer = self.respond_to(response.body)
                     stack.acknowledge(self.session, answer or b"", phone.now)
-                else:
+                elif response.body:  # else it has come in a reliable provisional response
                     self.remote = sdp.parse(response.body)
                 self.final.set_result(200)
             case events.Rejected(status=407, response=response) if not self._tried and response is not None:

@@ -222,7 +222,8 @@ class Softphone:
 
     def _accepted(self, call: PhoneCall, response: Response) -> None:
         try:
-            call.take_answer(response.body)
+            if response.sdp or call.leg.agreed is None:  # else it has come in a reliable provisional response
+                call.take_answer(response.sdp)
         except PeerError as error:
             call.hang_up()
             call.reason = error.reason
