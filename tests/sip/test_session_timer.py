@@ -13,6 +13,7 @@ import pytest
 
 from appliance.sip import events
 from appliance.sip.events import Send
+from appliance.sip.media.negotiation import LegMedia
 from appliance.sip.text.message import Request, Response, answer_to, parse
 from tests.sip.net import SDP
 from tests.sip.test_stack import Bench, request, statuses
@@ -214,3 +215,18 @@ def test_a_connection_that_is_gone_may_come_back_until_the_interval_ends() -> No
     far.run(500.0)
     assert not far.ended
     assert re.fullmatch(r"(INVITE )+", " ".join(method for _, method in far.asked) + " ")
+
+
+def _leg(address: str) -> LegMedia:
+    return LegMedia(address, 4000, session_id=1, keys=bytes, signalling_secure=True)
+
+
+def test_a_refresh_offers_what_was_said_last() -> None:
+    """The stack repeats our description as an offer; the phone answers with another port, also when the last offer was its own."""
+    ours, phone = _leg("192.0.2.1"), _leg("192.0.2.9")
+    ours.take_offer(phone.make_offer())
+    phone.take_answer(ours.make_answer())
+    phone.take_offer(ours.local_sdp)
+    agreed = ours.take_answer(phone.make_answer().replace(b"m=audio 4000", b"m=audio 4600"))
+    assert (agreed.port, agreed.secure, ours.state) == (4600, True, "stable")
+    assert ours.agreed is agreed

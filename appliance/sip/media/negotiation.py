@@ -205,8 +205,12 @@ class LegMedia:
         return self._write(offer)
 
     def take_answer(self, body: bytes) -> Agreed:
-        """Their answer to our last offer; PeerError 488 when it does not fit."""
-        if self._offer is None:
+        """Their answer to our last offer, or to a refresh of the session, which offers once more what we said last; PeerError 488 when it
+        does not fit."""
+        offer = self._offer
+        if offer is None and self.state == "stable" and self.agreed is not None:
+            offer = self._lines[self._audio]
+        if offer is None:
             raise WrongState("there is no offer of ours")
         answer = sdp.parse(body)
         self.skipped = answer.skipped
@@ -220,17 +224,17 @@ class LegMedia:
         pairs = [
             (mine, theirs)
             for theirs in media.formats
-            for mine in self._offer.formats
+            for mine in offer.formats
             if mine.same_codec(theirs) or (not theirs.name and mine.payload_type == theirs.payload_type)
         ]
         if not any(not mine.is_event for mine, _ in pairs):
             raise PeerError(488, "The answer has no codec of the offer")
-        crypto_in, crypto_out = self._answered_keys(media, self._offer)
+        crypto_in, crypto_out = self._answered_keys(media, offer)
         receive = tuple(mine for mine, _ in pairs)
         send = tuple(
             replace(mine, payload_type=theirs.payload_type, parameters=theirs.parameters) for mine, theirs in pairs
         )
-        mine_send, mine_receive = _directions(self._offer.direction)
+        mine_send, mine_receive = _directions(offer.direction)
         they_send, they_receive = _directions(media.direction)
         direction = _direction(mine_send and they_receive, mine_receive and they_send)
         self._conclude(media, receive, send, direction, crypto_in, crypto_out)
