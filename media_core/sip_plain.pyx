@@ -286,3 +286,31 @@ def echo(Scan scan not None, bytes via not None, bytes tag not None, bint routes
                     at = put(at, PyBytes_AS_STRING(tag), PyBytes_GET_SIZE(tag))
                 at = put(at, b"\r\n", 2)
     return made
+
+
+cdef inline bint breaks(const char* p, Py_ssize_t size) noexcept:
+    return memchr(p, 13, size) is not NULL or memchr(p, 10, size) is not NULL or memchr(p, 0, size) is not NULL
+
+
+def lines(list headers not None):
+    """Header fields, (name, value) each, as lines; None when one is not ASCII or would be more than one line."""
+    cdef Py_ssize_t size = 0
+    cdef tuple pair
+    cdef str name, value
+    cdef char* at
+    for pair in headers:
+        name, value = pair
+        if not PyUnicode_IS_ASCII(name) or not PyUnicode_IS_ASCII(value):
+            return None
+        if breaks(<const char*> PyUnicode_DATA(name), len(name)) or breaks(<const char*> PyUnicode_DATA(value), len(value)):
+            return None
+        size += len(name) + len(value) + 4
+    cdef bytes made = PyBytes_FromStringAndSize(NULL, size)
+    at = PyBytes_AS_STRING(made)
+    for pair in headers:
+        name, value = pair
+        at = put(at, PyUnicode_DATA(name), len(name))
+        at = put(at, b": ", 2)
+        at = put(at, PyUnicode_DATA(value), len(value))
+        at = put(at, b"\r\n", 2)
+    return made

@@ -40,7 +40,7 @@ def merge(defaults: Headers, headers: Headers) -> tuple[tuple[str, str], ...]:
     if not given:
         return tuple(defaults)
     names = {name.lower() for name, _ in given}
-    return (*((name, value) for name, value in defaults if name.lower() not in names), *given)
+    return (*[pair for pair in defaults if pair[0].lower() not in names], *given)
 
 
 @dataclass(slots=True)
@@ -74,9 +74,12 @@ class Dialog:
     @classmethod
     def answered(cls, invite: Request, response: Response) -> Dialog:
         """Of a response to our INVITE (§12.1.2); PeerError for a route set that cannot be read."""
-        dialog = cls.unrouted(invite, response)
-        dialog.routes = _routes(response)[::-1]
-        return dialog
+        return cls.unrouted(invite, response).routed(response)
+
+    def routed(self, response: Response) -> Dialog:
+        """With the route set of this response; PeerError when it cannot be read."""
+        self.routes = _routes(response)[::-1]
+        return self
 
     @classmethod
     def unrouted(cls, invite: Request, response: Response) -> Dialog:

@@ -166,6 +166,8 @@ class Message:
     @once
     def via(self) -> Via:
         """The topmost Via."""
+        if (plain := sip_plain.split_via(self.get("Via") or "")) is not None:
+            return Via(*plain)
         return Via.parse(self.vias[0])
 
     @once
@@ -293,7 +295,7 @@ class Message:
         for name in _MANDATORY:
             if not self._scan.number_of(IDS[name]):
                 raise PeerError(400, f"No {name}")
-        self.via, self.call_id, self.cseq, self.from_, self.to, self.max_forwards  # noqa: B018  each raises if malformed
+        self.vias, self.via, self.call_id, self.cseq, self.from_, self.to, self.max_forwards  # noqa: B018  each raises if malformed
         length = self.get("Content-Length")
         if length is not None:
             if not length.isascii() or not length.isdigit() or len(length) > 6 or int(length) > len(self.body):
@@ -307,7 +309,10 @@ def _breaks(text: str) -> int:
 
 def written(headers: Headers) -> bytes:
     """Header fields as lines."""
-    lines = [f"{name}: {value}\r\n" for name, value in headers]
+    pairs = list(headers)
+    if (plain := sip_plain.lines(pairs)) is not None:
+        return plain
+    lines = [f"{name}: {value}\r\n" for name, value in pairs]
     text = "".join(lines)
     if _breaks(text) != 2 * len(lines) or "\0" in text:
         raise ValueError("line break in a header")  # our bug: nothing received can bring one here
@@ -377,7 +382,7 @@ class Request(Message):
         start = f"{self.method} {self.uri_text} SIP/2.0"
         if _breaks(start) or "\0" in start:
             raise ValueError("line break in a header")  # our bug: nothing received can bring one here
-        headers = written(each for each in self.headers if each[0] != "Content-Length")
+        headers = written([each for each in self.headers if each[0] != "Content-Length"])
         return b"%b\r\n%bContent-Length: %d\r\n\r\n%b" % (start.encode("utf-8", "surrogateescape"), headers, len(self.body), self.body)
 
     def __repr__(self) -> str:

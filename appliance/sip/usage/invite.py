@@ -13,6 +13,7 @@ from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.events import Accepted, Confirmed, FlowId, InDialog, Invited, Rejected, SessionId
 from appliance.sip.text.body import SDP_TYPE
 from appliance.sip.text.message import Headers, Request, Response
+from appliance.sip.text.uri import NameAddr, Uri
 from appliance.sip.transaction import Transaction
 from appliance.sip.usage.acks import Acks
 from appliance.sip.usage.early import TAG, Early
@@ -130,27 +131,18 @@ class Invite:
     def calling(
         cls, agent: Agent, flow: FlowId, target: str, now: float, from_: str, to: str, offer: bytes, headers: Headers
     ) -> Invite:
-        tag = agent.tokens()
-        from_tagged = with_tag(from_, tag)
-        fields = [("Via", agent.via(flow)), ("Max-Forwards", "70"), ("From", from_tagged), ("To", to)]
-        fields += [("Call-ID", agent.tokens()), ("CSeq", "1 INVITE"), agent.can.allow]
+        tag, via, call_id = agent.tokens(), agent.via(flow), agent.tokens()
+        user = NameAddr.parse(from_).uri.user
+        is_sips = Uri.parse(target).scheme == "sips"
+        fields = [("Via", via), ("Max-Forwards", "70"), ("From", with_tag(from_, tag)), ("To", to)]
+        fields += [("Call-ID", call_id), ("CSeq", "1 INVITE"), agent.contact(flow, user, sips=is_sips), agent.can.allow]
         # an offer of theirs in a provisional response would have to be answered in its PRACK (RFC 3262 §5)
         fields += [agent.can.supported if offer else agent.can.supported_without(TAG), ("User-Agent", agent.user_agent)]
         if offer:
             fields.append(("Content-Type", SDP_TYPE))
-        invite = Request("INVITE", target, merge(fields, headers), offer)
-        is_sips = invite.uri.scheme == "sips"
-        session = Session(
-            agent,
-            agent.tokens(),
-            flow,
-            "calling",
-            invite.call_id,
-            invite.from_.uri.user,
-            is_called=False,
-            is_sips=is_sips,
-        )
-        session.sent = invite = Request("INVITE", target, merge([session.own_contact], invite.headers), offer)
+        session = Session(agent, agent.tokens(), flow, "calling", call_id, user, is_called=False, is_sips=is_sips)
+        session.sent = invite = Request("INVITE", target, merge(fields, headers), offer)
+        invite.call_id, invite.cseq, invite.from_tag = call_id, (1, "INVITE"), tag
         session.local_tag, session.local_sdp, session.had_offer = tag, offer, bool(offer)
         usage = cls(session)
         session.transaction = session.send(invite, now)
@@ -209,8 +201,7 @@ class Invite:
         session.forks.clear()
         self.acks.owed = number
         session.move("owing")  # from here on it must be acknowledged, whatever is wrong with the rest of it
-        session.dialog = Dialog.answered(self._invite, response)
-        session.dialog.confirmed = True
+        session.dialog.routed(response)
         if early is not None:
             session.dialog.follow(early)
         session.peer_updates = takes_update(response)
