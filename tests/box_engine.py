@@ -87,6 +87,11 @@ class FakeEngine:
     def positions(self) -> tuple[int, ...]:
         return (self._gone + self._read,)
 
+    def cork(self) -> None:
+        """Nobody here sleeps."""
+
+    def uncork(self) -> None: ...
+
     def consumed(self) -> None:
         for _ in range(self._read):
             self._events.popleft()

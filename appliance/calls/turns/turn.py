@@ -42,6 +42,8 @@ class Engine(Protocol):
     def poll(self, limit: int = 256) -> list[media_core.Event]: ...
     def positions(self) -> tuple[int, ...]: ...
     def consumed(self) -> None: ...
+    def cork(self) -> None: ...
+    def uncork(self) -> None: ...
 
 
 class Slotted(Protocol):
@@ -129,11 +131,13 @@ class Turn:
         if self._inside or self._closed:
             return work()
         self._inside = True
+        self._engine.cork()  # one wake-up for all that the turn says
         try:
             return work()
         finally:
             for step in (self._settle, self._commit, self._leave, self._set_timer):
                 self._surely(step)
+            self._engine.uncork()
             self._inside = False
 
     def _surely(self, step: Callable[[], None]) -> None:
