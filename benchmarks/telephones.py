@@ -196,7 +196,7 @@ ANSWERED_LATE = Fate("answered late", (4.0, 10.0), (2.0, 5.0))
 GIVEN_UP = Fate("given up", (0.2, 9.0))
 REFUSED = Fate("refused", (0.2, 9.0))
 UNANSWERED = Fate("unanswered", (0.0, 0.0))
-RING_SECONDS = 12  # of the extensions: then the system gives up
+RING_SECONDS = 20  # of the extensions, then the system gives up: longer than any phone here rings with a restart or two in between
 
 Fates = tuple[tuple[Fate, int], ...]
 MIXED: Fates = ((TALKED, 7), (GIVEN_UP, 1), (REFUSED, 1), (ANSWERED_LATE, 1))
