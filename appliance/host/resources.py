@@ -248,7 +248,7 @@ def _kept(options: Options) -> dict[str, list[int]]:
         return kept
     log.warning("what was kept from before the restart is not whole or of another version; its calls end")
     fdstore.forget(kept)
-    journal = kept.pop("journal", [])  # says whom to tell, and what to write down (callcontrol/slot.py)
+    journal = kept.pop("journal", [])  # says whom to tell, and what to write down (calls/survival)
     for fd in (fd for fds in kept.values() for fd in fds):
         os.close(fd)
     return {"journal": journal} if len(journal) == 1 else {}
