@@ -56,13 +56,16 @@ class Network:
     def __init__(self, loss: float, seed: int) -> None:
         self.loss = loss
         self.delay = 0.01
+        self._last = 0.0
         self._random = random.Random(seed)
         self.trace: list[tuple[float, str, str]] = []
 
     def carry(self, transport: str, deliver: Any, *arguments: Any) -> None:
         if transport == "UDP" and self._random.random() < self.loss:
             return
-        asyncio.get_running_loop().call_later(self.delay, deliver, *arguments)
+        loop = asyncio.get_running_loop()
+        self._last = max(self._last + 1e-9, loop.time() + self.delay)  # what was sent first arrives first
+        loop.call_at(self._last, deliver, *arguments)
 
 
 class Box:
@@ -134,9 +137,9 @@ class Box:
             unix=self.unix,
             user_agent="Switchroom/test",
         )
+        self.alive = True
         self.resumed = begin(self.exchange, self.engine, old)
         self._tasks = [loop.create_task(self._archive())]
-        self.alive = True
 
     def kill(self) -> None:
         """Everything in the process is gone at once; nothing is said to anybody. At any moment; of the dead nothing happens."""

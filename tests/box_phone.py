@@ -378,7 +378,7 @@ class PhoneCall:
         return True
 
     def _auto(self) -> None:
-        if not self.ended:
+        if not self.ended and not self.accepted_at:
             self.accept()
 
     def accept(self) -> None:

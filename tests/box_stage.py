@@ -23,7 +23,6 @@ from typing import Any, TypeVar
 
 from appliance.calls.history.record import CallRecord
 from appliance.config.model import Snapshot
-from media_core import FlowInfo
 from tests.box import Box
 from tests.box_axe import Killed, axe
 from tests.box_engine import FakeLeg
@@ -31,7 +30,7 @@ from tests.box_phone import Phone, PhoneCall
 
 T = TypeVar("T")
 
-SOON = 5.0  # seconds within which the other side of a call has heard that it is over, a kill in between
+SOON = 6.0  # seconds within which the other side of a call has heard that it is over, a kill in between
 QUIET = 150.0  # longer than every timer of a call
 FINAL = re.compile(rb"SIP/2\.0 ([2-6]\d\d) ")
 CALL_ID = re.compile(rb"^(?:Call-ID|i)\s*: *(.*?)\r\n", re.IGNORECASE | re.MULTILINE)
@@ -43,29 +42,30 @@ class Stage:
         self.box, self.axe = box, axe
         self.phones: list[Phone] = []
         self.wrong: list[str] = []
-        self._finals: dict[tuple[Any, bytes, bytes], set[bytes]] = defaultdict(set)
-        send = box.engine._send
-
-        def watched(info: FlowInfo, data: bytes) -> None:
-            self._watch(info, data)
-            send(info, data)
-
-        box.engine._send = watched
+        self._finals: dict[tuple[str, bytes, bytes], list[int]] = defaultdict(list)
 
     def failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """In a task or callback: of the killed that is all there is to hear."""
         if not isinstance(error := context.get("exception"), Killed):
             self.wrong.append(f"{context['message']}: {error!r}")
 
-    def _watch(self, info: FlowInfo, data: bytes) -> None:
-        status, call_id, cseq = FINAL.match(data), CALL_ID.search(data), CSEQ.search(data)
-        if status and call_id and cseq:
-            self._finals[info.remote, call_id[1], cseq[1]].add(status[1])
+    def _watch(self, phone: Phone) -> None:
+        """Which final answers reach it."""
+        receive = phone.receive
+
+        def watched(flow: int, data: bytes) -> None:
+            status, call_id, cseq = FINAL.match(data), CALL_ID.search(data), CSEQ.search(data)
+            if status and call_id and cseq and phone.on:
+                self._finals[phone.user, call_id[1], cseq[1]].append(int(status[1]))
+            receive(flow, data)
+
+        phone.receive = watched  # type: ignore[method-assign]
 
     # ---- for scenes
     async def phone(self, user: str, **how: Any) -> Phone:
         phone = await self.box.phone(user, **how)
         self.phones.append(phone)
+        self._watch(phone)
         return phone
 
     async def begin(self) -> None:
@@ -83,6 +83,10 @@ class Stage:
                 return await what
         except TimeoutError:
             return None
+
+    async def final(self, call: PhoneCall) -> None:
+        """It has one, or will have none."""
+        await self.within(SOON, asyncio.shield(call.final))
 
     async def incoming(self, phone: Phone, seconds: float = SOON) -> PhoneCall | None:
         return await self.within(seconds, phone.incoming.get())
@@ -139,9 +143,11 @@ class Stage:
                 self.wrong.append(f"{call.phone.user} {'rings for nothing' if ringing else 'stands alone'}")
             if call.request is None and not call.final.done():
                 self.wrong.append(f"{call.phone.user} never got a final answer")
-        for (remote, _, cseq), statuses in self._finals.items():
-            if len(statuses) > 1:
-                self.wrong.append(f"{cseq.decode()} from {remote[0]} was answered with {sorted(map(int, statuses))}")
+        for (user, _, cseq), statuses in self._finals.items():
+            later = set(statuses) - {statuses[0]}
+            # the first answer to a BYE, CANCEL or INFO ends it (RFC 3261 section 17.1.2); its repetition may meet nobody
+            if later and (cseq.endswith(b" INVITE") or any(status < 300 for status in later)):
+                self.wrong.append(f"{cseq.decode()} of {user} was answered with {statuses}")
         self.wrong += self.box.left()
 
     def one_call(self, outcome: str | Sequence[str]) -> None:
@@ -169,9 +175,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(snapshot: Snapshot, at: int = 0, **how: Any) -> AsyncIterator[Stage]:
+async def stage(snapshot: Snapshot, at: int = 0, again: int = 0, down: float = 0.3, **how: Any) -> AsyncIterator[Stage]:
     box = Box(snapshot, **how)
-    with axe(box, at) as made:
+    with axe(box, at, again, down) as made:
         found = Stage(box, made)
         asyncio.get_running_loop().set_exception_handler(found.failed)
         box.start()

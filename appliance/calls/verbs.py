@@ -234,9 +234,9 @@ class Verbs:
         this.record(path, serial, sides=sides, seconds=seconds)
         await self._until(lambda: this.recorded[0] == serial or any(each in this.digits for each in until), this)
         if this.recorded[0] != serial:
-            this.collected(len(this.digits))
             this.record("", serial)
             await self._until(lambda: this.recorded[0] == serial, this)
+            this.collected(len(this.digits))  # not before: until then the key says, after a restart too, that it has to end
         return float(self._done(this.recorded[1] / 1000))
 
     async def collect(
@@ -248,7 +248,7 @@ class Verbs:
             return str(done)
         this.listen()
         turn = self._board.turn
-        if prompt is not None and this.play(prompt, serial):
+        if prompt is not None and not this.digits and this.play(prompt, serial):
             longest = _seconds(self._board.sounds(prompt))
             deadline = turn.now + longest if longest else None
             await self._until(lambda: this.played == serial or this.digits, this, deadline=deadline)

@@ -11,7 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from appliance.calls.api import Service
 from appliance.config.model import Snapshot
+from appliance.services import SCRIPTS
 from tests.box import office
 from tests.box_phone import EVENT, G722, PCMA, PCMU, Phone, PhoneCall
 from tests.box_stage import Stage
@@ -27,6 +29,7 @@ class Scene:
     outcome: str | Sequence[str] = "answered"
     transports: Sequence[str] = ("UDP", "TLS")
     office: Snapshot = field(default_factory=lambda: office("101", "102"))
+    services: Mapping[str, Service] = field(default_factory=lambda: SCRIPTS)
 
 
 def how(transport: str) -> dict[str, Any]:
@@ -299,6 +302,7 @@ def echo(pause: float) -> Callable[[Stage, dict[str, Any]], Awaitable[None]]:
         a = await stage.phone("101", **how)
         await stage.begin()
         call = a.dial("*60")
+        await stage.final(call)
         await stage.box.seconds(pause)
         stage.talking(call)
         if pause >= SAVED:

@@ -6,16 +6,19 @@ from __future__ import annotations
 import pytest
 
 from tests.box_stage import stage
-from tests.callcontrol.kill_scenes import SCENES, how
+from tests.callcontrol import kill_scenes, kill_scripts
+from tests.callcontrol.kill_scenes import how
 from tests.clock import run
 
+SCENES = {**kill_scenes.SCENES, **kill_scripts.SCENES}
 
-def attempt(name: str, transport: str, at: int) -> tuple[int, str, list[str]]:
+
+def attempt(name: str, transport: str, at: int, again: int = 0, down: float = 0.3) -> tuple[int, str, list[str]]:
     """How many effects there were, before which one the process was killed, and what was wrong."""
     scene = SCENES[name]
 
     async def played() -> tuple[int, str, list[str]]:
-        async with stage(scene.office, at) as found:
+        async with stage(scene.office, at, again, down, services=scene.services) as found:
             await scene.play(found, how(transport))
         found.one_call(scene.outcome)
         return found.axe.count, found.axe.fell_before, found.wrong
@@ -24,21 +27,23 @@ def attempt(name: str, transport: str, at: int) -> tuple[int, str, list[str]]:
 
 
 ROWS = [(name, transport) for name, scene in SCENES.items() for transport in scene.transports]
+TWICE = pytest.mark.xfail(
+    strict=True,
+    reason="an INVITE that is refused in the turn it came in has no session to be kept: while nobody has sent the refusal, "
+    "its repetition over UDP is taken for another one, and written down, too",
+)
+OPEN = {("unregistered", "UDP"): TWICE, ("unknown number", "UDP"): TWICE}
 
 
-@pytest.mark.parametrize(("name", "transport"), ROWS)
-def test_a_call_without_a_kill(name: str, transport: str) -> None:
-    points, _, wrong = attempt(name, transport, 0)
-    assert wrong == []
-    assert points >= 5
-
-
-@pytest.mark.parametrize(("name", "transport"), ROWS)
+@pytest.mark.parametrize(("name", "transport"), [pytest.param(*row, marks=OPEN.get(row, ())) for row in ROWS])
 def test_a_kill_at_any_point_leaves_nobody_alone(name: str, transport: str) -> None:
-    points, _, _ = attempt(name, transport, 0)
+    points, _, wrong = attempt(name, transport, 0)
+    assert (points > 10, wrong) == (True, []), "without a kill"
     failed = {}
     for at in range(1, points + 1):
-        _, before, wrong = attempt(name, transport, at)
-        if wrong:
-            failed[at, before] = wrong
-    assert failed == {}, f"{len(failed)} of {points} points"
+        # once, and another time so long that phones repeat, with its successor killed in the middle of taking over
+        for again, down in ((0, 0.3), (1 + at % 9, 0.8)):
+            _, before, wrong = attempt(name, transport, at, again, down)
+            if wrong:
+                failed[at, again, before] = wrong
+    assert failed == {}, f"{len(failed)} of {2 * points} runs"

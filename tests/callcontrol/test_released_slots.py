@@ -4,21 +4,26 @@ told, and the call written down."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import lzma
 import os
 import random
 import struct
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import pytest
+
 import media_core
 from appliance.calls.survival.before import HEAD
+from appliance.calls.turns.slots import CallSlot, LegSlot
 from appliance.sip.text.message import Request, Response, parse
-from media_core import FlowInfo
+from media_core import FlowInfo, Slots, SlotsMissing
 from tests.box import Box, office
 from tests.box_engine import FakeLeg
 from tests.clock import run
@@ -46,6 +51,23 @@ class Remembered:
 
     def stop(self) -> None:
         pass
+
+    def leaves(self, known: dict[str, Any], dialled: str) -> None:
+        """The caller hangs up: BYE, or CANCEL while it is not answered."""
+        (host, port), name = self.flow.remote, self.flow.transport.name
+        me, uri = f"<sip:{known['user']}@192.0.2.1>;tag={known['tag']}", f"sip:{dialled}@192.0.2.1"
+        if known["state"] == "confirmed":
+            method, branch, seq, to = "BYE", f"z9hG4bKbye{known['user']}", 1000, f"<{uri}>;tag={known['our_tag']}"
+        else:
+            method, branch, seq, to = "CANCEL", known["branch"], known["seq"], f"<{uri}>"
+        lines = [
+            f"Via: SIP/2.0/{name} {host}:{port};branch={branch};rport",
+            f"From: {me}",
+            f"To: {to}",
+            f"Call-ID: {known['call_id']}",
+        ]
+        lines += [f"CSeq: {seq} {method}", "Max-Forwards: 70", "Content-Length: 0", "", ""]
+        self.box.from_phone(self.flow, "\r\n".join([f"{method} {uri} SIP/2.0", *lines]).encode())
 
     def told(self, known: dict[str, Any]) -> bool:
         """Whether it has heard that this call of its is over."""
@@ -85,6 +107,10 @@ async def successor(name: str, memory: bytes) -> AsyncIterator[tuple[Box, dict[s
         flow = FlowInfo(id, media_core.Transport[transport], tuple(local), tuple(remote), cipher)
         box.engine.open_flows[id] = flow
         phones[id] = box.phones[flow.remote] = Remembered(box, flow)  # type: ignore[assignment]
+    with contextlib.suppress(SlotsMissing):  # how far the rings were read: the shape before turns did not say
+        slots = Slots(box._fd)
+        box.engine._gone = slots.positions[0]
+        slots.close()
     for id, port in facts["media"]:
         box.engine.media[id] = FakeLeg(id, port)
     box.start()
@@ -162,6 +188,92 @@ def test_rubbish_is_no_call() -> None:
             call.hang_up()
             await box.seconds(70)
             assert len(box.records) == 1
+            assert box.left() == []
+
+    run(scene())
+
+
+# ---- the shape since turns: calls go on
+def goes_on(memory: bytes) -> None:
+    """Each call is as it was: nobody is told that it is over until the callers say so. Then all others are told, and
+    one record each says how it went."""
+
+    async def scene() -> None:
+        async with successor("turns", memory) as (box, facts, phones):
+            known = [each for call in facts["calls"].values() for each in call["phones"]]
+            alive = [call for call in facts["calls"].values() if call["phones"]]
+            assert box.resumed == len(alive)
+            await box.seconds(3)
+            assert [each["user"] for each in known if phones[each["flow"]].told(each)] == []
+            assert len(box.engine.media) == len(known), "a leg for each phone that talks or rings"
+            talking = [leg for leg in box.engine.media.values() if leg.peer is not None]
+            assert len(talking) >= 11
+            for call in alive:
+                phones[call["phones"][0]["flow"]].leaves(call["phones"][0], call["dialled"])
+            await box.seconds(40)
+            callees = [each for call in alive for each in call["phones"][1:]]
+            assert [each["user"] for each in callees if not phones[each["flow"]].told(each)] == []
+            outcomes = {record.caller_number: record.outcome for record in box.records}
+            assert len(outcomes) == len(box.records)
+            assert outcomes == {
+                call["caller"]: "answered" if call["answered"] else "cancelled" for call in facts["calls"].values()
+            }
+            box.phones.clear()
+            assert box.left() == []
+
+    run(scene())
+
+
+def rewritten(change: Callable[[list[Any]], list[Any]], area: str) -> bytes:
+    """The memory of the fixture, with another list of values in each slot of this kind."""
+    fd = os.memfd_create("slots")
+    os.pwrite(fd, memory_of("turns"), 0)
+    slots = Slots(fd)
+    for slot, payload in getattr(slots, area):
+        assert getattr(slots, area).write(slot, msgspec.msgpack.encode(change(msgspec.msgpack.decode(payload))))
+    slots.commit(slots.positions, [])
+    slots.close()
+    memory = os.pread(fd, os.fstat(fd).st_size, 0)
+    os.close(fd)
+    return memory
+
+
+def test_calls_go_on() -> None:
+    goes_on(bytes(memory_of("turns")))
+
+
+@pytest.mark.parametrize("area", ["legs", "calls"])
+def test_slots_with_a_field_more_are_taken_over(area: str) -> None:
+    goes_on(rewritten(lambda values: [*values, "what a later version keeps"], area))
+
+
+@pytest.mark.parametrize(("area", "fields"), [("legs", LegSlot), ("calls", CallSlot)])
+def test_slots_with_a_field_less_are_taken_over(area: str, fields: type[msgspec.Struct]) -> None:
+    """As code wrote them that did not know the field that came last, and so had nothing to say in it."""
+    cut = []
+
+    def without_the_last(values: list[Any]) -> list[Any]:
+        last = len(fields.__struct_fields__) - 1
+        if values[last]:
+            return values
+        cut.append(values)
+        return values[:last]
+
+    goes_on(rewritten(without_the_last, area))
+    assert len(cut) >= 9
+
+
+@pytest.mark.parametrize("area", ["legs", "calls"])
+def test_slots_that_cannot_be_read_end_politely(area: str) -> None:
+    async def scene() -> None:
+        async with successor("turns", rewritten(lambda values: [None] * 3 + values[3:], area)) as (box, facts, phones):
+            await box.seconds(40)
+            known = [each for call in facts["calls"].values() for each in call["phones"]]
+            deaf = [each["user"] for each in known if not phones[each["flow"]].told(each)]
+            assert deaf == []
+            assert len({record.id for record in box.records}) == len(box.records) == len(facts["calls"])
+            assert box.engine.media == {}
+            box.phones.clear()
             assert box.left() == []
 
     run(scene())
