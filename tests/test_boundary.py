@@ -11,6 +11,7 @@ import ast
 import asyncio
 import functools
 import sys
+import types
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import CodeType, FrameType
@@ -153,7 +154,7 @@ ROWS = {
         calls/bridge.py:Mix.__init__ calls/bridge.py:Mix.enter calls/bridge.py:Mix.mute calls/bridge.py:Mix.muted calls/bridge.py:Mix.connect
         calls/bridge.py:Mix.renegotiated calls/bridge.py:Mix._mix calls/bridge.py:Mix._mix_one calls/bridge.py:Mix.left calls/bridge.py:room
         calls/call.py:_Go.__init__ calls/call.py:Call._go calls/call.py:Call.hang_up calls/call.py:Call.adopt calls/call.py:Call._share_story
-        calls/call.py:Call._renumber calls/call.py:Call.transfer calls/call.py:Call.go calls/legs/endpoint.py:Endpoint.next_way
+        calls/call.py:Call._renumber calls/call.py:Call.transfer calls/call.py:Call.go calls/call.py:Call._sent_on calls/legs/standing.py:Standing.sent_on calls/legs/endpoint.py:Endpoint.next_way
         calls/legs/sound.py:Sounding.stop_playing calls/legs/sound.py:Sounding.record calls/legs/sound.py:Sounding.listen
         calls/legs/sound.py:Sounding.collected calls/legs/standing.py:Standing.held_by_us calls/legs/standing.py:Standing.belongs
         calls/plan/party.py:AccountExceeded.__init__ calls/plan/party.py:Party.payer calls/plan/party.py:Party.sent_on
@@ -311,10 +312,8 @@ def test_a_request_of_the_control_socket_that_meets_a_fault(request_: cti.Messag
             process = object.__new__(CallsProcess)  # nothing of it is there
             with pytest.raises(AttributeError):
                 await process._answer(request_, cti.Connection())
-            process._board = box.exchange
-            box.exchange.calls["x"] = None  # type: ignore[assignment]
+            process._board = types.SimpleNamespace(fault=box.exchange.fault)  # type: ignore[assignment]
             assert isinstance(await process._handle(request_, cti.Connection()), cti.Failed)
-            del box.exchange.calls["x"]
             assert box.exchange.faults.total == 1
             assert type(request_).__name__ in english().say(next(iter(box.exchange.faults)).message)
             box.exchange.faults = Faults()

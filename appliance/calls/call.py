@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, NoReturn
 
 import msgspec
@@ -168,24 +169,18 @@ class Call(Verbs):
         self._over = True
         board = self._board
         board.turn.timers.clear(self, "wait", "audit")
-        for leg in list(self.all_legs):
-            self._surely(self._clear, leg, cause, status, warning)
+        steps: list[Callable[[], object]] = [partial(self._clear, leg, cause, status, warning) for leg in self.all_legs]
         if self._script is not None:
-            self._surely(self._script.close)
-        board.calls.pop(self.id, None)
-        self._surely(self._write_down, who, cause)
-        self._changed()
-        board.news.put_nowait(cti.CallsChanged())
-
-    def _surely(self, step: Callable[..., object], *arguments: object) -> None:
-        """A step of the clearing; a fault is tried once more, for a call must not stay."""
-        for _ in range(2):
+            steps.append(self._script.close)
+        steps += [partial(board.calls.pop, self.id, None), partial(self._write_down, who, cause)]
+        for step in (each for each in steps for _ in range(2)):  # twice, for what a fault has kept from being done; done it does nothing
             try:
-                step(*arguments)
-                return
+                step()
             except Exception as error:
                 name, number = type(error).__name__, PhoneNumber(self.dialled)
-                self._board.fault(error, Said.of("fault.clearing", error=name, caller=self._whose(), number=number))
+                board.fault(error, Said.of("fault.clearing", error=name, caller=self._whose(), number=number))
+        self._changed()
+        board.news.put_nowait(cti.CallsChanged())
 
     def _clear(self, leg: Leg, cause: Cause, status: int, warning: str) -> None:
         if leg.over:
@@ -197,14 +192,14 @@ class Call(Verbs):
 
     def _write_down(self, who: str, cause: Cause) -> None:
         """One entry for all the legs that ever stood together: the last of their calls writes it."""
-        if any(other.story is self.story for other in self._board.calls.values()):
+        if self._record or any(other.story is self.story for other in self._board.calls.values()):
             return
         self.story.add(self._board.unix(), Kind.OVER, 0, int(cause), who)
         record = record_of(self.story)
         if self._said is not None:
             record = msgspec.structs.replace(record, said=self._said)
-        self._record = msgspec.msgpack.encode(record)
         self._board.finish(self.slot, record)
+        self._record = msgspec.msgpack.encode(record)
 
     # ---- legs
     @property

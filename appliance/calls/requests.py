@@ -209,11 +209,11 @@ class Requests:
         board = self._board
         gone = board.registrar.reconcile(board.snapshot, snapshot)
         board.snapshot = snapshot
-        self.refusals.keep(snapshot.lines)
         for lines in self._proved.values():
             lines -= {binding.line for binding in gone}
         if gone:
             self._keep([], gone)
+        self.refusals.keep(snapshot.lines)
 
     # ---- what is noticed
     def noticed(self, kind: str, source: str, account: str, message: Said) -> None:

@@ -112,7 +112,8 @@ class Switchboard(Generic[LegT, CallT]):
                 turn.changed(leg)
         stack.touched.clear()
         for id in [id for id in self.leaving if not stack.alive(id)]:
-            self.leaving.pop(id).forgotten()
+            self.leaving[id].forgotten()
+            del self.leaving[id]
 
     def finish(self, slot: int | None, record: CallRecord) -> None:
         """A call is over: its record goes to the disk, once this turn counts."""

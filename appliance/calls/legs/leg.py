@@ -136,16 +136,21 @@ class Leg(Offering):
         self._end(by, cause)
 
     def _end(self, by: str, cause: Cause) -> None:
+        """What others would be left with goes first, so that a fault on the way costs only words."""
         if self.over:
             return
         receives = self.answered and self.stream.wants_send
+        board, port, bridge = self._board, self.stream.port.id, self.bridge
         self._move("ended")
         self.ended_by = by
-        board, port = self._board, self.stream.port.id
         board.turn.timers.clear(self, "again", "hold tone", "relay")
-        if self.bridge is not None:
-            self.bridge.left(self)
         board.ports.pop(port, None)
+        board.turn.later(lambda: board.media.close(port), None)
+        if self.session:
+            board.leaving[self.session] = self
+        self._woken()
+        if bridge is not None:
+            bridge.left(self)
         try:
             stats = board.media.stats(port)
         except media_core.StaleHandle:
@@ -153,10 +158,6 @@ class Leg(Offering):
         if self.owner is not None and stats is not None:
             self.owner.story.counted(board.unix(), self.who, stats, self.quality, receives)
         self.tells(Kind.ENDED, by, int(cause))
-        board.turn.later(lambda: board.media.close(port), None)
-        if self.session:
-            board.leaving[self.session] = self
-        self._woken()
 
     def forgotten(self) -> None:
         """The stack knows its session no longer: nothing more is to be said to this phone."""

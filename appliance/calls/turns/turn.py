@@ -136,17 +136,13 @@ class Turn:
             return work()
         finally:
             for step in (self._settle, self._commit, self._leave, self._set_timer):
-                self._surely(step)
+                try:
+                    step()
+                except Exception as error:  # the others are taken, and what this one has left undone is the next turn's, a moment later
+                    self._loop.call_later(RETRY, self._wake)
+                    self.fault(error, None, Said.of("fault.turn", error=type(error).__name__))
             self._engine.uncork()
             self._inside = False
-
-    def _surely(self, step: Callable[[], None]) -> None:
-        """The other steps are taken, and what this one has left undone is done by the next turn, a moment later."""
-        try:
-            step()
-        except Exception as error:
-            self.fault(error, None, Said.of("fault.turn", error=type(error).__name__))
-            self._loop.call_later(RETRY, self._wake)
 
     def _readable(self) -> None:
         self.run(self._read)
@@ -233,7 +229,7 @@ class Turn:
         if when is None:
             return
         if self._timer is not None:
-            if self._timer.when() <= when:  # most deadlines are called off again: to wake once for nothing is less work than to move it each time
+            if self.now < self._timer.when() <= when:  # most deadlines are called off again: to wake once for nothing is less work than to move it each time
                 return
             self._timer.cancel()
         self._timer = self._loop.call_at(when, self._wake)
