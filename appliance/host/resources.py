@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from media_core import CoreView
 
 CORE_VARIABLE = "SWITCHROOM_CORE"  # documented in media_core/__main__.py
-JOURNAL_BYTES = 16 << 20
 SOCKET_PATH_LIMIT = 107  # sun_path, unix(7)
 USUAL_WORKERS = 2  # of the media core, where there are as many processor cores: one carries a gigabit of calls
 
@@ -305,11 +304,9 @@ def _rtp(options: Options, kept: dict[str, list[int]]) -> listeners.Rtp:
 
 
 def _shared(kept: dict[str, list[int]]) -> list[int]:
-    """Journal and the two wake-ups."""
+    """Journal, which `calls` gives its shape (media_core.Slots), and the two wake-ups."""
     flags = os.EFD_NONBLOCK | os.EFD_CLOEXEC
     journal = kept["journal"][0] if "journal" in kept else os.memfd_create("switchroom-journal")
-    if os.fstat(journal).st_size < JOURNAL_BYTES:
-        os.ftruncate(journal, JOURNAL_BYTES)
     return [journal, *(kept[name][0] if name in kept else os.eventfd(0, flags) for name in ("core_wake", "calls_wake"))]
 
 
