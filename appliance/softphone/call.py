@@ -45,7 +45,6 @@ class PhoneCall:
         self.challenges = 0  # that were answered
         self.status = 0
         self.reason = ""
-        self.offers: list[str] = []  # directions the far end has asked for since the call was answered
         self._offer_done: asyncio.Future[int] | None = None
         self.invite: Request | None = None
 
@@ -141,7 +140,6 @@ class PhoneCall:
                 reject(488)
                 return
             self.audio.apply(self.leg)
-            self.offers.append(self.leg.remote_direction)
         self._run(lambda stack, now: stack.accept(self.session, body, now))
 
     def offer_answered(self, event: events.OfferAnswered) -> None:

@@ -21,6 +21,7 @@ from appliance import cti
 from appliance.softphone import Account, PhoneCall, PhoneError, Softphone
 
 TONES = (697.0, 1209.0)  # Hz, of the caller and of the called; no harmonic of each other
+HOLD_TONE = 425.0  # Hz; what the box plays to who is on hold
 WHOLE_TEST = 50.0  # seconds
 SOUND = 4.0  # seconds in which sound must arrive
 
@@ -123,12 +124,16 @@ class Selftest:
 
     async def hold(self) -> str:
         caller, called = self._calls
-        await caller.hold()
-        if not await caller.hears_nothing(0.4, 4.0):
-            raise Failure("The caller put the call on hold but still hears the other phone.")
-        if not called.offers or called.offers[-1] == "sendrecv":
-            raise Failure("The called phone was not told that it is on hold.")
-        return "silent and shown at the other phone"
+        told = asyncio.ensure_future(called.hears(HOLD_TONE, SOUND))
+        try:
+            await caller.hold()
+            if not await caller.hears_nothing(0.4, 4.0):
+                raise Failure("The caller put the call on hold but still hears the other phone.")
+            if not await told:
+                raise Failure("The called phone does not hear that it is on hold.")
+        finally:
+            told.cancel()
+        return "silent, and the other phone hears that it is on hold"
 
     async def resume(self) -> str:
         await self._calls[0].resume()
