@@ -8,10 +8,10 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from media_core.abi cimport Endpoint, Header, NO_LEG
-from media_core.datapath_epoll cimport epoll_datapath
-from media_core.datapath_uring cimport uring_datapath
-from media_core.relay cimport Packet, Worker, clock_now
+from media_core.shared.abi cimport Endpoint, Header, NO_LEG
+from media_core.relay.datapath_epoll cimport epoll_datapath
+from media_core.relay.datapath_uring cimport uring_datapath
+from media_core.relay.relay cimport Packet, Worker, clock_now
 
 
 cdef extern from "<sys/socket.h>" nogil:

@@ -12,8 +12,8 @@ from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t,
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
-from media_core.rtp cimport load16, load32, store16, store32
-from media_core.srtp cimport (
+from media_core.relay.rtp cimport load16, load32, store16, store32
+from media_core.srtp.srtp cimport (
     SRTP_AUTO, SRTP_CTX_SIZE, SRTP_IN, SRTP_OUT, srtp_ctx, srtp_engine, srtp_engine_create, srtp_engine_destroy, srtp_init, srtp_job,
     srtp_protect_batch, srtp_suite, srtp_unprotect_batch,
 )

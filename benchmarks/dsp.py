@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from benchmarks.contenders import HOST, Ours
 from benchmarks.speech import speech
 from media_core import Codec, Leg, Remote
-from media_core.codec import CLOCKS, Coder
+from media_core.sound.codec import CLOCKS, Coder
 
 PAYLOAD_TYPES = {"PCMU": 0, "PCMA": 8, "G722": 9, "opus": 111}
 SOUND = 4.0  # seconds, then it begins again

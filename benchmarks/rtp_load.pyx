@@ -12,7 +12,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from media_core.srtp cimport (
+from media_core.srtp.srtp cimport (
     SRTP_AUTO, SRTP_CTX_SIZE, SRTP_OUT, srtp_ctx, srtp_engine, srtp_engine_create, srtp_engine_destroy, srtp_init, srtp_job,
     srtp_protect_batch, srtp_suite,
 )

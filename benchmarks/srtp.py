@@ -17,8 +17,8 @@ import time
 import pylibsrtp
 from pylibsrtp import Policy
 
-from media_core import srtp
-from media_core.srtp_bench import Load, run_foreign
+from media_core.srtp import srtp
+from media_core.srtp.srtp_bench import Load, run_foreign
 
 SUITES = {  # short name: SDES name, tag octets, pylibsrtp profile (None: it has none)
     "cm80": ("AES_CM_128_HMAC_SHA1_80", 10, Policy.SRTP_PROFILE_AES128_CM_SHA1_80),

@@ -27,10 +27,10 @@ import threading
 import time
 from pathlib import Path
 
-from media_core.flow_table import FlowClient, area_init, area_size
-from media_core.flows import FlowLoop, Limits
+from media_core.flows.flow_table import FlowClient, area_init, area_size
+from media_core.flows.flows import FlowLoop, Limits
 from media_core.records import SipSocket, TlsFiles, Transport
-from media_core.ring import RingView
+from media_core.shared.ring import RingView
 
 MESSAGE = b"OPTIONS sip:box SIP/2.0\r\nContent-Length: 0\r\n\r\n"
 RING = 1 << 22

@@ -2,7 +2,6 @@
 
 from media_core.core import serve
 from media_core.engine import MediaEngine
-from media_core.memory import CoreView, create_memory
 from media_core.records import (
     AuthenticationFailed,
     Codec,
@@ -39,6 +38,7 @@ from media_core.records import (
     TlsFiles,
     Transport,
 )
+from media_core.shared.memory import CoreView, create_memory
 from media_core.shared.slots import Area, Slots, create_slots
 
 __all__ = [

@@ -52,7 +52,7 @@ def expand(descriptors: list[Any]) -> list[int]:
 
 def stand_by(go: int, stop: int) -> bool:
     """Wait until this core is wanted; False: it has to end instead."""
-    import media_core.flows  # noqa: F401 - so that nothing is left to be loaded
+    import media_core.flows.flows  # noqa: F401 - so that nothing is left to be loaded
 
     waiting = select.poll()
     waiting.register(go, select.POLLIN)

@@ -14,17 +14,17 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset, strncpy
 
-from media_core.abi cimport Endpoint, Header, Player, counters_at, flow_area, leg_at, player_at
-from media_core.atomic cimport RELAXED, RELEASE, store32
-from media_core.datapath_epoll cimport epoll_datapath
-from media_core.datapath_uring cimport raw_datapath, uring_datapath
-from media_core.dsp cimport dsp_run
-from media_core.memory cimport map_memory
-from media_core.player cimport Shelf, Sound
-from media_core.recorder cimport files_run
-from media_core.relay cimport BATCH, HEADROOM, PACKET_ROOM, ROOMS, Datapath, Worker, worker_run
-from media_core.ring cimport Ring, ring_init, ring_size
-from media_core.srtp cimport SRTP_AUTO, SRTP_OPENSSL, srtp_engine_create, srtp_engine_destroy, srtp_engine_name
+from media_core.shared.abi cimport Endpoint, Header, Player, counters_at, flow_area, leg_at, player_at
+from media_core.shared.atomic cimport RELAXED, RELEASE, store32
+from media_core.relay.datapath_epoll cimport epoll_datapath
+from media_core.relay.datapath_uring cimport raw_datapath, uring_datapath
+from media_core.sound.dsp cimport dsp_run
+from media_core.shared.memory cimport map_memory
+from media_core.sound.player cimport Shelf, Sound
+from media_core.sound.recorder cimport files_run
+from media_core.relay.relay cimport BATCH, HEADROOM, PACKET_ROOM, ROOMS, Datapath, Worker, worker_run
+from media_core.shared.ring cimport Ring, ring_init, ring_size
+from media_core.srtp.srtp cimport SRTP_AUTO, SRTP_OPENSSL, srtp_engine_create, srtp_engine_destroy, srtp_engine_name
 
 from media_core.receiver import dealt
 from media_core.records import Proof
@@ -192,7 +192,7 @@ cdef class _Core:
 
     def listen(self, int core_wake, int calls_wake, sip, tls):
         """Take the SIP sockets; raises what is wrong with them or with the TLS files."""
-        from media_core.flows import FlowLoop
+        from media_core.flows.flows import FlowLoop
 
         self.sip = FlowLoop(<size_t>flow_area(self.memory), <size_t>self.memory + self.memory.flow_commands,
                             <size_t>self.memory + self.memory.flow_events, core_wake, calls_wake, sip, tls)

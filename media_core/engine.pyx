@@ -17,7 +17,7 @@ from functools import lru_cache
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
-from media_core.abi cimport (
+from media_core.shared.abi cimport (
     ABI_WORKERS, COMMAND_PLAY, COMMAND_RECORD, COMMAND_SYNC, EVENT_CORE_STARTED, EVENT_DIGIT, EVENT_DIGITS_SENT, EVENT_FORGED, EVENT_MEDIA_SILENT, EVENT_MEDIA_STARTED,
     EVENT_PLAY_ENDED, EVENT_QUALITY, EVENT_RECORD_ENDED, EVENT_SSRC, ITEM_TONE, LEG_CODECS, LEG_COPIED, LEG_DESCRIBED, LEG_LISTENED, LEG_MIXED, LEG_MUTED, LEG_OPEN,
     LEG_RECEIVE, LEG_RECORDED, LEG_SEND, LEG_SOUND, LEG_TAKEN, NO_LEG, OTHER_LAW, PATHS_ROOM, PLAY_ITEMS, QUALITY_POOR, REQUEST_DIGITS, REQUEST_FILES,
@@ -25,17 +25,17 @@ from media_core.abi cimport (
     Leg, Player, Request, Take, WorkerCounters, command_ring, config_at, counters_at, event_ring, flow_area, leg_at, player_at, take_at,
     worker_of,
 )
-from media_core.atomic cimport ACQUIRE, RELEASE, fence, load32, store32
-from media_core.codec cimport CODEC_CN, CODEC_PCMA, CODEC_PCMU, codec_at
-from media_core.flow_table cimport endpoint_tuple
-from media_core.memory cimport map_memory, unmap_memory
-from media_core.ring cimport RING_WAKE, Bell, Record, Ring, ring_behind, ring_consume, ring_payload, ring_peek, ring_push, ring_within
+from media_core.shared.atomic cimport ACQUIRE, RELEASE, fence, load32, store32
+from media_core.sound.codec cimport CODEC_CN, CODEC_PCMA, CODEC_PCMU, codec_at
+from media_core.flows.flow_table cimport endpoint_tuple
+from media_core.shared.memory cimport map_memory, unmap_memory
+from media_core.shared.ring cimport RING_WAKE, Bell, Record, Ring, ring_behind, ring_consume, ring_payload, ring_peek, ring_push, ring_within
 
-from media_core.srtp cimport srtp_suite
-from media_core.stream cimport stream_end_run
+from media_core.srtp.srtp cimport srtp_suite
+from media_core.relay.stream cimport stream_end_run
 
-from media_core.codec import NUMBERS
-from media_core.flow_table import FlowClient
+from media_core.sound.codec import NUMBERS
+from media_core.flows.flow_table import FlowClient
 from media_core.records import (
     AuthenticationFailed, CoreStarted, Digit, DigitsSent, Direction, FarReport, Leg as LegRecord, LegStats, MediaQuality, MediaSilent, MediaStarted,
     OutOfService, PlayEnded, RecordEnded, SsrcChanged, StaleHandle,

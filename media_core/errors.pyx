@@ -1,6 +1,6 @@
 """Exceptions of the media core's Python faces. Packet code returns a negative srtp_status; only a Python face turns it into one."""
 
-from media_core.srtp cimport (
+from media_core.srtp.srtp cimport (
     SRTP_AUTH_FAILED,
     SRTP_BAD_PACKET,
     SRTP_BAD_SUITE,

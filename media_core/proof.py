@@ -13,7 +13,7 @@ import random
 import pylibsrtp
 
 from media_core.records import Proof
-from media_core.srtp import Session, backend_name, disproved, key_lengths, run_batch
+from media_core.srtp.srtp import Session, backend_name, disproved, key_lengths, run_batch
 
 PROFILES = {
     "AES_CM_128_HMAC_SHA1_80": pylibsrtp.Policy.SRTP_PROFILE_AES128_CM_SHA1_80,

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from appliance.sip.media.negotiation import LegMedia
-from media_core import rtp
-from media_core.codec import g711
-from media_core.srtp import Session as Srtp
+from media_core.relay import rtp
+from media_core.sound.codec import g711
+from media_core.srtp.srtp import Session as Srtp
 
 RATE = 8000
 FRAME = 160  # samples of a packet: 20 ms

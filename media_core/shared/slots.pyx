@@ -23,7 +23,7 @@ from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize, PyBytes_
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
-from media_core.atomic cimport RELEASE, fence, store64
+from media_core.shared.atomic cimport RELEASE, fence, store64
 
 from media_core.records import SlotsMissing
 

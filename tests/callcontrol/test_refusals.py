@@ -8,7 +8,7 @@ from appliance.calls.registrar import refusals
 from appliance.calls.registrar.refusals import KINDS, Refusals
 from appliance.words import Fact, Said, english
 from appliance.words.catalogue import PLACE
-from media_core.flow_table import REFUSALS
+from media_core.flows.flow_table import REFUSALS
 
 PHONE, STRANGER = ("198.51.100.7", 5060), ("203.0.113.9", 40000)
 REGISTER = Said("refused.to-register")

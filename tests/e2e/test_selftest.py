@@ -17,7 +17,7 @@ from appliance.sip.media.negotiation import LegMedia
 from appliance.softphone import Account, Softphone
 from appliance.softphone.selftest import TONES, Report, selftest
 from appliance.softphone.sound import Audio
-from media_core.srtp import backend_name
+from media_core.srtp.srtp import backend_name
 from tests.e2e.running import ROOT, System
 
 

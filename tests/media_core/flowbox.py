@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from media_core.flow_table import FlowClient, area_init, area_size
-from media_core.flows import FlowLoop, Limits
+from media_core.flows.flow_table import FlowClient, area_init, area_size
+from media_core.flows.flows import FlowLoop, Limits
 from media_core.records import (
     FlowClosed,
     FlowId,
@@ -31,7 +31,7 @@ from media_core.records import (
     TlsFiles,
     Transport,
 )
-from media_core.ring import RingView
+from media_core.shared.ring import RingView
 
 Event = FlowOpened | FlowReceived | FlowClosed | FlowUnreachable
 PATIENCE = 30.0  # seconds until a test gives up

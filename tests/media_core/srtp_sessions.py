@@ -2,7 +2,7 @@
 
 import random
 
-from media_core.srtp import BACKENDS, SUITE_NAMES, Session, backend_name, key_lengths
+from media_core.srtp.srtp import BACKENDS, SUITE_NAMES, Session, backend_name, key_lengths
 
 BACKENDS_HERE = [name for name in BACKENDS if name != "auto" and backend_name(name)]
 SUITES = list(SUITE_NAMES)

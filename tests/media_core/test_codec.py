@@ -10,7 +10,7 @@ import random
 import pytest
 
 from benchmarks.speech import speech
-from media_core.codec import CLOCKS, NUMBERS, Coder, g711, noise, recoded
+from media_core.sound.codec import CLOCKS, NUMBERS, Coder, g711, noise, recoded
 from tests.media_core.voices import signal_to_noise, sine, strength
 from tests.reference.g711 import decode_a, decode_mu, encode_a, encode_mu
 

@@ -9,7 +9,7 @@ import random
 import pytest
 
 from benchmarks.speech import speech
-from media_core.conceal import Listener, shortened
+from media_core.sound.conceal import Listener, shortened
 from tests.media_core.voices import sine
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from media_core import FlowReceived, Layout, MediaEngine, MediaSilent, Slots, create_memory, create_slots
-from media_core.ring import RingView
+from media_core.shared.ring import RingView
 
 FULL, WAKE = -1, 1
 RING = 192 + (1 << 18)  # of a worker's events

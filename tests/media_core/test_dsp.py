@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from media_core import Codec, Digit, MediaEngine, PlayEnded, RecordEnded, rtp
-from media_core.codec import CLOCKS, Coder
-from media_core.dtmf import Receiver, digit
+from media_core import Codec, Digit, MediaEngine, PlayEnded, RecordEnded
+from media_core.relay import rtp
+from media_core.sound.codec import CLOCKS, Coder
+from media_core.sound.dtmf import Receiver, digit
 from tests.media_core.bench import Bench, fields, report, running, settle
 from tests.media_core.voices import Voice, sine, strength, talk, talk_until
 

@@ -7,8 +7,8 @@ import random
 import pytest
 
 from benchmarks.speech import speech
-from media_core.codec import Coder, g711
-from media_core.dtmf import Receiver, digit, tone
+from media_core.sound.codec import Coder, g711
+from media_core.sound.dtmf import Receiver, digit, tone
 from tests.media_core.voices import strength
 
 KEYS = "0123456789*#ABCD"

@@ -28,7 +28,7 @@ from media_core import (
     Transport,
     create_memory,
 )
-from media_core.codec import g711
+from media_core.sound.codec import g711
 from tests.media_core.bench import HOST, Bench, Phone, fields, rtp_pair, running, settle
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from media_core.flow_places import Unproved
+from media_core.flows.flow_places import Unproved
 
 ROOM = 48
 GRACE = 5

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from media_core.flows import Limits
+from media_core.flows.flows import Limits
 from media_core.records import OutOfService, StaleHandle, Transport
 from tests.media_core.flowbox import PATIENCE, Box, message, running, udp_socket
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from media_core.flows import Limits
+from media_core.flows.flows import Limits
 from media_core.records import HandshakeFailed, TlsFiles, Transport
 from tests.media_core.flowbox import PATIENCE, Box, make_certificate, message, running
 

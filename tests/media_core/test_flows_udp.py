@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from media_core.flows import Limits
+from media_core.flows.flows import Limits
 from media_core.records import FlowUnreachable, Layout, OutOfService, StaleHandle, Transport
 from tests.media_core.flowbox import PATIENCE, Box, message, running, udp_socket
 

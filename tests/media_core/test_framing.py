@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from media_core.framing import Framer
+from media_core.flows.framing import Framer
 
 HEAD = b"INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/TCP c;l=9\r\n"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import struct
 
-from media_core.jitter import Buffer
+from media_core.sound.jitter import Buffer
 
 
 def packet(number: int, *, ssrc: int = 1, timestamp: int | None = None, payload: bytes = b"x") -> bytes:

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from benchmarks.speech import speech
-from media_core.mixer import Room
+from media_core.sound.mixer import Room
 from tests.media_core.voices import sine, strength
 from tests.reference.mixing import others
 

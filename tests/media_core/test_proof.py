@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from media_core import CoreView, Proof, proof
-from media_core.srtp import SUITE_NAMES, backend_name
+from media_core.srtp.srtp import SUITE_NAMES, backend_name
 from tests.media_core.bench import Bench
 from tests.media_core.srtp_sessions import BACKENDS_HERE
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from media_core.resample import Stream
+from media_core.sound.resample import Stream
 from tests.media_core.voices import sine, strength
 
 RATES = [8000, 16000, 44100, 48000]

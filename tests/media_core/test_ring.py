@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from media_core.ring import RingView
+from media_core.shared.ring import RingView
 
 OK, WAKE, FULL, LONG = 0, 1, -1, -2
 

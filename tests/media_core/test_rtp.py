@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from media_core import rtp
-from media_core.rtp import Report, Sender, Source
+from media_core.relay import rtp
+from media_core.relay.rtp import Report, Sender, Source
 
 
 def packet(

@@ -6,7 +6,7 @@ import pytest
 from pylibsrtp import Policy
 from pylibsrtp import Session as Libsrtp
 
-from media_core.srtp import Session, backend_name, run_batch
+from media_core.srtp.srtp import Session, backend_name, run_batch
 
 from .srtp_reference import Reference
 from .srtp_sessions import BACKENDS_HERE, SUITES, make_keys, pair, rtcp, rtp

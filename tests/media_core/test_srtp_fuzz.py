@@ -9,7 +9,7 @@ import random
 import pytest
 
 from media_core.errors import PacketRefused
-from media_core.srtp import run_batch
+from media_core.srtp.srtp import run_batch
 
 from .srtp_sessions import BACKENDS_HERE, SUITES, pair, rtcp, rtp
 

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from media_core.errors import PacketRefused
-from media_core.srtp import Session, run_batch
+from media_core.srtp.srtp import Session, run_batch
 
 from .srtp_reference import Reference
 from .srtp_sessions import BACKENDS_HERE, SUITES, make_keys, pair, rtcp, rtp

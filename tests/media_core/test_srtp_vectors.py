@@ -2,7 +2,7 @@
 
 import pytest
 
-from media_core.srtp import Session, session_keys_of
+from media_core.srtp.srtp import Session, session_keys_of
 
 from .srtp_sessions import BACKENDS_HERE
 

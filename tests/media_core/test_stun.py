@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from media_core.stun import answer
+from media_core.flows.stun import answer
 
 COOKIE = 0x2112A442
 TRANSACTION = bytes(range(12))

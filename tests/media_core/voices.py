@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from media_core import Codec, Leg, Remote
-from media_core.codec import CLOCKS, Coder
+from media_core.sound.codec import CLOCKS, Coder
 from tests.media_core.bench import HOST, Phone, fields
 
 PAYLOAD_TYPES = {"PCMU": 0, "PCMA": 8, "G722": 9, "opus": 111}

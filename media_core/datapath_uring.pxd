@@ -1,4 +1,0 @@
-from media_core.relay cimport Datapath
-
-cdef Datapath uring_datapath() noexcept nogil
-cdef Datapath raw_datapath() noexcept nogil

@@ -1,5 +1,0 @@
-from libc.stdint cimport uint32_t
-
-from media_core.flow_state cimport Loop
-
-cdef void refusal_tell(Loop *loop, uint32_t index, const char *detail) noexcept nogil

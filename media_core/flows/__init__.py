@@ -1,0 +1,1 @@
+"""SIP connections and datagrams, framed, and their table."""

@@ -1,4 +1,0 @@
-from media_core.abi cimport Header
-
-cdef Header *map_memory(int fd) except NULL
-cdef void unmap_memory(Header *memory) noexcept

@@ -1,0 +1,3 @@
+from media_core.relay.relay cimport Datapath
+
+cdef Datapath epoll_datapath() noexcept nogil

@@ -1,0 +1,1 @@
+"""What has to be decoded: codecs, tones, mixing, playing, recording."""
