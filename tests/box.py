@@ -26,7 +26,7 @@ from appliance.calls.registrar.authentication import Authenticator
 from appliance.calls.registrar.registrar import Registrar
 from appliance.calls.survival.takeover import assemble, begin, end, open_slots, written
 from appliance.config.model import Encrypt, Extension, Line, Settings, Snapshot
-from appliance.services import SCRIPTS
+from appliance.services.scripts import SCRIPTS
 from media_core import FlowInfo
 from tests.box_engine import FakeEngine
 from tests.box_phone import Phone

@@ -7,7 +7,7 @@ import pytest
 
 from appliance.config.admin import Admin
 from appliance.config.licensing import Limits
-from appliance.config.model import Extension, Refused, User
+from appliance.config.model import Extension, Refused, User, service_number
 from appliance.config.store import Change, Conflict, Store
 
 
@@ -255,3 +255,54 @@ def test_the_last_administrator_who_can_log_in_stays(admin: Admin) -> None:
             refused()
     admin.update("user", bert.id, {"role": "full"}, "anna", password="battery staple")
     admin.delete("user", anna.id, "bert")
+
+
+SETTINGS, ECHO = ("settings", "settings"), ("service", "echo")
+
+
+def test_records_of_one_form_are_changed_together(admin: Admin) -> None:
+    told: list[int] = []
+    admin._announce = told.append
+    admin.update_all({SETTINGS: {"country": "AT"}, ECHO: {"number": "*61"}}, "anna")
+    assert (admin.snapshot.settings.country, service_number(admin.snapshot, "echo")) == ("AT", "*61")
+    assert told == [1]
+    admin.update_all({SETTINGS: {"country": "AT"}, ECHO: {"number": "*61"}}, "anna")
+    assert told == [1], "nothing was changed"
+
+
+@pytest.mark.parametrize(
+    ("settings", "echo", "found"),
+    [
+        ({"country": "XX"}, {"number": "*61"}, {"settings.settings.country"}),
+        ({"name": "Graz"}, {"number": "112"}, {"service.echo.number"}),
+        ({"name": "x" * 41}, {"number": "1" * 13}, {"settings.settings.name", "service.echo.number"}),
+        ({"country": "AT"}, {"number": "144"}, {"settings.settings.country", "service.echo.number"}),
+        ({"completed": "yes"}, {"number": "*61"}, {"settings.settings.completed"}),
+    ],
+)
+def test_or_not_at_all(admin: Admin, settings: dict[str, str], echo: dict[str, str], found: set[str]) -> None:
+    before = admin.snapshot
+    with pytest.raises(Refused) as refused:
+        admin.update_all({SETTINGS: settings, ECHO: echo}, "anna")
+    assert {problem.field for problem in refused.value.problems} == found
+    assert admin.snapshot == before
+
+
+def test_what_somebody_else_has_changed_meanwhile_is_told_at_its_record(admin: Admin) -> None:
+    mark = admin.snapshot.mark
+    admin.update_all({ECHO: {"number": "*61"}}, "ben")
+    admin.update_all({SETTINGS: {"name": "Graz"}, ECHO: {"number": "*60"}}, "anna", mark=mark)
+    assert service_number(admin.snapshot, "echo") == "*61", "it was not a wish, the form only showed it"
+    with pytest.raises(Refused) as refused:
+        admin.update_all({SETTINGS: {"name": "Graz"}, ECHO: {"number": "*62"}}, "anna", mark=mark)
+    assert [problem.field for problem in refused.value.problems] == ["service.echo.number"]
+    assert refused.value.values == {"settings.settings.name": "Graz", "service.echo.number": "*62"}
+
+
+@pytest.mark.parametrize("kind", ["settings", "service"])
+def test_what_is_there_from_the_start_is_neither_added_nor_deleted(admin: Admin, kind: str) -> None:
+    key = {"settings": "settings", "service": "echo"}[kind]
+    with pytest.raises(Refused, match="can be added"):
+        admin.create(kind, {}, "anna")
+    with pytest.raises(Refused, match="cannot be deleted"):
+        admin.delete(kind, key, "anna")

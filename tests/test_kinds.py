@@ -178,6 +178,7 @@ def test_what_is_sealed_and_what_no_form_changes_follow_from_the_fields() -> Non
         "user": ({"password_hash"}, {"password_hash"}),
         "extension": (set(), set()),
         "line": ({"sip_password"}, {"extension"}),
+        "service": (set(), set()),
     }
     assert DOORS.secrets == {"code"}
 

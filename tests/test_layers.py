@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+SCRIPT_FILES = sorted((ROOT / "appliance/services").glob("*/script.py"))
 PACKAGES = ("media_core", "appliance", "webui", "benchmarks")
 
 
@@ -44,10 +46,11 @@ LAYERS = {
         "pydantic pydantic_core annotated_types",
         "what a record is declared with",
     ),
+    "appliance.services.folders": row("", "msgspec", "what the service folders say as data, without their scripts"),
     "appliance.config.kinds": row(
-        "appliance.config.declare appliance.config.claims appliance.config.countries appliance.words",
+        "appliance.config.declare appliance.config.claims appliance.config.countries appliance.words appliance.services.folders",
         "",
-        "kinds of records: knows no service, no page, no database",
+        "kinds of records: knows no service by name, no script, no page, no database",
     ),
     "appliance.config.snapshot": row(
         "appliance.config.kinds appliance.config.declare appliance.config.claims appliance.config.countries appliance.words",
@@ -115,8 +118,11 @@ LAYERS = {
     # 4
     "appliance.services": row(
         "appliance.calls.api",
-        "",
-        "one file per service; sees call control by its api only",
+        "msgspec",
+        "one folder per service; sees call control by its api only",
+    ),
+    "appliance.services.scripts": row(
+        "appliance.services appliance.calls.api appliance.words", "msgspec", "finds the scripts, for the process calls alone"
     ),
     "appliance.config.admin": row(
         "appliance.config.model appliance.config.store appliance.config.licensing appliance.config.passwords appliance.config.meanwhile appliance.words",
@@ -348,9 +354,30 @@ def test_a_circle_is_found() -> None:
 
 
 def test_no_service_imports_another() -> None:
-    for file in (ROOT / "appliance/services").glob("*.py"):
-        if file.name != "__init__.py":
-            assert not [name for name in imports_of(file) if within(name, "appliance.services")]
+    """What stands in a folder of services/ imports nothing of services/ but what stands beside it."""
+    for file in (ROOT / "appliance/services").glob("*/**/*.py"):
+        own = f"appliance.services.{file.relative_to(ROOT / 'appliance/services').parts[0]}"
+        assert not [name for name in imports_of(file) if within(name, "appliance.services") and not within(name, own)]
+
+
+def test_only_the_process_calls_imports_scripts() -> None:
+    """Nor does anybody name a service: what there is, the folders say (`services.folders`)."""
+    scripts = [f"appliance.services.{name}" for name in ("scripts", *(file.parent.name for file in SCRIPT_FILES))]
+    found = {
+        module_of(file): names
+        for file in sources()
+        if (names := [name for name in imports_of(file) if any(within(name, script) for script in scripts)])
+        and not within(module_of(file), "appliance.services")
+    }
+    assert set(found) == {"appliance.calls.process"}
+    assert all(within(name, "appliance.services.scripts") for name in found["appliance.calls.process"])
+
+
+@pytest.mark.parametrize("module", ["appliance.config.admin", "appliance.config.store", "webui.app", "appliance.commands.plan"])
+def test_who_knows_the_services_loads_no_script(module: str) -> None:
+    told = f"import {module}, sys; print(*[name for name in sys.modules if name.startswith('appliance.services.')])"
+    loaded = subprocess.run([sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert loaded.split() == ["appliance.services.folders"]
 
 
 def test_every_row_is_used() -> None:

@@ -17,6 +17,7 @@ from appliance.config.model import (
     make,
     next_number,
     owner,
+    services,
 )
 from appliance.words import english
 
@@ -65,12 +66,14 @@ def test_a_number_in_use_is_refused_with_what_uses_it(number: str, words: str) -
 
 def test_nothing_takes_an_emergency_number_away() -> None:
     """Neither the echo test, nor a country chosen after the extension was made."""
-    assert problems(changed(OFFICE.settings, echo_number="110")) == {"echo_number": "110 is kept for emergency calls."}
+    echo = services(OFFICE)["echo"]
+    assert problems(changed(echo, number="110")) == {"number": "110 is kept for emergency calls."}
     austria = OFFICE.with_record("extension", Extension(id="x", number="144"))
     assert problems(changed(OFFICE.settings, country="AT"), austria) == {
         "country": "144 is for emergency calls there: give extension 144 another number first."
     }
-    claimed = austria.with_record("settings", Settings(id="settings", country="AT", echo_number="112"))
+    claimed = austria.with_record("settings", Settings(id="settings", country="AT"))
+    claimed = claimed.with_record("service", changed(echo, number="112"))
     for number in ("144", "112"):
         found = claimed.claims.find(number)
         assert found is not None

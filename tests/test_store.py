@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.config.model import KINDS, Extension, Line, Record, User
+from appliance.config.model import KINDS, Extension, Line, Record, Service, User, service_number, services
 from appliance.config.store import HIDDEN, BoxKey, Change, Conflict, Store
 from appliance.records import CallRecords
 from appliance.storage.database import StorageDamaged, StorageFailed
@@ -267,3 +267,54 @@ def test_another_configuration_of_the_same_number_is_read_as_a_whole(store: Stor
     other.close()
     assert known.revision == store.revision()
     assert set(store.load(known).extensions) == {"e"}
+
+
+# config.db as a box has it that was last written before services had records; the copy that is made of it needs a key beside it.
+BEFORE_SERVICES = """
+create table _sqlite_migrations (id integer primary key, migration_set text, name text, applied_at text);
+insert into _sqlite_migrations values (1, 'switchroom-config', 'first_tables', '2026-11-27 13:07:06.942481+00:00');
+insert into _sqlite_migrations values (2, 'switchroom-config', 'journal_by_revision', '2026-11-27 13:07:06.942834+00:00');
+create unique index idx__sqlite_migrations_migration_set_name on _sqlite_migrations (migration_set, name);
+create table journal (id integer primary key, revision integer not null, at real not null, who text not null, kind text not null,
+    key text not null, before text, after text);
+create index idx_journal_revision on journal (revision);
+create table record (kind text, id text, body text not null, primary key (kind, id));
+create table state (name text primary key, value integer);
+insert into state values ('revision', 1);
+"""
+SETTINGS = '{"completed": true, "name": "", "country": "DE", "first_extension": "100", "realm": "office"%s}'
+
+
+@pytest.mark.parametrize(
+    ("stored", "service"),
+    [
+        (', "echo_number": "*55"', (True, "*55")),
+        (', "echo_number": "*60"', (True, "*60")),
+        (', "echo_number": ""', (False, "*60")),  # as it was switched off once
+        ("", (True, "*60")),  # not set up, or of another kind altogether
+    ],
+)
+def test_the_number_of_the_echo_test_is_taken_over(tmp_path: Path, stored: str, service: tuple[bool, str]) -> None:
+    (tmp_path / "keys").mkdir()
+    BoxKey(tmp_path / "keys/box.key")
+    body = SETTINGS % stored
+    with sqlite3.connect(tmp_path / "config.db") as old:
+        old.executescript(BEFORE_SERVICES)
+        old.execute("insert into record values ('settings', 'settings', ?)", [body])
+        old.execute("insert into journal values (1, 1, 1.8e9, 'anna', 'settings', 'settings', null, ?)", [body])
+    old.close()
+    store = Store(tmp_path)
+    snapshot = store.load()
+    assert (services(snapshot)["echo"].on, services(snapshot)["echo"].number) == service
+    assert (snapshot.claims.find(service[1]) is not None) == service[0]
+    assert (snapshot.settings.completed, snapshot.settings.country, snapshot.settings.realm) == (True, "DE", "office")
+    assert '"echo_number"' not in str(store._db.execute("select body from record").fetchall())
+    store.save([Change("service", "echo", Service(id="echo", number="*61"))], "bert", 1.9e9, 1)
+    assert service_number(store.load(), "echo") == "*61"
+    (row, _) = store.journal()
+    assert (row.before, row.after) == (
+        {"on": service[0], "number": service[1]},
+        {"on": True, "number": "*61"},
+    ), "also of a service of which nothing was stored before"
+    store.close()
+    Store(tmp_path).close()

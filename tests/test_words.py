@@ -21,7 +21,7 @@ from appliance.calls.registrar import refusals
 from appliance.config.claims import EMERGENCY
 from appliance.config.declare import _MISREAD, Choice, FieldType, _anything
 from appliance.config.kinds import KINDS
-from appliance.services import SERVICES
+from appliance.services.folders import ROWS
 from appliance.words import (
     Duration,
     Fact,
@@ -132,7 +132,8 @@ TOLD_OF_FIELDS = {
 }
 FAMILIES = {
     "kind.*": {f"kind.{name}" for name in KINDS},
-    "claims.*": {f"claims.{name}" for name in (*SERVICES, EMERGENCY)},
+    "claims.*": {f"claims.{EMERGENCY}"},
+    **{f"*.{word}": {f"{name}.{word}" for name in ROWS} for word in ("name", "title", "help")},  # of services
     "plan.*": {f"plan.{outcome}" for outcome in get_args(Outcome)},
     "cause.*": {f"cause.{cause.name.lower().replace('_', '-')}" for cause in Cause},
     "fate.*": {f"fate.{fate.replace(' ', '-')}" for fate in get_args(Fate)},

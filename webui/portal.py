@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Flask, render_template, request
 from flask.typing import ResponseReturnValue
 
+from appliance.config.model import service_number
 from webui.app import furnish
 from webui.desk import Desk, desk
 from webui.login.guard import route
@@ -41,7 +42,7 @@ def first() -> ResponseReturnValue:
         server=server,
         boot=boot,
         certificate=desk().certificate(),
-        echo=snapshot.settings.echo_number,
+        echo=service_number(snapshot, "echo"),
     )
 
 

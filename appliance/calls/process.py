@@ -37,7 +37,7 @@ from appliance.config.store import Store
 from appliance.flows.driver import token
 from appliance.host.boot import Boot, read_boot
 from appliance.records import CallRecords
-from appliance.services import SCRIPTS
+from appliance.services.scripts import SCRIPTS
 from appliance.sip.text.uri import join_host
 from appliance.storage import copies
 from appliance.storage.database import StorageDamaged, StorageFailed

@@ -96,7 +96,7 @@ class Admin:
         wrong, field by field."""
 
         def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
-            if kind in KINDS and KINDS[kind].single:
+            if kind in KINDS and KINDS[kind].always:
                 raise Refused(Problem("", Said.of("fields.single", kind=Said.of(f"kind.{kind}"))))
             record = make(kind, {**values, "id": _new_id()})
             if isinstance(record, User) and record.password_hash:
@@ -146,19 +146,7 @@ class Admin:
         have changed the same. usernames: what becomes of SIP usernames that are made of an extension's number when that changes."""
 
         def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
-            old = self._find(snapshot, kind, key)
-            _demand(
-                [
-                    _not_here(name)
-                    for name in sorted(KINDS[kind].hidden & set(values))  # they have use-cases of their own
-                    if values[name] != getattr(old, name)
-                ]
-            )
-            merged, problems = meanwhile.merge(self._store, snapshot, kind, old, values, mark)
-            try:
-                record = make(kind, {**old.model_dump(), **merged, "id": old.id})
-            except Refused as refused:
-                raise Refused(*problems, *refused.problems, values=merged) from None
+            old, record, merged, problems = self._changed(snapshot, kind, key, values, mark)
             problems += [*check(kind, record, snapshot), *_password_problems(record, password, old)]
             changes: list[Change] = []
             if isinstance(record, User) and isinstance(old, User):
@@ -174,12 +162,66 @@ class Admin:
 
         return self._save(plan, who)
 
+    def update_all(self, wanted: Mapping[tuple[str, str], Mapping[str, Any]], who: str, *, mark: str = "") -> None:
+        """Change fields of several records that one form shows, by kind and id: all of it or nothing, each checked beside the others as
+        they will be. Refused tells fields, and the values to show now, as KIND.ID.FIELD."""
+
+        def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
+            made: dict[tuple[str, str], tuple[Record, Record]] = {}
+            problems: list[Problem] = []
+            shown: dict[str, Any] = {}
+            for (kind, key), values in wanted.items():
+                at = f"{kind}.{key}."
+                try:
+                    old, record, merged, found = self._changed(snapshot, kind, key, values, mark)
+                    made[kind, key] = old, record
+                except Refused as refused:
+                    merged, found = dict(refused.values or values), list(refused.problems)
+                problems += [Problem(at + problem.field, problem.said) for problem in found]
+                shown |= {at + name: value for name, value in merged.items()}
+            together = snapshot
+            for (kind, _), (_, record) in made.items():
+                together = together.with_record(kind, record)
+            changed = {name: (old, record) for name, (old, record) in made.items() if record != old}
+            for (kind, key), (old, record) in changed.items():
+                alone = check(kind, record, snapshot)
+                problems += [
+                    Problem(f"{kind}.{key}.{problem.field}", problem.said)
+                    for problem in check(kind, record, together)
+                    # where two get into each other's way, it is told at the field that was changed
+                    if problem in alone or getattr(record, problem.field, "") != getattr(old, problem.field, "")
+                ]
+            _demand(problems, shown)
+            changes = [Change(*name, record) for name, (_, record) in changed.items()]
+            return next(iter(made.values()))[1], changes
+
+        self._save(plan, who)
+
+    def _changed(
+        self, snapshot: Snapshot, kind: str, key: str, values: Mapping[str, Any], mark: str
+    ) -> tuple[Record, Record, dict[str, Any], list[Problem]]:
+        """A record, as it will be, the values a form should show, and what somebody else has changed meanwhile. Not checked yet."""
+        old = self._find(snapshot, kind, key)
+        _demand(
+            [
+                _not_here(name)
+                for name in sorted(KINDS[kind].hidden & set(values))  # they have use-cases of their own
+                if values[name] != getattr(old, name)
+            ]
+        )
+        merged, problems = meanwhile.merge(self._store, snapshot, kind, old, values, mark)
+        try:
+            record = make(kind, {**old.model_dump(), **merged, "id": old.id})
+        except Refused as refused:
+            raise Refused(*problems, *refused.problems, values=merged) from None
+        return old, record, merged, problems
+
     def delete(self, kind: str, key: str, who: str) -> None:
         """What refers to it goes along, stays without the reference, or forbids it, as the kinds say."""
 
         def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
             record = self._find(snapshot, kind, key)
-            if KINDS[kind].single:
+            if KINDS[kind].always:
                 raise Refused(Problem("", Said.of("fields.stays", kind=Said.of(f"kind.{kind}"))))
             if isinstance(record, User):
                 _demand(_last_administrator(record, None, snapshot))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, cast
 
@@ -294,7 +294,8 @@ class Kind(Generic[R]):
     record: type[R]
     named_by: str = "id"  # the field that people know one by
     called: Callable[[R], str] | None = None  # how one is called in a sentence; None: by that field
-    single: bool = False  # there is one, whose id is the kind's name; the defaults while none is stored
+    # Records that are there from the start, by id, as they are until one is stored; then these are all, and nobody adds or deletes one.
+    always: Mapping[str, R] = field(default_factory=dict)
     claims: Callable[[R], Iterable[tuple[str, Claim]]] = (
         _no_claims  # numbers that lead to it, each with the field it stands in
     )

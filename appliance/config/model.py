@@ -7,8 +7,21 @@ from appliance.config.kinds import KINDS
 from appliance.config.kinds.devices import Line
 from appliance.config.kinds.numbers import Encrypt, Extension
 from appliance.config.kinds.people import Role, User, login_name
+from appliance.config.kinds.services import Service
 from appliance.config.kinds.system import Settings
-from appliance.config.snapshot import Snapshot, check, destinations, find, make, name_of, next_number, owner, without
+from appliance.config.snapshot import (
+    Snapshot,
+    check,
+    destinations,
+    find,
+    make,
+    name_of,
+    next_number,
+    owner,
+    service_number,
+    services,
+    without,
+)
 
 __all__ = [
     "KINDS",
@@ -20,6 +33,7 @@ __all__ = [
     "Record",
     "Refused",
     "Role",
+    "Service",
     "Settings",
     "Snapshot",
     "User",
@@ -31,5 +45,7 @@ __all__ = [
     "name_of",
     "next_number",
     "owner",
+    "service_number",
+    "services",
     "without",
 ]

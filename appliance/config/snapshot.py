@@ -17,6 +17,7 @@ from appliance.config.kinds import KINDS
 from appliance.config.kinds.devices import Line
 from appliance.config.kinds.numbers import Extension
 from appliance.config.kinds.people import User
+from appliance.config.kinds.services import Service
 from appliance.config.kinds.system import Settings
 from appliance.words import Listed, PhoneNumber, Said
 
@@ -82,7 +83,7 @@ class Snapshot:
         """Every number in use and what has it."""
         found: list[Claim] = []
         for name, row in KINDS.items():
-            there = [find(self, name, name)] if row.single else self.of(name).values()
+            there = [find(self, name, key) for key in row.always] if row.always else self.of(name).values()
             found += [claim for record in there for _, claim in row.claims(record)]
         return Claims(found)
 
@@ -114,9 +115,19 @@ class Snapshot:
 
 
 def find(snapshot: Snapshot, kind: str, key: str) -> Record | None:
-    """One record; of what there is one only, the defaults when none is stored."""
-    row = KINDS[kind]
-    return snapshot.of(kind).get(key) or (row.record(id=kind) if row.single and key == kind else None)
+    """One record; of those that are there from the start, as it is while none is stored."""
+    return snapshot.of(kind).get(key) or KINDS[kind].always.get(key)
+
+
+def services(snapshot: Snapshot) -> Mapping[str, Service]:
+    """The PBX services by name, all there are."""
+    return {name: cast(Service, find(snapshot, "service", name)) for name in KINDS["service"].always}
+
+
+def service_number(snapshot: Snapshot, name: str) -> str:
+    """What is dialled for a service; "" when nobody can."""
+    service = services(snapshot).get(name)
+    return service.number if service is not None and service.on else ""
 
 
 def owner(claim: Claim, snapshot: Snapshot) -> Said:
@@ -127,7 +138,9 @@ def owner(claim: Claim, snapshot: Snapshot) -> Said:
         if not extension.name:
             return Said.of("claims.extension", number=number)
         return Said.of("claims.extension-of", number=number, name=extension.name)
-    return Said.of(f"claims.{claim.target.id if claim.target.kind == SERVICE else claim.target.kind}")
+    if claim.target.kind == SERVICE:
+        return Said.of(f"{claim.target.id}.name")
+    return Said.of(f"claims.{claim.target.kind}")
 
 
 def name_of(record: Record) -> str:

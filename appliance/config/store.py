@@ -97,6 +97,17 @@ def journal_by_revision(db: Tables) -> None:
     db["journal"].create_index(["revision"])  # type: ignore[union-attr]
 
 
+@config_migrations()
+def numbers_of_services(db: Tables) -> None:
+    """The number of the echo test was a setting; an empty one was switched off."""
+    found = db.execute("select body from record where kind = 'settings' and id = 'settings'").fetchone()
+    body = json.loads(found[0]) if found else {}
+    if (number := body.pop("echo_number", None)) is not None:
+        service = {"on": bool(number), "number": number or "*60"}
+        db["record"].insert({"kind": "service", "id": "echo", "body": json.dumps(service)}, ignore=True)  # type: ignore[union-attr]
+        db.execute("update record set body = ? where kind = 'settings'", [json.dumps(body)])
+
+
 class Store:
     """The configuration. One object per process; any process may save, each save is checked against the revision it was based on."""
 
@@ -242,7 +253,7 @@ class Store:
         found = self._db.execute(
             "select body from record where kind = ? and id = ?", [change.kind, change.key]
         ).fetchone()
-        old = self._masked(change.kind, json.loads(found[0])) if found else None
+        old = self._masked(change.kind, json.loads(found[0])) if found else self._from_the_start(change)
         if change.record is None:
             self._db.execute("delete from record where kind = ? and id = ?", [change.kind, change.key])
             new = None
@@ -254,7 +265,7 @@ class Store:
             )
             new = self._masked(change.kind, body)
             for name in KINDS[change.kind].secrets:
-                if old is not None and getattr(change.record, name) != getattr(
+                if found and getattr(change.record, name) != getattr(
                     self._unpack(change.kind, change.key, json.loads(found[0])), name
                 ):
                     new[name] = "(changed)"
@@ -267,6 +278,11 @@ class Store:
             json.dumps(old) if old is not None else None,
             json.dumps(new) if new is not None else None,
         )
+
+    def _from_the_start(self, change: Change) -> dict[str, Any] | None:
+        """What was there before anything was stored."""
+        record = KINDS[change.kind].always.get(change.key)
+        return self._masked(change.kind, record.model_dump(exclude={"id"})) if record is not None else None
 
     def _journal(
         self, revision: int, at: float, who: str, kind: str, key: str, before: str | None, after: str | None

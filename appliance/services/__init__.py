@@ -1,12 +1,8 @@
-"""The service table: numbers that are answered by the system itself. A new service is a new file and a row here."""
+"""PBX services: numbers that the system answers by itself. A service is a folder, and nothing else names it (docs/new-service.md).
 
-from __future__ import annotations
+    NAME/service.toml   the number it has until the office gives it another one, and what is dialled behind that (`folders`)
+    NAME/en.toml        its sentences, merged into the catalogue (`appliance.words`)
+    NAME/script.py      what it does: `async def script(call, state)`, written with `appliance.calls.api` alone (`scripts`)
 
-from collections.abc import Mapping
-
-from appliance.calls.api import Service
-from appliance.services import echo, extension
-
-SERVICES: Mapping[str, Service] = {service.name: service for service in (echo.SERVICE,)}
-# Every script by the destination it serves: a service's by its name, the others' by their kind.
-SCRIPTS: Mapping[str, Service] = {**SERVICES, extension.SERVICE.name: extension.SERVICE}
+`destinations/` is no service: the scripts behind the other kinds of destination.
+"""

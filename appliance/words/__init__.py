@@ -4,7 +4,7 @@ What is stored and sent between processes is a `Said`: a key and typed facts. `W
 escaped there, the catalogue's own words are not, so a name can hold no markup and a page needs no second look. Keys are never renamed or used
 again for something else: a call record of last year still finds its sentence.
 
-A catalogue is a TOML file of patterns beside this one, English the first. In a pattern `{name}` is the fact of that name, and
+A catalogue is a TOML file of patterns beside this one, English the first, and what the service folders add to it. In a pattern `{name}` is the fact of that name, and
 `{count|# phone|# phones}` chooses by the fact's number, with `#` for the number itself; how many forms there are is the language's
 (`RULES`). Nothing here imports anything of the product.
 """

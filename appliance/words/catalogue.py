@@ -13,6 +13,7 @@ from pathlib import Path
 from appliance.words.said import Duration, Fact, Instant, Listed, Person, PhoneNumber, Said
 
 HERE = Path(__file__).parent
+SERVICES = HERE.parent / "services"
 PLACE = re.compile(r"\{([a-z_]+)((?:\|[^{}|]*)*)\}")
 DEEPEST = 4  # sentences within sentences
 
@@ -148,6 +149,18 @@ class Words:
         return f"{date}, {at:%H:%M}"
 
 
+def merged(language: str, ours: Path = HERE, services: Path = SERVICES) -> dict[str, str]:
+    """The catalogue with the sentences that stand in the service folders, each under its folder's name. ValueError: one has others."""
+    patterns = read(ours / f"{language}.toml")
+    sections = {key.partition(".")[0] for key in patterns}
+    for file in sorted(services.glob(f"*/{language}.toml")):
+        name, found = file.parent.name, read(file)
+        if name in sections or any(not key.startswith(f"{name}.") for key in found):
+            raise ValueError(f"{file}: the sentences of a service stand under [{name}], which is nobody else's")
+        patterns |= found
+    return patterns
+
+
 @cache
 def english() -> Words:
-    return Words("en", read(HERE / "en.toml"))
+    return Words("en", merged("en"))

@@ -13,7 +13,7 @@ from typing import Any
 
 from appliance.calls.api import Service
 from appliance.config.model import Snapshot
-from appliance.services import SCRIPTS
+from appliance.services.scripts import SCRIPTS
 from tests.box import office
 from tests.box_phone import EVENT, G722, PCMA, PCMU, Phone, PhoneCall
 from tests.box_stage import Stage

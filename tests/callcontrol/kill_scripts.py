@@ -12,7 +12,7 @@ import msgspec
 import media_core
 from appliance.calls.api import Call, Cause, Clear, Destination, Left, NoState, Script, Service, Tone, Unanswered
 from appliance.config.claims import EXTENSION
-from appliance.services import SCRIPTS
+from appliance.services.scripts import SCRIPTS
 from tests.box import office
 from tests.box_phone import Phone, PhoneCall
 from tests.box_stage import Stage

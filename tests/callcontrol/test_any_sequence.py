@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.calls.history.record import CallRecord
-from appliance.services import SCRIPTS
+from appliance.services.scripts import SCRIPTS
 from appliance.sip.errors import WrongState
 from tests.box import office
 from tests.box_phone import PCMU, Phone, PhoneCall

@@ -7,7 +7,7 @@ import pytest
 from appliance.calls import api
 from appliance.calls.history.faults import Faults
 from appliance.calls.legs.sound import HOLD_TONE, HOLD_TONE_EVERY
-from appliance.services import SCRIPTS
+from appliance.services.scripts import SCRIPTS
 from appliance.sip import events
 from appliance.sip.text.sdp import Format
 from tests.box import Box, office

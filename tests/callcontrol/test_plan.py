@@ -6,8 +6,8 @@ import pytest
 
 from appliance.calls.api import Cause
 from appliance.calls.plan.plan import Action, Refuse, Ring, Serve, explained, plan
-from appliance.config.model import Extension, Settings
-from appliance.services import SERVICES
+from appliance.config.model import Extension, Service
+from appliance.services.scripts import SERVICES
 from appliance.words import english
 from tests.box import office
 
@@ -61,8 +61,8 @@ def test_an_extension_without_a_line_rings_nothing() -> None:
     assert plan("103", CALLER, snapshot).action == Refuse(Cause.ABSENT)
 
 
-def test_a_service_without_a_number_is_switched_off() -> None:
-    snapshot = SNAPSHOT.with_record("settings", Settings(id="settings", echo_number=""))
+def test_a_service_that_is_off_cannot_be_dialled() -> None:
+    snapshot = SNAPSHOT.with_record("service", Service(id="echo", on=False, number="*60"))
     for dialled in ("*60", ""):
         assert isinstance(plan(dialled, CALLER, snapshot).action, Refuse)
 

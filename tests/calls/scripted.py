@@ -9,7 +9,7 @@ import msgspec
 
 from appliance.calls import api
 from appliance.calls.api import Destination, NoState, Service
-from appliance.services import SCRIPTS
+from appliance.services.scripts import SCRIPTS
 from media_core import Digit
 from tests.box import Box, office
 from tests.box_phone import Phone, PhoneCall

@@ -13,7 +13,7 @@ from appliance.calls.legs.leg import Leg
 from appliance.calls.legs.standing import MOVES, Standing
 from appliance.calls.plan.party import LINKS, AccountExceeded, Party
 from appliance.calls.process import recorded
-from appliance.services import SCRIPTS
+from appliance.services.scripts import SCRIPTS
 from appliance.words import Said
 from tests.box import Box, office
 from tests.clock import run

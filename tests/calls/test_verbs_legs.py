@@ -10,7 +10,7 @@ import pytest
 
 from appliance.calls import api
 from appliance.calls.api import Cause, Clear, Destination, Left, NoState, Service, Unanswered
-from appliance.services import SCRIPTS
+from appliance.services.scripts import SCRIPTS
 from tests.box import Box
 from tests.box_phone import Phone, PhoneCall
 from tests.calls.scripted import BERT, TONES, Kept, box, press, restart, scene

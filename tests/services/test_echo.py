@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.services import SERVICES, echo
+from appliance.services.echo import script as echo
 from appliance.sip.text.sdp import Format
 from tests.box import Box, office
 from tests.box_phone import G722, OPUS
@@ -59,7 +59,3 @@ def test_a_phone_with_no_codec_of_ours_is_told_so() -> None:
             assert (await phone.call("*60")).final.result() == 488
 
     run(scene())
-
-
-def test_the_table_is_by_name() -> None:
-    assert all(name == service.name for name, service in SERVICES.items())

@@ -11,6 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from playwright.sync_api import Page, expect
 
+from appliance.config.model import service_number
 from appliance.host import certificates
 from tests.e2e.running import System
 from tests.web.chromium import needs_chromium
@@ -41,7 +42,7 @@ def test_a_made_up_name_leads_nowhere(client: FlaskClient, desk: Desk) -> None:
 def test_it_says_what_a_phone_has_to_know(client: FlaskClient, desk: Desk) -> None:
     text = text_of(client)
     assert f"port {desk.boot.sips_port}, with SRTP" in text
-    assert desk.admin.snapshot.settings.echo_number in text
+    assert service_number(desk.admin.snapshot, "echo") in text
     answer = client.get("/authority.crt", base_url="https://localhost")
     facts = certificates.facts(Path(desk.boot.data))
     assert facts is not None

@@ -12,6 +12,7 @@ from werkzeug.test import TestResponse
 
 from appliance import cti
 from appliance.config import entitlement, licensing
+from appliance.config.model import service_number
 from tests.web.made import FakeBox, Visitor
 from webui.desk import Desk
 
@@ -24,16 +25,18 @@ def test_what_the_wizard_set_is_changed(anna: Visitor, desk: Desk) -> None:
         "name": "Office Graz",
         "country": "AT",
         "first_extension": "200",
-        "echo_number": "*61",
         "realm": "graz.example",
     }
-    assert anna.post("/settings", form).status_code == 303
+    assert anna.post("/settings", {**form, "service.echo.number": "*61"}).status_code == 303
+    assert service_number(desk.admin.snapshot, "echo") == "*61"
     settings = desk.admin.snapshot.settings
     assert {name: getattr(settings, name) for name in form} == form
     assert settings.completed
     text = anna.get("/settings").get_data(as_text=True)
     assert "Phones log in again with the realm graz.example" in text
     assert "Office Graz</span>" in text
+    assert "Number: *60 → *61" in anna.get("/changes").get_data(as_text=True)
+    assert "service Echo test" in anna.get("/changes").get_data(as_text=True)
     assert "Country: DE → AT" in anna.get("/changes").get_data(as_text=True)
 
 
@@ -41,7 +44,7 @@ def test_what_the_wizard_set_is_changed(anna: Visitor, desk: Desk) -> None:
     ("form", "said"),
     [
         ({"country": "XX"}, "Choose a country from the list"),
-        ({"echo_number": "110"}, "kept for emergency calls"),
+        ({"service.echo.number": "110"}, "kept for emergency calls"),
         ({"first_extension": "1"}, "2 to 6 digits"),
         ({"realm": "a b"}, "letters, digits, dots and dashes"),
         ({"name": "x" * 41}, "at most 40"),
@@ -54,6 +57,27 @@ def test_what_does_not_fit_is_refused_at_its_field(anna: Visitor, desk: Desk, fo
     assert answer.status_code == 422
     assert said in answer.get_data(as_text=True)
     assert desk.admin.snapshot.settings == before
+
+
+def test_a_service_that_is_off_is_on_again_with_a_number(anna: Visitor, desk: Desk) -> None:
+    desk.admin.update("service", "echo", {"on": "no"}, "anna")
+    assert "*60" not in anna.get("/settings").get_data(as_text=True)
+    assert anna.post("/settings", {"name": "Graz", "service.echo.number": ""}).status_code == 303
+    assert service_number(desk.admin.snapshot, "echo") == ""
+    assert "is an echo" not in anna.get("/welcome").get_data(as_text=True)
+    anna.get("/settings")
+    assert anna.post("/settings", {"service.echo.number": "*61"}).status_code == 303
+    assert service_number(desk.admin.snapshot, "echo") == "*61"
+    assert "*61 is an echo" in anna.get("/welcome").get_data(as_text=True)
+
+
+def test_what_was_typed_stays_where_it_is_refused(anna: Visitor, desk: Desk) -> None:
+    anna.get("/settings")
+    answer = anna.post("/settings", {"name": "Graz Office", "service.echo.number": "sixty"}).get_data(as_text=True)
+    assert 'value="Graz Office"' in answer
+    assert 'value="sixty"' in answer
+    assert "A service number has digits, * and #." in answer
+    assert desk.admin.snapshot.settings.name == ""
 
 
 def test_completed_is_not_a_field(anna: Visitor, desk: Desk) -> None:

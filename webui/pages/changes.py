@@ -10,9 +10,9 @@ from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
 from appliance.config.declare import FieldType, Reference
-from appliance.config.model import KINDS, Snapshot, name_of
+from appliance.config.model import KINDS, Snapshot, name_of, services
 from appliance.config.store import JournalRow
-from appliance.words import english
+from appliance.words import Said, english
 from webui.desk import desk
 from webui.login.guard import route
 from webui.wording import plain_time
@@ -63,7 +63,7 @@ def gone(kind: str, key: str) -> NoReturn:
     row = deletion(kind, key)
     if row is None:
         abort(404)
-    name = _name(kind, row.before or {}, desk().admin.snapshot)
+    name = _name(kind, key, row.before or {}, desk().admin.snapshot)
     abort(404, GONE.format(name=f"{name[0].upper()}{name[1:]}", who=row.who, when=plain_time(row.at)))
 
 
@@ -78,12 +78,12 @@ def tell(row: JournalRow, snapshot: Snapshot) -> Told:
             row.at,
             row.who,
             "looked at",
-            _name(row.kind, current.model_dump() if current else {}, snapshot),
+            _name(row.kind, row.key, current.model_dump() if current else {}, snapshot),
             (str(event),),
             row.revision,
         )
-    name = _name(row.kind, body, snapshot)
-    if row.before is None and row.kind == "settings":
+    name = _name(row.kind, row.key, body, snapshot)
+    if row.kind == "settings" and body.get("completed") and not (row.before or {}).get("completed"):
         return Told(row.at, row.who, "completed", "the setup", (), row.revision)
     if row.before is None:
         return Told(row.at, row.who, "added", name, (), row.revision)
@@ -92,7 +92,7 @@ def tell(row: JournalRow, snapshot: Snapshot) -> Told:
     return Told(row.at, row.who, "changed", name, tuple(_differences(row, snapshot)), row.revision)
 
 
-def _name(kind: str, body: Mapping[str, Any], snapshot: Snapshot) -> str:
+def _name(kind: str, key: str, body: Mapping[str, Any], snapshot: Snapshot) -> str:
     match kind:
         case "extension":
             return f"extension {body.get('number', '')} {body.get('name', '')}".strip()
@@ -101,6 +101,8 @@ def _name(kind: str, body: Mapping[str, Any], snapshot: Snapshot) -> str:
             return f"line {body.get('sip_username', '')}".strip() + (f" of extension {owner.number}" if owner else "")
         case "user":
             return f"user {body.get('full_name') or body.get('username', '')}".strip()
+        case "service" if key in services(snapshot):
+            return f"service {english().say(Said.of(f'{key}.title'))}"
     return "the settings" if kind == "settings" else kind
 
 

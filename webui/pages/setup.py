@@ -17,7 +17,7 @@ from flask import Blueprint, abort, current_app, redirect, render_template, requ
 from flask.typing import ResponseReturnValue
 
 from appliance.config import passwords
-from appliance.config.model import Problem, Refused, User, check
+from appliance.config.model import Problem, Refused, User, check, service_number
 from appliance.host import setup_code
 from webui.desk import PendingSetup, desk
 from webui.forms import fields_of, problems_by_field
@@ -202,5 +202,6 @@ def welcome() -> ResponseReturnValue:
         "setup/welcome.html",
         name=person().full_name,
         number=desk().admin.snapshot.settings.first_extension,
+        echo=service_number(desk().admin.snapshot, "echo"),
         boot=desk().boot,
     )

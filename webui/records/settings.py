@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
@@ -10,13 +11,15 @@ from flask.typing import ResponseReturnValue
 
 from appliance.box import update_client
 from appliance.config.countries import COUNTRIES, emergency_numbers
-from appliance.config.model import Refused, Settings
+from appliance.config.model import Problem, Refused, Service, Settings, services
+from appliance.words import Said, english
 from webui.desk import desk
-from webui.forms import Option, fields_of, problems_by_field, typed, values_of
+from webui.forms import Field, Option, fields_of, problems_by_field, typed, values_of
 from webui.login.guard import person, route
 from webui.pages.status import system
 
 pages = Blueprint("settings", __name__)
+SETTINGS = "settings.settings."  # before the names of its fields, where they stand beside other records
 # What an address of the running system is for.
 ADDRESSES = {
     "admin": "This page",
@@ -29,17 +32,23 @@ ADDRESSES = {
 
 @route(pages, "/settings", role="read-only")
 def listing() -> ResponseReturnValue:
-    return _page(values_of(desk().admin.snapshot.settings))
+    snapshot = desk().admin.snapshot
+    return _page({f"{SETTINGS}{name}": value for name, value in values_of(snapshot.settings).items()})
 
 
 @route(pages, "/settings", role="full", methods=("POST",))
 def save() -> ResponseReturnValue:
-    values = typed(request.form, Settings)
-    before = desk().admin.snapshot.settings
+    snapshot = desk().admin.snapshot
+    before = snapshot.settings
+    wanted: dict[tuple[str, str], Mapping[str, str]] = {("settings", "settings"): typed(request.form, Settings)}
+    for name, service in services(snapshot).items():
+        number = request.form.get(f"service.{name}.number", "" if not service.on else service.number).strip()
+        if number or service.on:  # one that is off has no number here, and gets one to be on
+            wanted["service", name] = {"number": number, "on": "yes"}
     try:
-        desk().admin.update("settings", "settings", values, person().username, mark=request.form.get("mark", ""))
+        desk().admin.update_all(wanted, person().username, mark=request.form.get("mark", ""))
     except Refused as refused:
-        return _page(refused.values or values, refused), 422
+        return _page(refused.values or {}, refused), 422
     realm = desk().admin.snapshot.settings.realm
     flash(
         "Saved." if realm == before.realm else f"Saved. Phones log in again with the realm {realm}, most by themselves."
@@ -47,8 +56,10 @@ def save() -> ResponseReturnValue:
     return redirect(url_for("settings.listing"), 303)
 
 
-def _page(values: Mapping[str, Any], refused: Refused | None = None) -> str:
-    problems = refused.problems if refused else ()
+def _page(shown: Mapping[str, Any], refused: Refused | None = None) -> str:
+    """`shown`: by KIND.ID.FIELD, as the use-case tells what it refuses."""
+    values = {name.removeprefix(SETTINGS): value for name, value in shown.items()}
+    problems = [Problem(each.field.removeprefix(SETTINGS), each.said) for each in refused.problems] if refused else []
     countries = sorted((country.name, code) for code, country in COUNTRIES.items())
     options = [
         *([] if values.get("country") else [Option("", "Choose …")]),
@@ -58,6 +69,7 @@ def _page(values: Mapping[str, Any], refused: Refused | None = None) -> str:
     return render_template(
         "settings.html",
         fields=fields_of(Settings, values, problems, options={"country": options}),
+        numbers=_numbers(values, problems),
         wrong=problems_by_field(problems),
         emergency=emergency_numbers(str(values.get("country", ""))),
         addresses=[(ADDRESSES.get(name, name), address) for name, address in status.addresses.items()]
@@ -66,3 +78,16 @@ def _page(values: Mapping[str, Any], refused: Refused | None = None) -> str:
         certificate=desk().certificate(),
         box=update_client.available(),
     )
+
+
+def _numbers(values: Mapping[str, Any], problems: Iterable[Problem]) -> list[Field]:
+    """A field per service: its number, called as the service is."""
+    found = []
+    for name, service in services(desk().admin.snapshot).items():
+        at = f"service.{name}.number"
+        (field,) = (
+            each for each in fields_of(Service, {"number": values.get(at, service.number if service.on else "")}).values() if each.name == "number"
+        )
+        label, help = english().say(Said.of(f"{name}.title")), english().say(Said.of(f"{name}.help"))
+        found.append(replace(field, name=at, label=label, help=help, problem=problems_by_field(problems).get(at, "")))
+    return found

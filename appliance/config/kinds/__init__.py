@@ -9,7 +9,8 @@ from appliance.config.declare import Kind
 from appliance.config.kinds.devices import LINES
 from appliance.config.kinds.numbers import EXTENSIONS
 from appliance.config.kinds.people import USERS
+from appliance.config.kinds.services import SERVICES
 from appliance.config.kinds.system import SETTINGS
 
-ROWS: tuple[Kind[Any], ...] = (SETTINGS, USERS, EXTENSIONS, LINES)
+ROWS: tuple[Kind[Any], ...] = (SETTINGS, USERS, EXTENSIONS, LINES, SERVICES)
 KINDS: Mapping[str, Kind[Any]] = {row.name: row for row in ROWS}

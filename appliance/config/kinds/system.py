@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Annotated
 
 from appliance.config import countries
-from appliance.config.claims import EMERGENCY, SERVICE, Claim, Destination
+from appliance.config.claims import EMERGENCY, Claim, Destination
 from appliance.config.declare import Kind, NumberPattern, Record, Text, TickBox
 
 
@@ -21,14 +21,11 @@ class Settings(Record):
     country: Annotated[str, Text(2, _is_country)] = ""
     first_extension: Annotated[str, NumberPattern(6, re.compile(r"[0-9]{2,6}").fullmatch)] = "100"
     realm: Annotated[str, Text(64, re.compile(r"[A-Za-z0-9.-]{1,64}").fullmatch)] = "switchroom"
-    echo_number: Annotated[str, NumberPattern(12, re.compile(r"[*#0-9]{1,12}").fullmatch)] = "*60"
 
 
 def _claims(settings: Settings) -> Iterable[tuple[str, Claim]]:
     for number in countries.emergency_numbers(settings.country):
         yield "country", Claim(number, Destination(EMERGENCY, number))
-    if settings.echo_number:
-        yield "echo_number", Claim(settings.echo_number, Destination(SERVICE, "echo"))
 
 
-SETTINGS = Kind(Settings, single=True, claims=_claims)
+SETTINGS = Kind(Settings, always={"settings": Settings(id="settings")}, claims=_claims)

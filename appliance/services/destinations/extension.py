@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from appliance.calls.api import Call, NoState, Service
+from appliance.calls.api import Call, NoState
 
 
 async def script(call: Call, state: NoState) -> None:
     leg = await call.ringing(call.target)
     await call.bridged(call.caller, leg)
-
-
-SERVICE = Service(name="extension", title="Extension", script=script)
