@@ -114,6 +114,7 @@ ROWS = {
         sip/usage/refresh.py:SessionTimer.restore sip/media/negotiation.py:LegMedia.restore sip/stack.py:Stack.restore sip/survival.py:restore
         sip/dialog.py:text sip/survival.py:_known sip/survival.py:_headers sip/survival.py:_Back.__init__ sip/survival.py:_Back.adopt
         sip/survival.py:_Back.first sip/survival.py:_Back.unacked sip/survival.py:_Back.offers sip/survival.py:_Back.early
+        sip/survival.py:_Back.refused sip/survival.py:_Back._adopt
         sip/usage/acks.py:Acks.keep sip/stack.py:Stack.farewell sip/transaction.py:Transactions.adopt flows/driver.py:Driver.__init__
         calls/arriving.py:Arriving.__init__ calls/bridge.py:restored calls/call.py:restored calls/call.py:Call.close calls/call.py:Call.cannot_go_on
         calls/legs/leg.py:restored calls/legs/stream.py:Stream.restored calls/registrar/authentication.py:Authenticator.__init__

@@ -46,6 +46,7 @@ class Agent:
         self._tag_key = hashlib.sha256(tokens().encode()).digest()
         self.touched: set[SessionId] = set()  # sessions that may have changed
         self.over: list[SessionId] = []  # sessions that ended during this input
+        self.refused: list[SessionId] = []  # those that did so by a refusal, which waits for its ACK
 
     def emit(self, event: Event) -> None:
         self.output.append(event)

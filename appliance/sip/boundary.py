@@ -75,6 +75,8 @@ class Boundary:
                 ending.die(now, words, by="fault")
             case "cancelling" | "ending":
                 self._bury(usage, None, now)
+            case "refused":  # its user has been told
+                session.move("over")
 
     def _drop(self, transaction: Transaction, now: float) -> None:
         """Its request is answered, its user told, and no timer is left of it."""

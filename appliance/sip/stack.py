@@ -7,7 +7,8 @@ for branches, tags and Call-IDs.
 This file joins the parts: it takes messages apart (message), gives them to the transactions, finds the session of
 what comes up and lets it act (usage/…), answers OPTIONS, and refuses what fits nowhere: malformed 400, what is not in the
 row of `abilities` 405, 415, 420 or 489, no such dialog 481, Max-Forwards spent 483. A command for a session or transaction that is
-over raises WrongState; hang_up never does. Bounds: 10,000 transactions, 4,000 sessions, then 503.
+over raises WrongState; hang_up never does. Bounds: 10,000 transactions, 4,000 sessions, then 503;
+MAX_REFUSED more that have refused and wait for the ACK, of which the oldest makes room.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ __all__ = ["FlowFacts", "Headers", "Stack"]
 Headers = Iterable[tuple[str, str]]
 
 MAX_SESSIONS = 4000
+MAX_REFUSED = 64  # the refusals of the others are repeated all the same, only not by another process
 _ONLY_INSIDE = frozenset({"BYE", "UPDATE", "INFO", "PRACK", "NOTIFY"})
 
 
@@ -56,6 +58,7 @@ class Stack:
         self._beside = beside  # the UDP flow to another port of the same host
         self._sessions: dict[SessionId, Invite] = {}
         self._dialogs: dict[tuple[str, str], Invite] = {}  # (Call-ID, our tag)
+        self._refused: dict[SessionId, None] = {}  # those that wait for the ACK of a refusal, oldest first
         self._boundary = Boundary(self._agent)
         self._malformed = 0
         self._stray = 0
@@ -349,6 +352,27 @@ class Stack:
 
     def _settle(self, now: float) -> None:
         """Work off what the transactions have found out, then forget the sessions that are over."""
+        self._work_off(now)
+        self._layer.settle()
+        self._work_off(now)
+        self._bound_refused()
+        for id in self._agent.over:
+            usage = self._sessions.pop(id, None)
+            if usage is not None:
+                del self._dialogs[usage.session.key]
+                self.touched.discard(id)
+            self._refused.pop(id, None)
+        self._agent.over.clear()
+
+    def _bound_refused(self) -> None:
+        self._refused.update(dict.fromkeys(id for id in self._agent.refused if id in self._sessions))
+        self._agent.refused.clear()
+        while len(self._refused) > MAX_REFUSED:
+            oldest = next(iter(self._refused))
+            del self._refused[oldest]
+            self._sessions[oldest].ending.acked()
+
+    def _work_off(self, now: float) -> None:
         while self._layer.reports:
             report = self._layer.reports.popleft()
             self._boundary.begin(report.flow, transaction=report.transaction)
@@ -356,13 +380,6 @@ class Stack:
                 self._dispatch(report, now)
             except Exception as error:
                 self._boundary.fault(error, now)
-        for id in self._agent.over:
-            usage = self._sessions.pop(id, None)
-            if usage is not None:
-                del self._dialogs[usage.session.key]
-                self.touched.discard(id)
-        self._agent.over.clear()
-        self._layer.settle()
 
     def _dispatch(self, report: Report, now: float) -> None:
         transaction, message = report.transaction, report.message
@@ -371,7 +388,10 @@ class Stack:
             return
         if message is None:
             assert transaction is not None
-            self._nothing(transaction, 408 if report.kind == "timeout" else 503, now)
+            if report.kind == "acked":
+                self._acked(transaction)
+            else:
+                self._nothing(transaction, 408 if report.kind == "timeout" else 503, now)
             return
         if report.kind == "ack":
             usage = self._boundary.usage = self._dialogs.get((message.call_id, message.to_tag))
@@ -433,7 +453,7 @@ class Stack:
             raise PeerError(483, "Too Many Hops")
         can.check_body(request)
         check_timer(request)
-        if len(self._sessions) >= self._max_sessions:
+        if len(self._sessions) - len(self._refused) >= self._max_sessions:
             raise PeerError(503, "Service Unavailable", (("Retry-After", "10"),))
         usage = self._boundary.usage = Invite.called(self._agent, flow, request, transaction, now)
         self._add(usage)
@@ -457,6 +477,12 @@ class Stack:
             self._touch(transaction.user).responded(transaction, response, now)
         elif transaction.user == "request" and response.status >= 200:
             self._agent.emit(Answered(transaction.id, response.status, response))
+
+    def _acked(self, transaction: Transaction) -> None:
+        """A refusal is."""
+        usage, transaction.user = transaction.user, None
+        if isinstance(usage, Invite) and transaction is usage.session.transaction:
+            self._touch(usage).ending.acked()
 
     def _nothing(self, transaction: Transaction, status: int, now: float) -> None:
         if isinstance(transaction.user, Invite):

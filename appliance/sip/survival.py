@@ -1,8 +1,8 @@
 """A session in a few plain values, so that a call outlives the process that drives it.
 
 What is kept is what the far end would miss: the dialogs, the phase, and of what is under way the last message that has no answer yet. Ours
-(INVITE, re-INVITE, UPDATE, PRACK, BYE, a 2xx without its ACK, a reliable response without its PRACK) is kept as it was sent and sent once more under the same branch and CSeq, which
-the far end takes as a repetition; a CANCEL is made again from its INVITE. Of theirs (INVITE, re-INVITE, UPDATE) what an answer needs.
+(INVITE, re-INVITE, UPDATE, PRACK, BYE, a 2xx or a refusal without its ACK, a reliable response without its PRACK) is kept as it was sent and sent
+once more under the same branch and CSeq, which the far end takes as a repetition; a CANCEL is made again from its INVITE. Of theirs (INVITE, re-INVITE, UPDATE) what an answer needs.
 
 Values are only appended, with a default: those of a version that knew fewer are taken over, and so are those of one that knew more.
 What came off the wire is bytes, for it need not be UTF-8.
@@ -48,7 +48,7 @@ class Kept(NamedTuple):
     peer_updates: bool = False
     invite: bytes = b""
     proceeding: bool = False  # our INVITE has had a 1xx
-    provisional: bytes = b""  # our last one
+    provisional: bytes = b""  # our last one; in phase "refused" the final one
     unacked: tuple[int, bytes, bytes] | None = None  # CSeq, 2xx, the INVITE that it answers
     owed: int = 0  # CSeq of the 2xx that waits for our acknowledge
     cancel_sent: bool = False
@@ -118,6 +118,8 @@ def _needed(session: Session, request: Request) -> bytes:
 def dump(usage: Invite) -> tuple[Any, ...]:
     session, ending, unacked, ack = usage.session, usage.ending, usage.acks.unacked, usage.acks.late
     phase, invite = session.phase, session.transaction
+    if phase == "refused":
+        return _refusal(session)
     first, provisional, local_sdp, is_calling = b"", b"", b"", False
     if phase in ("incoming", "calling", "cancelling") and invite is not None:
         is_calling = invite.state == "calling"
@@ -152,6 +154,14 @@ def dump(usage: Invite) -> tuple[Any, ...]:
         local_sdp,
         session.remote_sdp,
     )
+
+
+def _refusal(session: Session) -> Kept:
+    """Of one that waits for the ACK: its final answer, which echoes what the INVITE is known by."""
+    return Kept(
+        session.id, session.flow, session.phase, session.is_called, session.local_tag, wire(session.call_id), b"", session.is_sips,
+        provisional=session.invite.last,
+    )  # fmt: skip
 
 
 def _offers(session: Session, offers: Offers) -> tuple[Any, ...]:
@@ -209,6 +219,9 @@ class _Back:
         """With our last message: the request of ours, or the answer to theirs."""
         found = parse(request)
         assert isinstance(found, Request)
+        return self._adopt(kind, state, found, last)
+
+    def _adopt(self, kind: str, state: str, found: Request, last: bytes) -> Transaction:
         flow = self.session.flow
         alive, reliable = self.agent.facts(flow) is not None, self.agent.is_reliable(flow)
         adopt = self.agent.layer.adopt
@@ -249,6 +262,15 @@ class _Back:
         self.agent.send_once(session.flow, answer)
         self.usage.acks.wait(self.now)
 
+    def refused(self, final: bytes) -> None:
+        """Our refusal of the INVITE, which waits for its ACK."""
+        answer = parse(final)
+        fields = [(name, value) for name in ("Via", "From", "Call-ID", "CSeq") for value in answer.get_all(name)]
+        invite = Request("INVITE", "", fields)
+        invite.to_tag = ""
+        self.session.transaction = self._adopt(INVITE_SERVER, "completed", invite, final)
+        self.agent.send_once(self.session.flow, final)
+
     def offers(self, values: Sequence[Any]) -> None:
         offers, kept = self.usage.offers, _known(KeptOffers, values)
         offers.state, offers.body, offers.headers, offers.tag = kept.state, kept.body, _headers(kept.headers), text(kept.tag)
@@ -275,6 +297,8 @@ def restore(agent: Agent, values: Sequence[Any], now: float) -> Invite:
         usage.refresh.restore(kept.timer, now)
         if kept.unacked is not None:
             back.unacked(*kept.unacked[:3])
+    if kept.phase == "refused":
+        back.refused(kept.provisional)
     back.offers(kept.offers)
     if kept.phase == "ending":
         usage.ending.bye = back.adopt(CLIENT, "trying", kept.bye, kept.bye)

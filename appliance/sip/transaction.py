@@ -44,7 +44,7 @@ _LONG, _SHORT = "DHJLM", "IK"  # those of what has its final answer, all of 64 T
 _REPEATING: Mapping[str, float] = {"A": float("inf"), "E": T2, "G": T2}  # doubled each time up to this
 
 # (kind, state, what happens) -> (what to do, next state). Actions: "send" the message given and keep it, "send again"
-# the kept one, "ack" a final response and keep that, "up" tell the user, "timeout"/"error" tell it there will be nothing, a letter
+# the kept one, "ack" a final response and keep that, "up" tell the user, "timeout"/"error" tell it there will be nothing, "acked" that its refusal is, a letter
 # starts a timer, "-" and letters stop them. What is not in the table is ignored.
 TABLE: Mapping[tuple[str, str, str], tuple[tuple[str, ...], str]] = {
     (INVITE_SERVER, "proceeding", "request"): (("send again",), "proceeding"),
@@ -54,9 +54,9 @@ TABLE: Mapping[tuple[str, str, str], tuple[tuple[str, ...], str]] = {
     (INVITE_SERVER, "proceeding", "closed"): (("error",), "terminated"),
     (INVITE_SERVER, "completed", "request"): (("send again",), "completed"),
     (INVITE_SERVER, "completed", "G"): (("send again", "G"), "completed"),
-    (INVITE_SERVER, "completed", "ack"): (("-GH", "I"), "confirmed"),
+    (INVITE_SERVER, "completed", "ack"): (("-GH", "I", "acked"), "confirmed"),
     (INVITE_SERVER, "completed", "H"): (("timeout",), "terminated"),
-    (INVITE_SERVER, "completed", "closed"): ((), "terminated"),
+    (INVITE_SERVER, "completed", "closed"): (("error",), "terminated"),
     (INVITE_SERVER, "confirmed", "I"): ((), "terminated"),
     (INVITE_SERVER, "accepted", "L"): ((), "terminated"),
     (SERVER, "trying", "1xx"): (("send",), "proceeding"),
@@ -108,6 +108,7 @@ TABLE: Mapping[tuple[str, str, str], tuple[tuple[str, ...], str]] = {
 # the timers that run in a state in which a transaction is taken up after a restart
 _ADOPTED: Mapping[tuple[str, str], str] = {
     (INVITE_CLIENT, "calling"): "AB", (CLIENT, "trying"): "EF", (SERVER, "trying"): "N", (INVITE_SERVER, "accepted"): "L",
+    (INVITE_SERVER, "completed"): "GH",
 }  # fmt: skip
 
 _FIRST_STATE = {INVITE_SERVER: "proceeding", SERVER: "trying", INVITE_CLIENT: "calling", CLIENT: "trying"}
@@ -167,15 +168,16 @@ class Transaction:
         return self.state not in ("calling", "trying", "proceeding")
 
     def release(self) -> None:
-        """Only what a repetition needs is kept; a 2xx to an INVITE may come again from another branch of a fork, and is its user's."""
+        """Only what a repetition needs is kept; a 2xx to an INVITE may come again from another branch of a fork, and is its user's, as is
+        the ACK of a refusal."""
         self._request = None
-        if (self.kind, self.state) != (INVITE_CLIENT, "accepted"):
+        if (self.kind, self.state) not in ((INVITE_CLIENT, "accepted"), (INVITE_SERVER, "completed")):
             self.user = None
 
 
 class Report(Struct, frozen=True):
     """kind: request, cancel, ack (of a 2xx, or a stray one), merged (the same request by another path, RFC 3261 §8.2.2.2), full (no
-    room for it), response, timeout, error."""
+    room for it), response, acked (a refusal), timeout, error."""
 
     kind: str
     transaction: Transaction | None
@@ -374,7 +376,8 @@ class Transactions:
         return sorted(self._on_flow.get(flow, ()), key=lambda each: int(each.id[1:]))
 
     def settle(self) -> None:
-        """The reports of this input have been read: what has its final answer now only lingers."""
+        """The reports of this input have been read: what has its final answer now only lingers. Who waits for the ACK of one that has to be
+        forgotten finds a new report."""
         for transaction in self._answered:
             if self.by_id.pop(transaction.id, None) is not None:
                 transaction.release()
@@ -386,6 +389,8 @@ class Transactions:
             until, _, transaction = (self._long or self._short).popleft()
             if transaction.until == until:
                 self._forget(transaction)
+                if transaction.is_server and transaction.user is not None:
+                    self.reports.append(Report("error", transaction, None, transaction.flow))
 
     def sweep(self, now: float) -> None:
         """The time of what lingers is over. Its owner is this layer."""
@@ -431,7 +436,7 @@ class Transactions:
                 self._send(transaction.flow, transaction.last)
             elif action == "up":
                 self.reports.append(Report("response", transaction, response, transaction.flow))
-            elif action in ("timeout", "error"):
+            elif action in ("timeout", "error", "acked"):
                 self.reports.append(Report(action, transaction, None, transaction.flow))
             elif action[0] == "-":
                 self._timers.clear(transaction, *action[1:])

@@ -27,15 +27,9 @@ def attempt(name: str, transport: str, at: int, again: int = 0, down: float = 0.
 
 
 ROWS = [(name, transport) for name, scene in SCENES.items() for transport in scene.transports]
-TWICE = pytest.mark.xfail(
-    strict=True,
-    reason="an INVITE that is refused in the turn it came in has no session to be kept: while nobody has sent the refusal, "
-    "its repetition over UDP is taken for another one, and written down, too",
-)
-OPEN = {("unregistered", "UDP"): TWICE, ("unknown number", "UDP"): TWICE}
 
 
-@pytest.mark.parametrize(("name", "transport"), [pytest.param(*row, marks=OPEN.get(row, ())) for row in ROWS])
+@pytest.mark.parametrize(("name", "transport"), ROWS)
 def test_a_kill_at_any_point_leaves_nobody_alone(name: str, transport: str) -> None:
     points, _, wrong = attempt(name, transport, 0)
     assert (points > 10, wrong) == (True, []), "without a kill"

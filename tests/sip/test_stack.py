@@ -341,7 +341,7 @@ def test_table_is_closed() -> None:
                 if action in transaction._TIMERS:
                     assert (end, action) in rows, f"{kind} {state}: timer {action} runs out unheard in {end}"
                 else:
-                    assert action in ("send", "send again", "ack", "up", "timeout", "error") or action[0] == "-"
+                    assert action in ("send", "send again", "ack", "up", "acked", "timeout", "error") or action[0] == "-"
 
 
 def test_a_parameter_given_twice_in_to_is_answered() -> None:

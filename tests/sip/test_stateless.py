@@ -8,6 +8,7 @@ import weakref
 import pytest
 
 from appliance.sip import events
+from appliance.sip.stack import MAX_REFUSED
 from appliance.sip.text.message import Response
 from appliance.sip.timers import SWEEP, Timers
 from appliance.sip.transaction import Transaction
@@ -119,6 +120,40 @@ def test_the_oldest_finished_one_makes_room() -> None:
     assert (bench.stack.counters()["transactions"], bench.stack.counters()["timers"]) == (10, 1)
     assert statuses(bench.receive(request("REGISTER", branch="z9hG4bK24", call_id="24"))[0]) == [200]
     assert isinstance(bench.receive(request("REGISTER", branch="z9hG4bK1", call_id="1"))[1][0], events.Requested)
+
+
+def unacknowledged(bench: Bench, number: int) -> str:
+    """A session that has refused; nobody acknowledges it."""
+    _, told = bench.receive(request(branch=f"z9hG4bK{number}", call_id=str(number), body=SDP), flow=3)
+    assert isinstance(told[0], events.Invited)
+    bench.stack.reject(told[0].session, 403, bench.now)
+    bench.outputs()
+    return told[0].session
+
+
+def test_refusals_that_nobody_acknowledges_refuse_no_new_call() -> None:
+    bench = Bench(max_sessions=10)
+    sessions = [unacknowledged(bench, number) for number in range(200)]
+    alive = [each for each in sessions if bench.stack.alive(each)]
+    assert alive == sessions[-MAX_REFUSED:], "the oldest make room"
+    assert {name: bench.stack.counters()[name] for name in ("sessions", "dialogs")} == {
+        "sessions": MAX_REFUSED,
+        "dialogs": 0,
+    }
+    bench.pass_time(40.0)
+    assert bench.stack.counters()["sessions"] == bench.stack.counters()["transactions"] == 0
+
+
+def test_a_refusal_that_has_to_make_room_leaves_no_session() -> None:
+    bench = Bench(max_lingering=10)
+    first = unacknowledged(bench, 0)
+    assert bench.stack.alive(first)
+    for number in range(1, 11):
+        _, told = bench.receive(request("REGISTER", branch=f"z9hG4bK{number}", call_id=str(number)))
+        bench.stack.respond(told[0].transaction, 200, bench.now)  # type: ignore[union-attr]
+        bench.outputs()
+    assert not bench.stack.alive(first)
+    assert bench.stack.counters()["transactions"] == 10
 
 
 def test_a_finished_transaction_does_not_hold_its_request() -> None:

@@ -66,11 +66,13 @@ class Mortal(Net):
         return result
 
     def is_lost(self, data: bytes) -> bool:
-        """Over UDP whatever it is, else what waits for an answer: the far end repeats nothing there."""
+        """Over UDP whatever it is, else what waits for an answer or an ACK: the far end repeats nothing there."""
+        refuses = self.victim == "b" and data[8:9] > b"2" and b"CSeq: 1 INVITE\r\n" in data
         return (
             self.transport == "UDP"
             or not data.startswith((b"SIP", b"ACK"))
             or (data[:11] == b"SIP/2.0 200" and b" INVITE\r\n" in data)
+            or (data.startswith(b"SIP") and refuses)
         )
 
     def keep(self) -> None:
@@ -311,16 +313,13 @@ def test_killed_at_every_turn(victim: str, transport: str, scene: Callable[[Mort
             assert played(scene, Mortal(transport, victim, at, kill)) == expected, (kill, at)
 
 
-@pytest.mark.parametrize(
-    "scene", [each for each in SCENES if each is not refused], ids=lambda scene: str(scene.__name__)
-)
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: str(scene.__name__))
 @pytest.mark.parametrize("transport", ["UDP", "TLS"])
 @pytest.mark.parametrize("victim", ["a", "b"])
 def test_killed_and_the_network_loses_what_it_said(
     victim: str, transport: str, scene: Callable[[Mortal], None]
 ) -> None:
-    """Somebody repeats what was lost, and the call comes up and ends as it would have; only a refusal is nobody's any more, for its session
-    is over. An offer may be refused that would have been taken."""
+    """Somebody repeats what was lost, and the call comes up and ends as it would have. An offer may be refused that would have been taken."""
 
     def course(net: Mortal) -> dict[str, str]:
         told = {
@@ -434,3 +433,39 @@ def test_values_of_the_first_version_are_taken_over() -> None:
     net.run(70.0)
     assert told(net.events["b"])[-2:] == [("OfferAnswered", 200), ("Ended", None)]
     net.assert_empty()
+
+
+def test_a_refusal_is_the_successors_until_its_ack() -> None:
+    """Its caller's repeated INVITE became a second call: two entries in the history."""
+    net = Mortal("UDP", "b")
+    dial(net)
+    invite = next(data for name, data in net.sent if name == "a")
+    net.lose = lambda number, data: net.sent[number][0] == "b" or data.startswith(b"ACK")
+    net.user("b", "reject", 486)
+    session = net.session("b")
+    assert net.b.alive(session)
+    assert len(net.kept[session]) < 500, "the refusal and no more"
+    net.reborn()
+    net.do("b", lambda stack, now: stack.receive(1, invite, now))
+    net.do("b", lambda stack, now: stack.receive(1, invite.replace(b"branch=z9hG4bK", b"branch=z9hG4bKother"), now))
+    answers = [data[:12] for name, data in net.sent if name == "b"]
+    assert answers[-3:] == [b"SIP/2.0 486 ", b"SIP/2.0 486 ", b"SIP/2.0 482 "]
+    net.do("b", lambda stack, now: stack.hang_up(session, now))
+    assert told(net.events["b"]) == [("Invited", None)]
+    net.lose = lambda number, data: False
+    net.run(5.0)  # until it is repeated once more
+    assert names(net.take("a")) == ["Rejected"]
+    assert (net.b.alive(session), net.kept) == (False, {})
+    net.run(40.0)
+    net.assert_empty()
+
+
+def test_a_refusal_ends_with_its_connection() -> None:
+    net = Mortal("TLS", "b")
+    dial(net)
+    net.lose = lambda number, data: data.startswith(b"ACK")
+    net.user("b", "reject", 486)
+    net.reborn()
+    assert net.b.alive(net.session("b"))
+    net.do("b", lambda stack, now: stack.closed(1, now))
+    assert (net.session("b"), net.kept) == ("", {})

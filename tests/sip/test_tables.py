@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from appliance.sip import events, transaction
+from appliance.sip.stack import Stack
 from appliance.sip.usage import session
 from tests.sip.net import SDP
 from tests.sip.test_calls import only
@@ -40,6 +41,27 @@ def refusal_without_ack(net: Mortal) -> None:
     net.user("b", "reject", 486)
     again(net, "a", b"INVITE")
     net.run(40.0)
+
+
+def refusal_that_nobody_acknowledges(net: Mortal) -> None:
+    dial(net)
+    net.lose = lambda number, data: data.startswith(b"ACK")
+    net.user("b", "reject", 486)
+    net.reborn()
+    net.run(40.0)
+
+
+def answer_that_cannot_be_made(net: Mortal) -> None:
+    dial(net)
+
+    def accept_and_fail(stack: Stack, now: float) -> None:
+        try:
+            stack.accept(net.session("b"), SDP, now, headers=[("X-Broken", "a\r\nb")])
+        except ValueError as error:
+            stack.failed(error, now)
+
+    net.do("b", accept_and_fail)
+    net.run(1.0)
 
 
 def refusal_and_gone(net: Mortal) -> None:
@@ -170,7 +192,8 @@ def answer_owed_for_too_long(net: Mortal) -> None:
 
 
 CALLS: tuple[Callable[[Mortal], None], ...] = (
-    *SCENES, repeated_invite, refusal_without_ack, refusal_and_gone, info_answered, info_refused, info_forgotten, info_forgotten_later, lost_flows,
+    *SCENES, repeated_invite, refusal_without_ack, refusal_that_nobody_acknowledges, refusal_and_gone,
+    answer_that_cannot_be_made, info_answered, info_refused, info_forgotten, info_forgotten_later, lost_flows,
     lost_flows_later, nobody_there, gone_while_calling, gone_while_it_rings, answered_at_once, refused_at_once, offer_abandoned,
     offer_abandoned_later, never_confirmed, bye_before_the_ack, answer_owed_for_too_long,
 )  # fmt: skip

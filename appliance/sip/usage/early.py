@@ -216,8 +216,8 @@ class Early:
             session.set("reliable", now + self._interval)
         elif demands(session.invite.request):
             session.clear_up(now)
-            session.respond(session.invite, 504, now)
-            session.over(Cancelled(session.id, "No PRACK for a reliable response"))
+            session.refuse(504, now)
+            session.agent.emit(Cancelled(session.id, "No PRACK for a reliable response"))
         else:
             self.deaf, self.unacked, waiting = True, b"", [*self.queue]
             self.queue.clear()

@@ -29,8 +29,7 @@ class Ending:
         match session.phase:
             case "incoming":
                 session.clear_up(now)
-                session.respond(session.invite, 603, now, "", headers)
-                session.move("over")
+                session.refuse(603, now, "", headers)
             case "calling":
                 session.clear_up(now)
                 session.parting = tuple(headers)
@@ -74,7 +73,7 @@ class Ending:
     def die(self, now: float, words: str, by: str = "timeout") -> None:
         """The far end is as good as gone: say BYE, and that it is over (§12.2.1.2)."""
         session = self._session
-        if session.phase not in ("ending", "over"):
+        if session.phase != "ending" and not session.is_over:
             told = session.parting is not None
             self.say_bye(now, session.parting or ())
             session.move("over")
@@ -87,8 +86,8 @@ class Ending:
         session = self._session
         if session.phase == "incoming":
             session.clear_up(now)
-            session.respond(session.invite, 487, now)
-            session.over(Cancelled(session.id, reason))
+            session.refuse(487, now)
+            session.agent.emit(Cancelled(session.id, reason))
 
     def bye_received(self, request: Request, transaction: Transaction, now: float) -> None:
         session = self._session
@@ -110,8 +109,14 @@ class Ending:
         if response.status >= 200 and self._session.phase == "ending":
             self._session.move("over")
 
+    def acked(self) -> None:
+        """Our refusal is."""
+        if self._session.phase == "refused":
+            self._session.move("over")
+
     def failed(self, transaction: Transaction, status: int) -> None:
-        """No response (408) or no flow (503) for our BYE or the first INVITE, or theirs has gone with its connection."""
+        """No response (408) or no flow (503) for our BYE or the first INVITE, or theirs has gone with its connection;
+        or nobody has acknowledged our refusal."""
         session, words = self._session, GONE[status]
         if transaction.cseq[1] == "BYE":
             if session.phase == "ending":
@@ -120,12 +125,13 @@ class Ending:
             session.over(Rejected(session.id, status, words, None))
         elif session.phase == "incoming":
             session.over(Cancelled(session.id, words))
+        elif session.phase == "refused":
+            session.move("over")
 
     # ---- behind a fault
     def abort(self, now: float) -> None:
         """An INVITE that cannot be worked on any more."""
-        self._session.respond(self._session.invite, 500, now)
-        self._session.move("over")
+        self._session.refuse(500, now)
 
     def forget(self) -> None:
         """Whatever state it is in, nothing is left of it."""

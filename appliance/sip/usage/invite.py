@@ -106,8 +106,7 @@ class Invite:
             self.offers.reject(status, now, reason, headers)
             self._catch_up(now)
             return
-        session.respond(session.invite, status, now, reason, headers)
-        session.move("over")
+        session.refuse(status, now, reason, headers)
 
     def acked(self, request: Request, now: float) -> None:
         session = self.session

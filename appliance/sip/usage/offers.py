@@ -115,7 +115,7 @@ class Offers:
         if response.status < 300 and transaction.cseq[1] == "INVITE" and not is_ours:
             self._acks.late_2xx(response)
             return
-        if not is_ours or self._session.phase == "over":
+        if not is_ours or self._session.is_over:
             return
         self.state, self.transaction = "idle", None
         if response.status < 300:
@@ -174,7 +174,7 @@ class Offers:
 
     def failed(self, transaction: Transaction, status: int, now: float) -> None:
         """No response, or the flow is gone; a lost flow does not end the dialog, the phone may come back."""
-        if transaction is not self.transaction or self._session.phase == "over":
+        if transaction is not self.transaction or self._session.is_over:
             return
         self.state, self.transaction = "idle", None
         if transaction.is_server:

@@ -3,11 +3,13 @@
 Phases, the only ones there are, and what moves between them (MOVES):
 
     called:  incoming --accept--> answered --ACK--> confirmed
+             incoming --reject, CANCEL--> refused --ACK, timer H, no flow--> over; at once where the answer needs no state
     calling: calling --2xx--> owing --ACK--> confirmed, at once unless the 2xx carries the offer
              calling --hang_up--> cancelling --final--> over
     both:    confirmed --hang_up--> ending --answer to BYE--> over;  anything --BYE, timeout, refusal--> over
 
-Nobody is told anything of a session after its last event (Rejected, Cancelled, Ended), nor after our own reject.
+Nobody is told anything of a session after its last event (Rejected, Cancelled, Ended), nor after our own reject. One that has refused is
+no dialog any more; it is there only so that the refusal reaches the caller, whoever has to repeat it.
 """
 
 from __future__ import annotations
@@ -26,13 +28,14 @@ MAX_FORKS = 16
 
 # phase -> phases that may follow
 MOVES: Mapping[str, frozenset[str]] = {
-    "incoming": frozenset({"answered", "over"}),
-    "answered": frozenset({"confirmed", "ending", "over"}),
+    "incoming": frozenset({"answered", "refused", "over"}),
+    "answered": frozenset({"confirmed", "ending", "refused", "over"}),
     "calling": frozenset({"owing", "cancelling", "over"}),
     "cancelling": frozenset({"ending", "over"}),
     "owing": frozenset({"confirmed", "ending", "over"}),
     "confirmed": frozenset({"ending", "over"}),
     "ending": frozenset({"over"}),
+    "refused": frozenset({"over"}),
     "over": frozenset(),
 }
 TIMERS = ("2xx", "no ack", "ack", "1xx", "reliable", "no prack", "cancel", "retry", "refresh", "expire")
@@ -109,9 +112,21 @@ class Session:
     def move(self, phase: str) -> None:
         assert phase in MOVES[self.phase], f"{self.phase} -> {phase}"
         self.phase = phase
-        if phase == "over":
+        if self.is_over:
             self.clear(*TIMERS)
-            self.agent.over.append(self.id)
+            (self.agent.refused if phase == "refused" else self.agent.over).append(self.id)
+
+    @property
+    def is_over(self) -> bool:
+        """For who uses it."""
+        return self.phase in ("refused", "over")
+
+    def refuse(self, status: int, now: float, reason: str = "", headers: Headers = ()) -> None:
+        """Our final refusal of the first INVITE; where it has state it waits for the ACK (RFC 3261 §17.2.1)."""
+        self.respond(self.invite, status, now, reason, headers)
+        self.dialog = None
+        self.essences.clear()
+        self.move("refused" if self.invite.state == "completed" else "over")
 
     def over(self, event: Cancelled | Rejected | Ended) -> None:
         self.move("over")
