@@ -354,8 +354,10 @@ class Stack:
         """Work off what the transactions have found out, then forget the sessions that are over."""
         self._work_off(now)
         self._layer.settle()
-        self._work_off(now)
-        self._bound_refused()
+        if self._layer.reports:  # of refusals that had to make room
+            self._work_off(now)
+        if self._agent.refused:
+            self._bound_refused()
         for id in self._agent.over:
             usage = self._sessions.pop(id, None)
             if usage is not None:

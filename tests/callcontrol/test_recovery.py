@@ -112,6 +112,45 @@ def test_a_ringing_call_goes_on() -> None:
     run(scene())
 
 
+@pytest.mark.parametrize("transport", ["UDP", "TLS"])
+@pytest.mark.parametrize("acknowledges", [True, False])
+def test_a_refusal_is_kept_until_its_ack(transport: str, acknowledges: bool) -> None:
+    """A 404 whose packet was lost together with the process was nobody's any more."""
+
+    async def scene() -> None:
+        async with Box(office("101")) as box:
+            a = await box.phone("101", transport=transport, srtp="offer" if transport == "TLS" else "off")
+            receive = a.receive
+            lost: list[bytes] = []
+
+            def deaf(flow: int, data: bytes) -> None:
+                if data.startswith(b"SIP/2.0 404"):
+                    lost.append(data)
+                else:
+                    receive(flow, data)
+
+            a.receive = deaf  # type: ignore[method-assign]
+            call = a.dial("199")
+            await box.seconds(0.3)
+            assert (len(lost), len(box.slots.legs), len(box.slots.calls)) == (1, 1, 0)
+            await restart(box)
+            await box.seconds(0.3)
+            assert lost[1] == lost[0], "it is repeated as it was"
+            assert box.exchange.leaving
+            if acknowledges:
+                a.receive = receive  # type: ignore[method-assign]
+                await restart(box)
+                await box.seconds(0.5)
+                assert call.final.result() == 404
+            else:
+                await box.seconds(33)
+            assert (len(box.slots.legs), len(box.exchange.leaving), len(box.exchange.sessions)) == (0, 0, 0)
+            assert [record.dialled for record in box.records] == ["199"]
+            call.hang_up()
+
+    run(scene())
+
+
 def test_the_record_of_a_call_that_ended_just_before_is_not_lost() -> None:
     async def scene() -> None:
         async with Box(office("101", "102")) as box:
