@@ -45,7 +45,7 @@ from appliance.words import Said
 
 log = logging.getLogger("appliance.calls")
 
-TOGETHER = 0.05  # seconds of call records go to the disk in one transaction; their slots hold them until then
+TOGETHER = 0.5  # seconds of call records go to the disk in one transaction; their slots hold them until then
 TELL_AFTER = 0.2  # changes within this time are told once
 
 
