@@ -116,7 +116,7 @@ ROWS = {
         sip/survival.py:_Back.first sip/survival.py:_Back.unacked sip/survival.py:_Back.offers sip/survival.py:_Back.early
         sip/survival.py:_Back.refused sip/survival.py:_Back._adopt
         sip/usage/acks.py:Acks.keep sip/stack.py:Stack.farewell sip/transaction.py:Transactions.adopt flows/driver.py:Driver.__init__
-        calls/arriving.py:Arriving.__init__ calls/bridge.py:restored calls/call.py:restored calls/call.py:Call.close calls/call.py:Call.cannot_go_on
+        calls/arriving.py:Arriving.__init__ calls/bridge.py:restored calls/bridge.py:Bridge.resumed calls/bridge.py:Pair.resumed calls/call.py:restored calls/call.py:Call.close calls/call.py:Call.cannot_go_on
         calls/legs/leg.py:restored calls/legs/stream.py:Stream.restored calls/registrar/authentication.py:Authenticator.__init__
         calls/registrar/refusals.py:Refusals.__init__ calls/registrar/registrar.py:Registrar.__init__ calls/registrar/security.py:Throttle.__init__
         calls/registrar/security.py:SecurityLog.__init__ calls/requests.py:Requests.__init__ calls/turns/slots.py:leg calls/turns/slots.py:call
@@ -157,7 +157,7 @@ ROWS = {
         calls/call.py:_Go.__init__ calls/call.py:Call._go calls/call.py:Call.hang_up calls/call.py:Call.adopt calls/call.py:Call._share_story
         calls/call.py:Call._renumber calls/call.py:Call.transfer calls/call.py:Call.go calls/call.py:Call._sent_on calls/legs/standing.py:Standing.sent_on calls/legs/endpoint.py:Endpoint.next_way
         calls/legs/sound.py:Sounding.stop_playing calls/legs/sound.py:Sounding.record calls/legs/sound.py:Sounding.listen
-        calls/legs/sound.py:Sounding.collected calls/legs/standing.py:Standing.held_by_us calls/legs/standing.py:Standing.belongs
+        calls/legs/sound.py:Sounding.collected calls/legs/standing.py:Standing.belongs
         calls/plan/party.py:AccountExceeded.__init__ calls/plan/party.py:Party.payer calls/plan/party.py:Party.sent_on
         calls/switchboard.py:no_prompts calls/verbs.py:Verbs.keep calls/verbs.py:Verbs._forget_verbs calls/verbs.py:Verbs.mixed
         calls/verbs.py:Verbs.hold calls/verbs.py:Verbs.retrieve calls/verbs.py:Verbs._held calls/verbs.py:Verbs.record calls/verbs.py:Verbs.collect

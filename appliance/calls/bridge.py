@@ -44,6 +44,9 @@ class Bridge:
     def settled(self, leg: Leg) -> None:
         return None
 
+    def resumed(self) -> None:
+        """The process has been started again."""
+
     def pressed(self, leg: Leg, digit: str) -> None:
         return None
 
@@ -117,6 +120,10 @@ class Pair(Bridge):
     def renegotiated(self, leg: Leg) -> None:
         self.connect()
         self._hold_tone(leg)
+
+    def resumed(self) -> None:
+        for leg in self.legs:
+            self._hold_tone(leg)
 
     def _hold_tone(self, leg: Leg) -> None:
         """Who is held hears that the call is still there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from appliance.calls.legs.sound import HOLD_TONE
 from appliance.calls.survival.takeover import open_slots
 from tests.box import CALLS, Box, office
 from tests.clock import run
@@ -206,6 +207,36 @@ def test_a_phone_that_comes_back_on_a_new_connection_keeps_its_call() -> None:
             call.hang_up()
             await box.seconds(1)
             assert there.ended
+
+    run(scene())
+
+
+def test_what_the_dead_could_not_say_to_the_media_core_is_said() -> None:
+    """It died between the commit and the command that parts two legs; and who is on hold goes on hearing so."""
+
+    async def scene() -> None:
+        async with Box(office("101", "102")) as box:
+            a, b = await box.phone("101"), await box.phone("102")
+            echo, call = await a.call("*60"), await b.call("*60")
+            await box.seconds(5)
+            one, other = box.leg_of(a), box.leg_of(b)
+            box.kill()
+            one.peer = other.peer = None
+            box.start()
+            await box.seconds(1)
+            assert (one.peer, other.peer) == (one.id, other.id)
+            for each in (echo, call):
+                each.hang_up()
+            await box.seconds(2)
+            call = await a.call("102")
+            await box.seconds(1)
+            assert await call.offer("sendonly") == 200
+            await box.seconds(1)
+            await restart(box)
+            played = len(box.leg_of(b).played)
+            await box.seconds(21)
+            assert len(box.leg_of(b).played) >= played + 2 * len(HOLD_TONE)
+            call.hang_up()
 
     run(scene())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import media_core
 from appliance.config.model import Encrypt
@@ -18,7 +18,6 @@ class Endpoint:
     ways: list[media_core.FlowInfo]
     target: str = ""  # Request-URI of the phone, "" for one that calls us
     user_agent: str = ""
-    tried: list[media_core.FlowInfo] = field(default_factory=list)
 
     @property
     def flow(self) -> media_core.FlowInfo:
@@ -44,5 +43,5 @@ class Endpoint:
         """Go on with the next one; False: there is none."""
         if len(self.ways) < 2:
             return False
-        self.tried.append(self.ways.pop(0))
+        del self.ways[0]
         return True

@@ -54,6 +54,7 @@ class Company(Protocol):
 
     def renegotiated(self, leg: Any) -> None: ...
     def connect(self, *, anew: bool = True) -> None: ...
+    def resumed(self) -> None: ...
     def settled(self, leg: Any) -> None:
         """What it was to offer has been taken, or has come to nothing."""
 
@@ -119,10 +120,6 @@ class Standing:
     @property
     def held_by_them(self) -> bool:
         return self.answered and self.stream.held_by_them
-
-    @property
-    def held_by_us(self) -> bool:
-        return self.stream.held_by_us
 
     @property
     def partner(self) -> Any:

@@ -43,7 +43,11 @@ def recover(board: Board, before: Iterable[Before] = ()) -> int:
             each.describe(anew=False)
     for one in {id(each.bridge): each.bridge for each in board.ports.values()}.values():
         if one is not None:
+            one.resumed()
             one.connect(anew=False)
+    for each in board.ports.values():
+        if each.bridge is None:
+            _part(board, each)
     for number in alive - set(board.ports):
         board.turn.later(lambda number=number: board.media.close(number), None)  # type: ignore[misc]
     for found in calls.values():
@@ -56,6 +60,11 @@ def recover(board: Board, before: Iterable[Before] = ()) -> int:
     for old in before:
         _say_goodbye(board, old)
     return len(calls)
+
+
+def _part(board: Board, alone: Leg) -> None:
+    """It hears nobody; where the media core has it otherwise, the process died before it could say so."""
+    board.turn.later(lambda: board.media.disconnect(alone.stream.port.id), None)
 
 
 def _calls(board: Board) -> dict[str, Call]:
