@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from appliance.config.model import Service
 from appliance.services.echo import script as echo
 from appliance.sip.text.sdp import Format
 from tests.box import Box, office
@@ -57,5 +58,22 @@ def test_a_phone_with_no_codec_of_ours_is_told_so() -> None:
         async with Box(office("101")) as box:
             phone = await box.phone("101", codecs=(Format(120, "SPEEX", 8000),))
             assert (await phone.call("*60")).final.result() == 488
+
+    run(scene())
+
+
+def test_its_number_changes_while_everything_runs() -> None:
+    async def scene() -> None:
+        async with Box(office("101")) as box:
+            phone = await box.phone("101")
+            box.apply(box.snapshot.with_record("service", Service(id="echo", number="*61")))
+            assert (await phone.call("*60")).final.result() == 404
+            call = await phone.call("*61")
+            assert call.final.result() == 200
+            box.apply(box.snapshot.with_record("service", Service(id="echo", number="*61", on=False)))
+            assert (await phone.call("*61")).final.result() == 404
+            await box.seconds(3)
+            assert box.leg_of(phone).peer == box.leg_of(phone).id, "the call that is there goes on"
+            call.hang_up()
 
     run(scene())
