@@ -28,7 +28,7 @@ from appliance.config.model import Snapshot
 from appliance.words import Said
 
 __all__ = [
-    "Call", "Cause", "Clear", "Destination", "Files", "Left", "Leg", "NoState", "Outcome", "Party", "Script", "Service", "Sound", "Tone",
+    "Call", "Cause", "Clear", "Destination", "Files", "Left", "Leg", "NoState", "Outcome", "Party", "Said", "Script", "Service", "Sound", "Tone",
     "Unanswered",
 ]  # fmt: skip
 

@@ -33,7 +33,7 @@ welcome = "Count along."
 
 import msgspec
 
-from appliance.calls.api import Call
+from appliance.calls.api import Call, Said
 
 
 class Counted(msgspec.Struct):
@@ -42,6 +42,8 @@ class Counted(msgspec.Struct):
 
 async def script(call: Call, state: Counted) -> None:
     await call.answered(call.caller)
+    if not state.tones:
+        await call.play(call.caller, Said.of("count.welcome"))
     while state.tones < int(call.argument):
         await call.play(call.caller, ((440, 0, 300), (0, 0, 200)))
         state.tones += 1
