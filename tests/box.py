@@ -102,13 +102,16 @@ class Box:
                 phone.stop()
             self.kill()
             await asyncio.sleep(0)
-            self.engine.dispose()
-            os.close(self._fd)
+            self.dispose()
+
+    def dispose(self) -> None:
+        """What outlives its processes goes, too: tens of thousands of boxes are made in one run of the tests."""
+        self.engine.dispose()
+        os.close(self._fd)
 
     def _take_over(self, other: Box) -> None:
         assert not other.alive
-        self.engine.dispose()
-        os.close(self._fd)
+        self.dispose()
         for name in ("network", "engine", "phones", "rows", "records", "_fd", "_numbers"):
             setattr(self, name, getattr(other, name))
         for phone in self.phones.values():

@@ -190,4 +190,4 @@ async def stage(snapshot: Snapshot, at: int = 0, again: int = 0, down: float = 0
                 phone.stop()
             box.kill()
             await asyncio.sleep(0)
-            box.engine.dispose()
+            box.dispose()

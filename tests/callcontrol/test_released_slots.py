@@ -119,7 +119,7 @@ async def successor(name: str, memory: bytes) -> AsyncIterator[tuple[Box, dict[s
     finally:
         box.kill()
         await asyncio.sleep(0)
-        box.engine.dispose()
+        box.dispose()
 
 
 def ends_politely(memory: bytes, *states: str) -> None:
