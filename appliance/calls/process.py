@@ -45,7 +45,8 @@ from appliance.words import Said
 
 log = logging.getLogger("appliance.calls")
 
-TOGETHER = 0.5  # seconds of call records go to the disk in one transaction; their slots hold them until then
+TOGETHER = 0.05  # seconds of call records go to the disk in one transaction; their slots hold them until then
+AT_MOST_EVERY = 0.5  # seconds, when there are many: one call alone is listed as soon as it has ended
 TELL_AFTER = 0.2  # changes within this time are told once
 
 
@@ -137,6 +138,7 @@ class CallsProcess:
         self._store = Store(self._data)
         self._archive = Archive(self._data)
         self._slots, self._before = open_slots(boot.fds["journal"], boot.calls)
+        self._kept_at = 0.0  # when records went to the disk last
         self._selftests: dict[int, list[tuple[Extension, Line]]] = {}
         self._base = self._store.load()
         self._tasks: list[asyncio.Task[None]] = []
@@ -190,8 +192,9 @@ class CallsProcess:
         while True:
             await self._board.changed.wait()
             if not self._requests.stored:  # a phone has been told that it is registered: nothing else holds that
-                await asyncio.sleep(TOGETHER)
+                await asyncio.sleep(max(TOGETHER, self._kept_at + AT_MOST_EVERY - self._board.turn.now))
             self._board.changed.clear()
+            self._kept_at = self._board.turn.now
             try:
                 await self._keep_once()
             except Exception as error:  # what could not be written stays in the slots; the next change tries again

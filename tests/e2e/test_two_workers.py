@@ -17,7 +17,7 @@ Phones = Callable[..., Phone]
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    running = System(tmp_path_factory.mktemp("box") / "var", "--workers", "2", legs=2)
+    running = System(tmp_path_factory.mktemp("box") / "var", "--workers", "2", calls=1)
     running.start()
     try:
         yield running

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import re
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from playwright.sync_api import Page, expect
 
 from appliance.config.model import service_number
 from appliance.host import certificates
-from tests.e2e.running import System
+from tests.e2e.running import System, wait_until
 from tests.web.chromium import needs_chromium
 from webui.desk import Desk
 from webui.portal import create_portal
@@ -72,10 +74,24 @@ def test_no_admin_page_is_served_and_nothing_can_be_sent(client: FlaskClient, ap
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 
 
+def answer_of(port: int) -> int:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=context)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        connection.close()
+
+
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[System]:
     made = System(tmp_path / "data")
     made.start()
+    wait_until(lambda: answer_of(made.user_port) == 200, "the page for everybody, behind the one that asks to wait")
     yield made
     made.stop()
 
