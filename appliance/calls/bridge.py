@@ -7,6 +7,7 @@ whom it talks to.
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,7 +20,7 @@ from appliance.sip.media.negotiation import common
 Board = Switchboard[Leg, Any]
 
 
-class Bridge:
+class Bridge(ABC):
     """What all have in common: legs come in, and go out by themselves when they end."""
 
     kind = ""
@@ -46,13 +47,14 @@ class Bridge:
 
     def resumed(self) -> None:
         """The process has been started again."""
+        return None
 
     def pressed(self, leg: Leg, digit: str) -> None:
         return None
 
+    @abstractmethod
     def connect(self, *, anew: bool = True) -> None:
         """Tell the media core, when the turn has been committed. With `anew` false only what it has otherwise."""
-        raise NotImplementedError
 
     def _enter(self, leg: Leg) -> None:
         if leg.bridge is not None:

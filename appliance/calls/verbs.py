@@ -6,6 +6,7 @@ Those that had ended when the process died return at once what they had returned
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from typing import Any, NoReturn
 
@@ -37,7 +38,7 @@ class _Pause:
         yield
 
 
-class Verbs:
+class Verbs(ABC):
     """What a script does with its call; what a call is and how it ends is `Call`'s."""
 
     id: str
@@ -60,17 +61,17 @@ class Verbs:
         self._count = 0  # verbs of this run
         self._left: list[Left] = []  # legs that another call has adopted
 
-    def open_leg(self, party: Party, endpoint: Endpoint) -> Leg:
-        raise NotImplementedError
+    @abstractmethod
+    def open_leg(self, party: Party, endpoint: Endpoint) -> Leg: ...
 
-    def woken(self, leg: Leg) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def woken(self, leg: Leg) -> None: ...
 
-    def failed(self, error: BaseException) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def failed(self, error: BaseException) -> None: ...
 
-    def _changed(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _changed(self) -> None: ...
 
     # ---- waiting
     async def _until(self, true: Callable[[], Any], *legs: Leg, deadline: float | None = None) -> bool:

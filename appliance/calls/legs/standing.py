@@ -3,6 +3,7 @@ woken (`Owner.woken`) and looks."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 from appliance.calls.api import State
@@ -64,7 +65,7 @@ class Company(Protocol):
     def left(self, leg: Any) -> None: ...
 
 
-class Standing:
+class Standing(ABC):
     def __init__(
         self, board: Switchboard[Any, Any], owner: Owner | None, *, side: str, party: Party, endpoint: Endpoint, stream: Stream, incoming: bool, who: int
     ) -> None:  # fmt: skip
@@ -102,11 +103,11 @@ class Standing:
         return f"the leg of {self.party} ({self.state})"
 
     # ---- what the layers above do
-    def pack(self) -> bytes:
-        raise NotImplementedError
+    @abstractmethod
+    def pack(self) -> bytes: ...
 
-    def timer(self, name: str, now: float) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def timer(self, name: str, now: float) -> None: ...
 
     # ---- what it is
     @property
