@@ -45,9 +45,8 @@ class Bridge(ABC):
     def settled(self, leg: Leg) -> None:
         return None
 
-    def resumed(self) -> None:
+    def resumed(self) -> None:  # noqa: B027 - most bridges have nothing to do
         """The process has been started again."""
-        return None
 
     def pressed(self, leg: Leg, digit: str) -> None:
         return None
