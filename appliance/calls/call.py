@@ -60,6 +60,7 @@ class Call(Verbs):
         self._record = b""
         self._script: Coroutine[Any, Any, None] | None = None
         self._said: Said | None = None  # how it went, where the story cannot tell
+        self.shares = False  # its story is another call's, too
         self._over = False
 
     def __repr__(self) -> str:
@@ -192,7 +193,9 @@ class Call(Verbs):
 
     def _write_down(self, who: str, cause: Cause) -> None:
         """One entry for all the legs that ever stood together: the last of their calls writes it."""
-        if self._record or any(other.story is self.story for other in self._board.calls.values()):
+        if self._record:
+            return
+        if self.shares and any(other.story is self.story for other in self._board.calls.values()):
             return
         self.story.add(self._board.unix(), Kind.OVER, 0, int(cause), who)
         record = record_of(self.story)
@@ -270,7 +273,7 @@ class Call(Verbs):
             if call.story is theirs:
                 call._renumber(mine.last)
             if call.story in (mine, theirs):
-                call.story = merged
+                call.story, call.shares = merged, True
                 call._changed()
 
     def _renumber(self, by: int) -> None:

@@ -87,6 +87,9 @@ def _calls(board: Board) -> dict[str, Call]:
                         other.story = story
             stories[story.id] = story
             found[kept.id] = call.restored(board, slot, kept, story)
+            if known is not None:
+                for other in found.values():
+                    other.shares = other.shares or other.story is story
         except Exception:  # a slot that cannot be read costs its call, not the start
             log.exception("a call could not be taken over")
             _lost_call(board, slot, payload)
