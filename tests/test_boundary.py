@@ -158,7 +158,7 @@ ROWS = {
         calls/call.py:Call._renumber calls/call.py:Call.transfer calls/call.py:Call.go calls/call.py:Call._sent_on calls/legs/standing.py:Standing.sent_on calls/legs/endpoint.py:Endpoint.next_way
         calls/legs/sound.py:Sounding.stop_playing calls/legs/sound.py:Sounding.record calls/legs/sound.py:Sounding.listen
         calls/legs/sound.py:Sounding.collected calls/legs/standing.py:Standing.belongs
-        calls/plan/party.py:AccountExceeded.__init__ calls/plan/party.py:Party.payer calls/plan/party.py:Party.sent_on
+        calls/plan/party.py:AccountExceeded.__init__ calls/plan/party.py:Party.sent_on
         calls/switchboard.py:no_prompts calls/verbs.py:Verbs.keep calls/verbs.py:Verbs._forget_verbs calls/verbs.py:Verbs.mixed
         calls/verbs.py:Verbs.hold calls/verbs.py:Verbs.retrieve calls/verbs.py:Verbs._held calls/verbs.py:Verbs.record calls/verbs.py:Verbs.collect
         calls/verbs.py:Verbs.send_digits""",

@@ -33,11 +33,6 @@ class Party:
     def __str__(self) -> str:
         return f"{self.name} ({self.number})" if self.name else self.number
 
-    @property
-    def payer(self) -> str:
-        """The number on whose account this party calls."""
-        return self.account[-1][1] if self.account else self.number
-
     def sent_on(self, kind: Link, number: str) -> Party:
         """This party, sent on by `number`. AccountExceeded when it was there before, or has come too far."""
         if len(self.account) >= LINKS or any(each == number for _, each in self.account):
