@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,8 +17,9 @@ from typing import Any
 
 import pytest
 
+from appliance.box import facts
 from appliance.config import entitlement, licensing
-from appliance.host import fdstore, health, listeners
+from appliance.host import fdstore, health, listeners, logfile
 from appliance.host.alarms import CHECKS, Alarms, Facts, ProcessFacts
 from appliance.host.boot import FOLLOWS, VARIABLE, Boot
 from appliance.host.process import DELAYS, STEADY, Backoff, Early, Process
@@ -251,6 +253,27 @@ async def test_restart_that_was_asked_for_is_no_death(tmp_path: Path, monkeypatc
     assert (process.restarts, process.deaths) == (1, [])
     process.stop()
     await process.ended()
+
+
+async def test_a_death_and_the_last_words_are_among_the_facts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From a box whose screen said no more than "The process core died once in the last ten minutes and was started again"."""
+    caplog.set_level(logging.INFO)
+    log = logging.FileHandler(tmp_path / "switchroom.log")
+    log.setFormatter(logfile.LINES)
+    logging.getLogger().addHandler(log)
+    process = module(tmp_path, monkeypatch, "import sys, time\nprint('no certificate')\nsys.exit(3)")
+    assert list(facts.deaths(tmp_path / "none.log")) == []
+    process.start()
+    await until(lambda: process.deaths)
+    process.stop()
+    await process.ended()
+    logging.getLogger().removeHandler(log)
+    log.close()
+    said = list(facts.deaths(tmp_path / "switchroom.log"))
+    assert re.fullmatch(r"death \S+ subject \(pid \d+\) died: it ended with code 3", said[0]), said
+    assert re.fullmatch(r"last-words \S+ subject +no certificate", said[1]), said
 
 
 async def test_stop_cuts_a_back_off_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

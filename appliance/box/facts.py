@@ -1,5 +1,5 @@
-"""Facts about the box, one per line, for the console's menu, the support bundle and the tests: units that failed, how partitions are
-mounted and filled, what listens, memory, how long the start took.
+"""Facts about the box, one per line, for the console's menu and the tests: units that failed, processes that died and their last
+words, how partitions are mounted and filled, what listens, memory, how long the start took.
 """
 
 from __future__ import annotations
@@ -14,11 +14,17 @@ from appliance.box import system
 from appliance.host import health
 
 MOUNTS = ("/", "/state", "/media", "/efi")
+LOG = system.DATA / "log/switchroom.log"
+LOG_BYTES = 1 << 20  # of its end
+DEATHS, LAST_WORDS = 3, 6  # shown: the last deaths, the lines before each
+DIED = re.compile(r"(?P<time>\S+) (?P<name>\S+) +(?P<how>.*\(pid \d+\) died: .*)")  # appliance.host.process writes it
+# How the kernel begins or words the lines in which it tells that it ended a program.
+KERNEL_ENDED = "segfault at|general protection fault|trap invalid opcode|traps: |Out of memory"
 SECURE_BOOT = Path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")
 
 
 def report() -> list[str]:
-    return [*_units(), *_mounts(), *_listeners(), *_memory(), *_start(), f"secure-boot {secure_boot()}"]
+    return [*_units(), *deaths(), *_kernel_ended(), *_mounts(), *_listeners(), *_memory(), *_start(), f"secure-boot {secure_boot()}"]
 
 
 def secure_boot(variable: Path = SECURE_BOOT) -> str:
@@ -40,6 +46,27 @@ def _units() -> Iterator[str]:
             yield f"health failed: {found.get('StatusText') or 'it did not say why'}"
         case _:
             yield "health still running"
+
+
+def deaths(log: Path = LOG) -> Iterator[str]:
+    """How the processes under the supervisor died that were not asked to, and what each said before."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LOG_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return
+    died = [(at, found) for at, line in enumerate(lines) if (found := DIED.fullmatch(line))]
+    for at, found in died[-DEATHS:]:
+        yield f"death {found['time']} {found['how']}"
+        words = [line for line in lines[:at] if line.split()[1:2] == [found["name"]]]
+        yield from (f"last-words {line}" for line in words[-LAST_WORDS:])
+
+
+def _kernel_ended() -> Iterator[str]:
+    with contextlib.suppress(system.CannotDo):  # also when there is no such line
+        said = system.run("journalctl", "-k", "-b", "-q", "-o", "cat", "-n", str(LAST_WORDS), "--grep", KERNEL_ENDED)
+        yield from (f"kernel {line}" for line in said.splitlines())
 
 
 def _mounts() -> Iterator[str]:

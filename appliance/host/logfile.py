@@ -9,6 +9,7 @@ from pathlib import Path
 
 FILE_BYTES = 5 << 20
 FILES = 3
+LINES = logging.Formatter("%(asctime)s.%(msecs)03d %(name)-10s %(message)s", "%Y-%m-%dT%H:%M:%S")  # of the file
 
 
 def open_log(directory: Path) -> None:
@@ -17,7 +18,7 @@ def open_log(directory: Path) -> None:
     file = logging.handlers.RotatingFileHandler(
         directory / "switchroom.log", maxBytes=FILE_BYTES, backupCount=FILES - 1
     )
-    file.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d %(name)-10s %(message)s", "%Y-%m-%dT%H:%M:%S"))
+    file.setFormatter(LINES)
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(logging.Formatter("%(asctime)s %(name)-10s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[file, terminal], force=True)

@@ -69,7 +69,8 @@ def test_it_leaves_memory_to_the_calls(facts: str) -> None:
 
 
 def test_no_process_had_to_be_started_twice(started: Started) -> None:
-    assert "died" not in started.said
+    assert re.findall(r"^(?:death|last-words|kernel) .*", started.facts, re.MULTILINE) == []
+    assert "died" not in started.said, started.facts
 
 
 def test_a_call_goes_on_over_a_restart(box: Machine, started: Started, tmp_path: Path) -> None:
