@@ -8,11 +8,15 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
+from media_core.flows.tls import TlsContext
 
 from appliance.host import certificates
+from appliance.storage import on_disk
+from media_core import TlsFiles
 
 
 def test_made_once_and_private(tmp_path: Path) -> None:
@@ -58,15 +62,42 @@ def test_a_client_that_trusts_the_authority_accepts_it(tmp_path: Path) -> None:
 
 
 def test_a_cut_between_key_and_chain(tmp_path: Path) -> None:
-    """A renewal writes two files; when only the first is there, the next start makes both anew and keeps the authority."""
+    """Where the key was lost two files are made; when only the first is there, the next start makes the other and keeps the authority."""
     certificates.ensure(tmp_path)
     chain = (tmp_path / "keys/server.pem").read_bytes()
     authority = (tmp_path / "keys/authority.pem").read_bytes()
-    certificates.ensure(tmp_path, now=datetime.now(UTC) + certificates.SERVER_LIFE)
+    (tmp_path / "keys/server.key").unlink()
+    certificates.ensure(tmp_path)
     (tmp_path / "keys/server.pem").write_bytes(chain)
     files = certificates.ensure(tmp_path)
     ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(files.chain, files.key)
     assert files.authority.read_bytes() == authority
+
+
+def test_who_reads_during_a_renewal_finds_a_pair_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The core may start just when the box gets its address. Between the two files of a new pair it ended with "media_core: ValueError:
+    private key /state/switchroom/keys/server.key: key values mismatch"."""
+    files = certificates.ensure(tmp_path)
+    certificates.make_rsa_key(tmp_path)
+    certificates.ensure(tmp_path)
+    tls = TlsFiles(
+        str(files.chain),
+        str(files.key),
+        files.ticket_keys,
+        rsa_certificate=str(files.rsa_chain),
+        rsa_key=str(files.rsa_key),
+    )
+    written, write = [], on_disk.write
+
+    def and_read(path: Path, *content: Any) -> None:
+        write(path, *content)
+        written.append(path.name)
+        TlsContext(True, tls)
+
+    monkeypatch.setattr(on_disk, "write", and_read)
+    certificates.ensure(tmp_path, "198.51.100.7")
+    certificates.ensure(tmp_path, "198.51.100.7", datetime.now(UTC) + certificates.SERVER_LIFE)
+    assert written == ["server.pem", "rsa.pem"] * 2
 
 
 def make(data: Path, host: str, ready: threading.Barrier) -> None:
@@ -179,6 +210,10 @@ def test_the_rsa_certificate_comes_when_its_key_is_made_and_keeps_it(tmp_path: P
     assert "198.51.100.7" in str(loaded(tmp_path)["rsa"].extensions)
     files.rsa_key.write_bytes(b"-----BEGIN PRIVATE KEY-----\n")
     certificates.ensure(tmp_path, now=NOW)
+    assert not files.rsa_chain.exists()
+    damaged = certificates.facts(tmp_path)
+    assert damaged is not None
+    assert damaged.rsa_fingerprint == "", "so that the key is made anew"
     certificates.make_rsa_key(tmp_path)
     certificates.ensure(tmp_path, now=NOW)
     ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(files.rsa_chain, files.rsa_key)

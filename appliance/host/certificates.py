@@ -2,7 +2,8 @@
 
 ECDSA P-256, and RSA 2048 for SIP phones that know no other. The authority lives 10 years, a server certificate 825 days; what has
 30 days left is renewed, a server certificate also for another name or address. The authority keeps its key: what phones have installed
-goes on being of use. An RSA key takes up to seconds of a slow processor: `python -m appliance.host.certificates DATA` makes it, when there is time.
+goes on being of use. A server certificate keeps its key too: who reads both files while one is renewed (a core that starts just when the
+box gets its address) finds a pair that fits, before and after the one file is renamed. An RSA key takes up to seconds of a slow processor: `python -m appliance.host.certificates DATA` makes it, when there is time.
 
 Clocks are wrong, and are set. One that says a time before this software was written was never set, and nothing is judged by it; what is
 made meanwhile is valid from that time on. Time is an argument.
@@ -97,11 +98,15 @@ def _ensure(folder: Path, host: str, now: datetime) -> Files:
     )
     names = wanted_names(host)
     if not _still_good(files.chain, files.key, authority, names, now):
-        key = ec.generate_private_key(ec.SECP256R1())
-        on_disk.write(files.key, _pem(key))
+        key = _key(files.key)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            key = ec.generate_private_key(ec.SECP256R1())
+            on_disk.write(files.key, _pem(key))
         _sign(files.chain, key, authority, authority_key, names, now)
-    rsa_key = _rsa_key(files.rsa_key)
-    if rsa_key is not None and not _still_good(files.rsa_chain, files.rsa_key, authority, names, now):
+    rsa_key = _key(files.rsa_key)
+    if not isinstance(rsa_key, rsa.RSAPrivateKey):
+        files.rsa_chain.unlink(missing_ok=True)  # nobody can show it, and a core that tried would not start
+    elif not _still_good(files.rsa_chain, files.rsa_key, authority, names, now):
         _sign(files.rsa_chain, rsa_key, authority, authority_key, names, now)
     return files
 
@@ -109,19 +114,18 @@ def _ensure(folder: Path, host: str, now: datetime) -> Files:
 def make_rsa_key(data: Path) -> None:
     """The key of the RSA certificate, unless it is there; `ensure` makes the certificate. Takes long, so what is made is kept."""
     folder = data / "keys"
-    if _rsa_key(folder / "rsa.key") is None:
+    if not isinstance(_key(folder / "rsa.key"), rsa.RSAPrivateKey):
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         with _alone(folder):
             on_disk.write(folder / "rsa.key", _pem(key))
 
 
-def _rsa_key(path: Path) -> rsa.RSAPrivateKey | None:
-    """None: not there, or damaged."""
+def _key(path: Path) -> object:
+    """A private key; None: not there, or damaged."""
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), None)
+        return serialization.load_pem_private_key(path.read_bytes(), None)
     except (FileNotFoundError, ValueError):
         return None
-    return key if isinstance(key, rsa.RSAPrivateKey) else None
 
 
 def _sign(
