@@ -18,8 +18,8 @@ from appliance.storage import backup
 from tests.web.made import CODE, FakeBox, Visitor
 from webui.app import create_app
 from webui.desk import Desk
-from webui.pages import backup as page
 from webui.work import Busy, Desktop
+from webui.work import backups as page
 
 PASSPHRASE = "a walk along the river"
 

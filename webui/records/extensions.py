@@ -17,8 +17,8 @@ from webui.desk import desk
 from webui.forms import Field, Option, fields_of, problems_by_field, typed, values_of
 from webui.login.guard import person, route
 from webui.pages.changes import gone
-from webui.pages.status import registrations
 from webui.records.lines import goes_off, lines_part, phones_part
+from webui.work import live
 
 pages = Blueprint("extensions", __name__)
 TABS = {"number": "general", "usernames": "general", "name": "general", "user": "general", "ring_seconds": "advanced", "encrypt": "advanced"}
@@ -47,7 +47,7 @@ def _fits(text: str, extension: Extension, snapshot: Snapshot) -> bool:
 
 def _phones() -> Mapping[str, list[RegistrationView]] | None:
     """Registered phones by number; None when nobody can tell."""
-    answer = registrations()
+    answer = live.registrations(desk())
     if answer is None:
         return None
     phones: dict[str, list[RegistrationView]] = {}

@@ -18,8 +18,8 @@ from webui.desk import desk
 from webui.forms import fields_of, problems_by_field, typed, values_of
 from webui.login.guard import person, route
 from webui.pages.changes import deletion
-from webui.pages.status import refusals, registrations
 from webui.wording import plain_time
+from webui.work import live
 
 pages = Blueprint("lines", __name__)
 
@@ -35,7 +35,7 @@ def lines_part(
     """The tab's contents. problems and typed values belong to line `at` ("" is the whole tab)."""
     lines = desk().admin.snapshot.lines_of.get(extension.id, ())
     phones = _phones_on(lines)
-    refused = {one.line: one for one in refusals() if one.line}
+    refused = {one.line: one for one in live.refusals(desk()) if one.line}
     wrong = list(problems)
     drawn = [
         (
@@ -63,7 +63,7 @@ def lines_part(
 
 def _phones_on(lines: Iterable[Line]) -> list[RegistrationView] | None:
     """The phones registered on these lines; None when nobody can tell."""
-    answer, keys = registrations(), {line.id for line in lines}
+    answer, keys = live.registrations(desk()), {line.id for line in lines}
     return [one for one in answer.registrations if one.line in keys] if answer else None
 
 

@@ -16,7 +16,7 @@ from appliance.words import Said, english
 from webui.desk import desk
 from webui.forms import Field, Option, fields_of, problems_by_field, typed, values_of
 from webui.login.guard import person, route
-from webui.pages.status import system
+from webui.work import live
 
 pages = Blueprint("settings", __name__)
 SETTINGS = "settings.settings."  # before the names of its fields, where they stand beside other records
@@ -65,7 +65,7 @@ def _page(shown: Mapping[str, Any], refused: Refused | None = None) -> str:
         *([] if values.get("country") else [Option("", "Choose …")]),
         *(Option(code, name) for name, code in countries),
     ]
-    status = system()
+    status = live.system(desk())
     return render_template(
         "settings.html",
         fields=fields_of(Settings, values, problems, options={"country": options}),

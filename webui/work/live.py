@@ -1,0 +1,70 @@
+"""What happens now: calls, phones, who was turned away, the processes; and ending a call."""
+
+from __future__ import annotations
+
+from appliance.cti import (
+    Calls,
+    GetCalls,
+    GetRefusals,
+    GetRegistrations,
+    GetStatus,
+    HangUp,
+    Refusals,
+    RefusalView,
+    Registrations,
+    Status,
+    Unavailable,
+)
+from webui.desk import Desk
+
+REFUSALS_SHOWN = 10
+
+
+def live_calls(here: Desk) -> Calls | None:
+    """None when the telephone process does not answer."""
+    try:
+        reply = here.box.ask("calls", GetCalls())
+    except Unavailable:
+        return None
+    return reply if isinstance(reply, Calls) else None
+
+
+def registrations(here: Desk) -> Registrations | None:
+    try:
+        reply = here.box.ask("calls", GetRegistrations())
+    except Unavailable:
+        return None
+    return reply if isinstance(reply, Registrations) else None
+
+
+def refusals(here: Desk) -> list[RefusalView]:
+    """Who was turned away last, newest first; none when nobody can tell."""
+    try:
+        reply = here.box.ask("calls", GetRefusals())
+    except Unavailable:
+        return []
+    return reply.refusals if isinstance(reply, Refusals) else []
+
+
+def pending_refusals(here: Desk) -> list[RefusalView]:
+    """Those whose phone has not registered since, a line of ours before what belongs to none."""
+    pending = [one for one in refusals(here) if one.over is None]
+    return sorted(pending, key=lambda one: not one.line)[:REFUSALS_SHOWN]
+
+
+def system(here: Desk) -> Status | None:
+    try:
+        reply = here.box.ask("supervisor", GetStatus())
+    except Unavailable:
+        return None
+    return reply if isinstance(reply, Status) else None
+
+
+def end_call(here: Desk, call: str, who: str, author: str) -> None:
+    """Hang up for both sides. `who` stands in the call record, `author` in the journal. cti.Unavailable when it cannot be asked for, or
+    there is no such call any more."""
+    calls = live_calls(here)
+    view = next((one for one in calls.calls if one.id == call), None) if calls else None
+    here.box.ask("calls", HangUp(call, who))
+    between = f" between {view.caller.number} and {view.dialled}" if view else ""
+    here.admin.note("settings", "settings", f"hung up a call{between}", author)
