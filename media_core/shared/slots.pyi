@@ -31,8 +31,16 @@ class Slots:
     def __init__(self, fd: int) -> None:
         """Attach, and clear what was not committed. SlotsMissing: the memory is none of ours, or of another layout."""
     @staticmethod
-    def make(fd: int, calls: int) -> None:
+    def make(fd: int, calls: int, *, leg_bytes: int = ..., call_bytes: int = ...) -> None:
         """Make all slots anew, free, whatever the memory held. ValueError: calls is not 1 to 32768."""
+    @staticmethod
+    def beside(fd: int, calls: int, than: Slots | None = None) -> Slots:
+        """Slots made anew behind what the memory holds, which counts until take_place(). They have room for so many calls, and nowhere less
+        than those of `than`. ValueError: calls is not 1 to 32768."""
+    def take_place(self) -> None:
+        """From now on these are the slots of the memory; what it held before is gone. Of the slots that count already: nothing."""
+    def suffice(self, calls: int) -> bool:
+        """Are they as many and as large as slots would be made now for so many calls?"""
     @property
     def turn(self) -> int:
         """The number of the last commit."""

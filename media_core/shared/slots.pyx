@@ -7,11 +7,13 @@ turn count at once. So a kill at any instruction leaves the last committed turn 
 with the highest stamp not above the counter, and first clears what stands above it. No checksum is needed, for a killed process
 leaves every store before the kill and none behind it, in the order of the program.
 
-    Header (a page)      sizes, the counter, `left`
+    Header (a page)      number of the layout, sizes, the counter, `left`
     Half[2] per slot     stamp, length: all that is read of slots that are not in use, so those take no memory
     payloads             per slot two halves, on their own pages; what is behind the length of a committed half is zero
     positions            two halves of stamp, count, numbers
     outbox               two halves of stamp, octets used, messages
+
+Sizes are those of the header, whoever wrote it; slots that need more are made beside these and take their place (slot_memory.pyx).
 
 Bytes only: what they mean is known above. A slot that has never been written or has been freed has no stamp and holds nothing.
 """
@@ -20,127 +22,13 @@ import heapq
 import os
 
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from media_core.shared.atomic cimport RELEASE, fence, store64
-
-from media_core.records import SlotsMissing
-
-cdef extern from "<sys/mman.h>" nogil:
-    enum: PROT_READ, PROT_WRITE, MAP_SHARED, MADV_DONTDUMP
-    void *MAP_FAILED
-    void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)
-    int munmap(void *address, size_t length)
-    int madvise(void *address, size_t length, int advice)
-
-cdef enum:
-    VERSION = 1                 # of the layout
-    PAGE = 4096
-    LEG_BYTES = 8192            # octets of a half: an INVITE that was not answered, with its session's state
-    CALL_BYTES = 20480          # 250 facts of up to 64 octets, the script and what it keeps
-    LEAST_LEGS = 64
-    MOST_CALLS = 32768
-    MOST_POSITIONS = 62
-    OUTBOX_BYTES = 1 << 20
-
-cdef uint64_t MAGIC = 0x73746F6C53686353
-
-cdef struct Half:
-    uint64_t stamp              # turn that wrote it; 0: nothing was written
-    uint64_t length             # octets of the payload; 0 in the newer half: the slot was freed
-
-cdef struct Positions:
-    uint64_t stamp
-    uint64_t count
-    uint64_t values[MOST_POSITIONS]
-
-cdef struct Outbox:             # messages follow: u64 flow, u64 length, octets, padding to 8
-    uint64_t stamp
-    uint64_t used
-    uint8_t messages[OUTBOX_BYTES - 16]
-
-cdef struct Place:              # where the slots of one kind are
-    uint64_t slots
-    uint64_t half_bytes
-    uint64_t halves             # offset of Half[2] of slot 0
-    uint64_t payloads           # offset of the payloads of slot 0
-
-cdef struct Header:
-    uint64_t magic
-    uint32_t version
-    uint32_t calls
-    uint64_t size
-    Place legs
-    Place call
-    uint64_t positions          # offset
-    uint64_t outbox             # offset
-    uint64_t room[2]
-    # written at every turn
-    uint64_t turn               # the counter: the last one that counts
-    uint64_t left               # the last one whose messages have left
-
-
-cdef uint64_t _pages(uint64_t size) noexcept:
-    return (size + PAGE - 1) & ~<uint64_t>(PAGE - 1)
-
-
-cdef uint64_t _place(Place *place, uint64_t at, uint64_t slots, uint64_t half_bytes) noexcept:
-    place.slots, place.half_bytes, place.halves = slots, half_bytes, at
-    place.payloads = at + _pages(slots * 2 * sizeof(Half))
-    return place.payloads + slots * 2 * half_bytes
-
-
-cdef void _lay_out(Header *header, uint64_t calls) noexcept:
-    """Fill in all sizes and offsets; each part starts on its own page."""
-    cdef uint64_t at
-    memset(header, 0, sizeof(Header))
-    header.magic, header.version, header.calls = MAGIC, VERSION, <uint32_t>calls
-    at = _place(&header.legs, PAGE, max(<uint64_t>LEAST_LEGS, 2 * calls + calls // 2), LEG_BYTES)
-    at = _place(&header.call, at, calls, CALL_BYTES)
-    header.positions = at
-    header.outbox = at + _pages(2 * sizeof(Positions))
-    header.size = header.outbox + 2 * sizeof(Outbox)
-
-
-cdef class _Mapping:
-    """The mapped memory, held by Slots and its areas; NULL when closed."""
-
-    cdef Header *header
-    cdef uint64_t size
-
-    def __init__(self, int fd):
-        cdef Header expected
-        cdef void *place
-        size = os.fstat(fd).st_size
-        if size < PAGE:
-            raise SlotsMissing("the memory holds no slots: it is empty")
-        place = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
-        if place == MAP_FAILED:
-            raise OSError("the memory of the slots cannot be mapped")
-        self.header, self.size = <Header *>place, size
-        madvise(place, size, MADV_DONTDUMP)  # keys stay out of core files
-        if self.header.magic != MAGIC or self.header.version != VERSION:
-            raise SlotsMissing("the memory holds no slots of this layout")
-        _lay_out(&expected, self.header.calls)
-        if not 1 <= self.header.calls <= MOST_CALLS or expected.size > self.size or memcmp(&expected, self.header, _FIXED):
-            raise SlotsMissing("the memory holds slots of other sizes")
-
-    def __dealloc__(self):
-        self.close()
-
-    cdef void close(self) noexcept:
-        if self.header != NULL:
-            munmap(self.header, self.size)
-            self.header = NULL
-
-    cdef Header *open(self) except NULL:
-        if self.header == NULL:
-            raise ValueError("the slots are closed")
-        return self.header
-
-
-cdef uint64_t _FIXED = <uint64_t>&(<Header *>NULL).turn  # octets of Header that never change
+from media_core.shared.slot_memory cimport (
+    CALL_BYTES, LEG_BYTES, MOST_CALLS, MOST_POSITIONS, PAGE, Half, Header, Mapping, Outbox, Place, Positions, lay_out_slots, legs_of, whole_pages,
+)
 
 
 cdef inline uint8_t *_at(Header *header, uint64_t offset) noexcept:
@@ -172,7 +60,7 @@ cdef inline int _counting(uint64_t first, uint64_t second, uint64_t turn) noexce
 cdef class Area:
     """Slots of one kind: legs, or calls. They are claimed lowest first, so that few pages are ever touched."""
 
-    cdef _Mapping mapping
+    cdef Mapping mapping
     cdef Place place
     cdef readonly uint64_t capacity
     cdef uint64_t used
@@ -180,7 +68,7 @@ cdef class Area:
     cdef list leaving           # freed in this turn; wiped and free when it counts
     cdef bytearray claimed
 
-    def __init__(self, _Mapping mapping, bint calls):
+    def __init__(self, Mapping mapping, bint calls):
         """Takes over what counts, and clears what does not."""
         cdef Half *halves
         cdef uint64_t slot
@@ -313,15 +201,15 @@ cdef class Area:
 cdef class Slots:
     """The memory of the turn, held by one process at a time."""
 
-    cdef _Mapping mapping
+    cdef Mapping mapping
     cdef readonly Area legs
     cdef readonly Area calls
 
-    def __init__(self, int fd):
+    def __init__(self, int fd, uint64_t _at=0):
         cdef Positions *positions
         cdef Outbox *outbox
         cdef int number
-        self.mapping = _Mapping(fd)
+        self.mapping = Mapping(fd, _at)
         self.legs = Area(self.mapping, False)
         self.calls = Area(self.mapping, True)
         for number in range(2):
@@ -338,15 +226,45 @@ cdef class Slots:
         return <Outbox *>_at(self.mapping.header, self.mapping.header.outbox) + number
 
     @staticmethod
-    def make(int fd, uint64_t calls):
+    def make(int fd, uint64_t calls, *, leg_bytes=LEG_BYTES, call_bytes=CALL_BYTES):
         """Make all slots anew, free, whatever the memory held. ValueError: calls is not 1 to 32768."""
         cdef Header header
         if not 1 <= calls <= MOST_CALLS:
             raise ValueError(f"calls are 1 to {MOST_CALLS}")
-        _lay_out(&header, calls)
+        lay_out_slots(&header, legs_of(calls), leg_bytes, calls, call_bytes)
         os.ftruncate(fd, 0)
         os.ftruncate(fd, header.size)
         os.pwrite(fd, (<char *>&header)[:sizeof(Header)], 0)
+
+    @staticmethod
+    def beside(int fd, uint64_t calls, Slots than=None):
+        """Slots made anew behind what the memory holds, which counts until take_place(). They have room for so many calls, and nowhere less
+        than those of `than`. ValueError: calls is not 1 to 32768."""
+        cdef Header header
+        cdef Header *least
+        cdef uint64_t at, legs = legs_of(calls), leg_bytes = LEG_BYTES, call_bytes = CALL_BYTES
+        if not 1 <= calls <= MOST_CALLS:
+            raise ValueError(f"calls are 1 to {MOST_CALLS}")
+        if than is not None:
+            least = than.mapping.open()
+            legs, leg_bytes = max(legs, least.legs.slots), max(leg_bytes, least.legs.half_bytes)
+            calls, call_bytes = max(calls, least.call.slots), max(call_bytes, least.call.half_bytes)
+        lay_out_slots(&header, legs, leg_bytes, calls, call_bytes)
+        at = max(<uint64_t>PAGE, whole_pages(os.fstat(fd).st_size))
+        os.ftruncate(fd, at + header.size + PAGE)
+        os.pwrite(fd, (<char *>&header)[:sizeof(Header)], at)
+        return Slots(fd, at)
+
+    def take_place(self):
+        """From now on these are the slots of the memory; what it held before is gone. What had been made so by another process stays so."""
+        self.mapping.open()
+        self.mapping.take_place()
+
+    def suffice(self, uint64_t calls):
+        """Are they as many and as large as slots would be made now for so many calls?"""
+        cdef Header *header = self.mapping.open()
+        return (header.legs.slots >= legs_of(calls) and header.call.slots >= calls
+                and header.legs.half_bytes >= LEG_BYTES and header.call.half_bytes >= CALL_BYTES)
 
     @property
     def turn(self):

@@ -24,7 +24,8 @@ from appliance.calls.survival.before import HEAD
 from appliance.calls.turns.slots import CallSlot, LegSlot
 from appliance.sip.text.message import Request, Response, parse
 from media_core import FlowInfo, Slots, SlotsMissing
-from tests.box import Box, office
+from tests.box import CALLS, Box, office
+from tests.box_axe import Killed, axe
 from tests.box_engine import FakeLeg
 from tests.clock import run
 
@@ -96,8 +97,11 @@ def memory_of(name: str) -> bytearray:
 
 
 @asynccontextmanager
-async def successor(name: str, memory: bytes) -> AsyncIterator[tuple[Box, dict[str, Any], dict[int, Remembered]]]:
-    """A box on what the fixture's process has left, started; with its facts and its phones by flow."""
+async def successor(
+    name: str, memory: bytes, at: int = 0
+) -> AsyncIterator[tuple[Box, dict[str, Any], dict[int, Remembered]]]:
+    """A box on what the fixture's process has left, started; with its facts and its phones by flow. `at`: before which effect of its start
+    it is killed, so that another one takes over; the fact `effects` is how many those were."""
     facts = json.loads((SLOTS / f"{name}.json").read_text())
     box = Box(office(*(str(number) for number in range(101, 119)), lines=3))
     os.pwrite(box._fd, memory, 0)
@@ -113,20 +117,23 @@ async def successor(name: str, memory: bytes) -> AsyncIterator[tuple[Box, dict[s
         slots.close()
     for id, port in facts["media"]:
         box.engine.media[id] = FakeLeg(id, port)
-    box.start()
+    with axe(box, at) as made, contextlib.suppress(Killed):
+        made.armed = True
+        box.start()
+    made.armed = False
     try:
-        yield box, facts, phones
+        yield box, facts | {"effects": made.count}, phones
     finally:
         box.kill()
         await asyncio.sleep(0)
         box.dispose()
 
 
-def ends_politely(memory: bytes, *states: str) -> None:
+def ends_politely(memory: bytes, *states: str, at: int = 0) -> int:
     """All calls of the shape before turns: phones that have come so far are told, and one record each says so."""
 
-    async def scene() -> None:
-        async with successor("journal", memory) as (box, facts, phones):
+    async def scene() -> int:
+        async with successor("journal", memory, at) as (box, facts, phones):
             await box.seconds(40)
             deaf = {
                 f"{kind}: {known['user']}": phones[known["flow"]].received
@@ -144,12 +151,22 @@ def ends_politely(memory: bytes, *states: str) -> None:
                 assert record.started <= record.ended
             box.phones.clear()
             assert box.left() == []
+            return int(facts["effects"])
 
-    run(scene())
+    return run(scene())
 
 
 def test_calls_of_the_shape_before_turns_end_politely() -> None:
     ends_politely(memory_of("journal"), "confirmed", "ringing", "calling")
+
+
+def test_a_kill_in_the_middle_of_the_goodbyes_leaves_them_to_the_next() -> None:
+    """Before each effect of the process that has found them: what was there is gone only when the goodbyes count."""
+    memory = memory_of("journal")
+    effects = ends_politely(memory, "confirmed")
+    assert effects > 20
+    for at in range(1, effects + 1):
+        ends_politely(memory, "confirmed", "ringing", "calling", at=at)
 
 
 def test_the_head_of_a_slot_is_enough_to_end_its_call() -> None:
@@ -240,6 +257,47 @@ def rewritten(change: Callable[[list[Any]], list[Any]], area: str) -> bytes:
 
 def test_calls_go_on() -> None:
     goes_on(bytes(memory_of("turns")))
+
+
+def resized() -> bytes:
+    """The memory of the fixture as code with smaller slots, and fewer of them, has written it."""
+    made = os.memfd_create("slots")
+    os.pwrite(made, memory_of("turns"), 0)
+    slots = Slots(made)
+    largest = {
+        name: max(len(payload) for _, payload in area) for name, area in (("leg", slots.legs), ("call", slots.calls))
+    }
+    pages = {f"{name}_bytes": -(-octets // 4096) * 4096 for name, octets in largest.items()}
+    fd = os.memfd_create("smaller slots")
+    Slots.make(fd, len(slots.calls), **pages)
+    smaller = Slots(fd)
+    for held, into in ((slots.legs, smaller.legs), (slots.calls, smaller.calls)):
+        assert into.slots < held.slots
+        assert into.capacity <= held.capacity
+        for _, payload in held:
+            slot = into.claim()
+            assert slot is not None
+            assert into.write(slot, payload)
+    assert smaller.calls.capacity < slots.calls.capacity
+    assert not smaller.suffice(CALLS)
+    smaller.commit(slots.positions, slots.unsent)
+    memory = os.pread(fd, os.fstat(fd).st_size, 0)
+    for each in (made, fd):
+        os.close(each)
+    return memory
+
+
+@pytest.mark.parametrize("died_enlarging", [False, True])
+def test_slots_of_other_sizes_are_taken_over(died_enlarging: bool) -> None:
+    """All calls go on in larger slots; also when a process has died on the way there."""
+    memory = resized()
+    if died_enlarging:
+        fd = os.memfd_create("slots")
+        os.pwrite(fd, memory, 0)
+        Slots.beside(fd, CALLS).commit((99,), [(1, b"nothing that counts")])
+        memory = os.pread(fd, os.fstat(fd).st_size, 0)
+        os.close(fd)
+    goes_on(memory)
 
 
 @pytest.mark.parametrize("area", ["legs", "calls"])

@@ -266,6 +266,89 @@ def test_made_anew_with_other_sizes(fd: int) -> None:
     assert b"secret" not in whole(fd)
 
 
+def enlarged(fd: int) -> Slots:
+    """Slots of their own sizes in this memory, and larger ones beside them that hold something else."""
+    Slots.make(fd, 3, leg_bytes=4096, call_bytes=8192)
+    small = Slots(fd)
+    for area, most in ((small.legs, 4096), (small.calls, 8192)):
+        assert area.capacity == most
+        assert area.write(claim(area), b"secret" * (most // 6))
+    small.commit((1,), [(1, b"m")])
+    assert not small.suffice(3)
+    large = Slots.beside(fd, 2, small)
+    assert (large.calls.slots, large.legs.slots) == (3, 64)
+    assert large.suffice(3)
+    assert not large.suffice(4)
+    assert large.legs.write(claim(large.legs), b"l" * large.legs.capacity)
+    large.commit((2,), [(2, b"n")])
+    assert dict(Slots(fd).legs) == dict(small.legs), "they do not count yet"
+    return large
+
+
+def test_slots_beside_others_count_with_one_store(fd: int) -> None:
+    large = enlarged(fd)
+    before = whole(fd)
+    assert before.count(b"secret") > 1000
+    large.take_place()
+    after = whole(fd)
+    assert [at for at in range(0, 4096, 8) if before[at : at + 8] != after[at : at + 8]] == [104], (
+        "the word `moved` alone"
+    )
+    assert b"secret" not in after
+    assert os.fstat(fd).st_blocks * 512 <= 16 * 4096, "nor does it take room"
+    there = struct.unpack_from("=Q", after, 104)[0]
+    os.pwrite(fd, before[4096:there], 4096)  # a process that died before it was gone
+    assert b"secret" in whole(fd)
+    later = Slots(fd)
+    assert b"secret" not in whole(fd)
+    assert (later.turn, later.positions, later.unsent) == (1, (2,), [(2, b"n")])
+    assert list(later.legs) == [(0, b"l" * later.legs.capacity)]
+    larger = Slots.beside(fd, 5, later)
+    larger.take_place()
+    larger.take_place()
+    assert (len(Slots(fd).legs), Slots(fd).calls.slots) == (0, 5)
+    assert b"llll" not in whole(fd)
+
+
+@pytest.mark.parametrize("layout", ["none of ours", "another number"])
+def test_slots_beside_something_else_count_when_the_foot_says_so(fd: int, layout: str) -> None:
+    """What is there is not touched before that: a process that dies leaves it to the next."""
+    Slots.make(fd, 3)
+    if layout == "none of ours":
+        os.pwrite(fd, random.Random(5).randbytes(os.fstat(fd).st_size), 0)
+    else:
+        os.pwrite(fd, struct.pack("=I", 99), 8)
+    there = whole(fd)
+    slots = Slots.beside(fd, 3)
+    assert slots.calls.write(claim(slots.calls), b"a call")
+    slots.commit((1,), [])
+    with pytest.raises(SlotsMissing):
+        Slots(fd)
+    assert whole(fd)[: len(there)] == there
+    slots.take_place()
+    after = whole(fd)
+    assert list(Slots(fd).calls) == [(0, b"a call")]
+    for killed in (
+        there[:4096],
+        bytes(4096),
+        bytes(8) + after[8:4096],
+    ):  # at every step of the way from the foot to the first page
+        os.pwrite(fd, killed, 0)
+        assert list(Slots(fd).calls) == [(0, b"a call")]
+        assert whole(fd)[:4096] == after[:4096]
+    os.pwrite(fd, bytes(4096), len(after) - 4096)
+    assert list(Slots(fd).calls) == [(0, b"a call")], "the first page is enough"
+
+
+@pytest.mark.parametrize(
+    ("at", "value"), [(24, 0), (24, 2**40), (32, 4095), (32, 2**40), (56, 0), (64, 2**21), (104, 12), (104, 2**50)]
+)
+def test_sizes_that_do_not_add_up_are_no_slots(fd: int, at: int, value: int) -> None:
+    os.pwrite(fd, struct.pack("=Q", value), at)
+    with pytest.raises(SlotsMissing):
+        Slots(fd)
+
+
 def test_closed_slots_say_so(fd: int) -> None:
     slots = Slots(fd)
     slot = claim(slots.legs)

@@ -34,13 +34,27 @@ class WholeEngine(Engine, Flows, Media, Protocol):
 
 
 def open_slots(fd: int, calls: int) -> tuple[media_core.Slots, list[before.Before]]:
-    """The slots in this memory; one of another shape is read for whom to tell goodbye, and made anew."""
+    """The slots in this memory. Smaller ones than there shall be are moved into larger ones as they are. What another shape has left is
+    read for whom to tell goodbye, and stays until those goodbyes count (`begin`): a process that dies before leaves them to the next."""
     try:
-        return media_core.Slots(fd), []
+        slots = media_core.Slots(fd)
     except media_core.SlotsMissing:
         old = list(before.read(os.pread(fd, os.fstat(fd).st_size, 0)))
-        media_core.Slots.make(fd, calls)
-        return media_core.Slots(fd), old
+        return media_core.Slots.beside(fd, calls), old
+    return (slots if slots.suffice(calls) else _enlarged(fd, slots, calls)), []
+
+
+def _enlarged(fd: int, slots: media_core.Slots, calls: int) -> media_core.Slots:
+    larger = media_core.Slots.beside(fd, calls, slots)
+    for held, into in ((slots.legs, larger.legs), (slots.calls, larger.calls)):
+        for _, payload in held:
+            slot = into.claim()
+            assert slot is not None, "there are at least as many of them"
+            into.write(slot, payload)
+    larger.commit(slots.positions, slots.unsent)
+    larger.take_place()
+    slots.close()
+    return larger
 
 
 def assemble(
@@ -82,6 +96,9 @@ def begin(board: Board, engine: WholeEngine, old: Iterable[before.Before] = ()) 
     if turn.slots.positions:
         engine.resume(turn.slots.positions)
     turn.driver.outbox.extend(turn.slots.unsent)
+    turn.later(
+        turn.slots.take_place, None
+    )  # first of all that is done once the goodbyes to calls of another shape count
     resumed = turn.run(lambda: recover(board, old))
     turn.begin()
     return resumed
