@@ -94,8 +94,8 @@ class Watched:
 
 
 @contextmanager
-def axe(box: Box, at: int = 0, again: int = 0, down: float = 0.3) -> Iterator[Axe]:
-    """Above this box, from before its first start."""
+def axe(box: Box, at: int = 0, again: int = 0, down: float = 0.3, outbox: bool = True) -> Iterator[Axe]:
+    """Above this box, from before its first start. `outbox`: the slots keep what the last turn had to say."""
     made = Axe(box, at, again, down)
     for name in (*EFFECTS["flows"], *EFFECTS["media"], *EFFECTS["rings"]):
         setattr(box.engine, name, functools.partial(made.effect, name, getattr(box.engine, name)))
@@ -106,6 +106,8 @@ def axe(box: Box, at: int = 0, again: int = 0, down: float = 0.3) -> Iterator[Ax
             Watched(made, slots.legs, EFFECTS["legs"]),
             Watched(made, slots.calls, EFFECTS["calls"]),
         )
+        if not outbox:
+            found.unsent = []
         return found
 
     box.wrap = above

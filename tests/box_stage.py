@@ -175,9 +175,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(snapshot: Snapshot, at: int = 0, again: int = 0, down: float = 0.3, **how: Any) -> AsyncIterator[Stage]:
+async def stage(
+    snapshot: Snapshot, at: int = 0, again: int = 0, down: float = 0.3, outbox: bool = True, **how: Any
+) -> AsyncIterator[Stage]:
     box = Box(snapshot, **how)
-    with axe(box, at, again, down) as made:
+    with axe(box, at, again, down, outbox) as made:
         found = Stage(box, made)
         asyncio.get_running_loop().set_exception_handler(found.failed)
         box.start()

@@ -416,6 +416,8 @@ class Stack:
                 self._request(report.flow, message, transaction, now)
         except PeerError as error:
             self._agent.respond(transaction, error.status, now, reason=error.reason, headers=error.headers)
+            if self._boundary.usage is not None:
+                self._boundary.usage.offers.refused(transaction)
 
     def _request(self, flow: FlowId, request: Request, transaction: Transaction, now: float) -> None:
         can = self._agent.can
@@ -483,8 +485,12 @@ class Stack:
     def _acked(self, transaction: Transaction) -> None:
         """A refusal is."""
         usage, transaction.user = transaction.user, None
-        if isinstance(usage, Invite) and transaction is usage.session.transaction:
+        if not isinstance(usage, Invite):
+            return
+        if transaction is usage.session.transaction:
             self._touch(usage).ending.acked()
+        else:
+            self._touch(usage).offers.acknowledged(transaction)
 
     def _nothing(self, transaction: Transaction, status: int, now: float) -> None:
         if isinstance(transaction.user, Invite):

@@ -74,6 +74,7 @@ class KeptOffers(NamedTuple):
     refreshing: bool = False
     asked: bool = False
     tag: bytes = b""
+    refusal: bytes = b""  # of a re-INVITE, without its ACK
 
 
 class KeptEarly(NamedTuple):
@@ -166,7 +167,7 @@ def _refusal(session: Session) -> Kept:
 
 def _offers(session: Session, offers: Offers) -> tuple[Any, ...]:
     request = b""
-    if offers.state == "idle" and not offers.waiting:
+    if offers.state == "idle" and not offers.waiting and offers.refusal is None:
         return ()
     if offers.transaction is not None and offers.state == "offering":
         request = offers.transaction.last
@@ -174,7 +175,7 @@ def _offers(session: Session, offers: Offers) -> tuple[Any, ...]:
         request = _needed(session, offers.transaction.request)
     return KeptOffers(
         offers.state, request, offers.body if offers.waiting else b"", _pairs(offers.headers), offers.tries, offers.waiting,
-        offers.refreshing, offers.asked, wire(offers.tag),
+        offers.refreshing, offers.asked, wire(offers.tag), offers.refusal.last if offers.refusal is not None else b"",
     )  # fmt: skip
 
 
@@ -262,14 +263,15 @@ class _Back:
         self.agent.send_once(session.flow, answer)
         self.usage.acks.wait(self.now)
 
-    def refused(self, final: bytes) -> None:
-        """Our refusal of the INVITE, which waits for its ACK."""
+    def refused(self, final: bytes, to_tag: str = "") -> Transaction:
+        """Our refusal of the INVITE, or of a later one, which had our tag, waits for its ACK."""
         answer = parse(final)
         fields = [(name, value) for name in ("Via", "From", "Call-ID", "CSeq") for value in answer.get_all(name)]
         invite = Request("INVITE", "", fields)
-        invite.to_tag = ""
-        self.session.transaction = self._adopt(INVITE_SERVER, "completed", invite, final)
+        invite.to_tag = to_tag
+        transaction = self._adopt(INVITE_SERVER, "completed", invite, final)
         self.agent.send_once(self.session.flow, final)
+        return transaction
 
     def offers(self, values: Sequence[Any]) -> None:
         offers, kept = self.usage.offers, _known(KeptOffers, values)
@@ -284,6 +286,8 @@ class _Back:
             offers.transaction = self.adopt(*((INVITE_SERVER, "proceeding") if is_invite else (SERVER, "trying")), kept.request)
         if kept.waiting and kept.tries:
             offers.retry_later(self.now)
+        if kept.refusal:
+            offers.refusal = self.refused(kept.refusal, self.session.local_tag)
 
 
 def restore(agent: Agent, values: Sequence[Any], now: float) -> Invite:
@@ -298,7 +302,7 @@ def restore(agent: Agent, values: Sequence[Any], now: float) -> Invite:
         if kept.unacked is not None:
             back.unacked(*kept.unacked[:3])
     if kept.phase == "refused":
-        back.refused(kept.provisional)
+        back.session.transaction = back.refused(kept.provisional)
     back.offers(kept.offers)
     if kept.phase == "ending":
         usage.ending.bye = back.adopt(CLIENT, "trying", kept.bye, kept.bye)

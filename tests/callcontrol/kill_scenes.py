@@ -130,6 +130,31 @@ async def other_codec(stage: Stage, a: Phone, b: Phone, call: PhoneCall, there: 
     await caller_leaves(stage, a, b, call, there)
 
 
+async def refused_offer(stage: Stage, a: Phone, b: Phone, call: PhoneCall, there: PhoneCall) -> None:
+    """Neither the system nor the other phone has any of these codecs: the offer is refused, the call goes on as it was."""
+    status = await offered(stage, call, "sendrecv", codecs=(EVENT,))
+    stage.must(status == 488, f"the offer was answered with {status}")
+    await stage.box.seconds(SAVED)
+    stage.hears(a, b)
+
+
+async def offer_is_refused(stage: Stage, a: Phone, b: Phone, call: PhoneCall, there: PhoneCall) -> None:
+    await refused_offer(stage, a, b, call, there)
+    await caller_leaves(stage, a, b, call, there)
+
+
+async def only_the_refusal(stage: Stage, how: dict[str, Any]) -> None:
+    """The same, and only while the offer is refused may `calls` be killed."""
+    a, b = await stage.phone("101", **how), await stage.phone("102", **how)
+    call = await a.call("102")
+    there = await stage.incoming(b)
+    await stage.begin()
+    assert there is not None
+    await refused_offer(stage, a, b, call, there)
+    stage.axe.armed = False
+    await caller_leaves(stage, a, b, call, there)
+
+
 async def digits(stage: Stage, a: Phone, b: Phone, call: PhoneCall, there: PhoneCall) -> None:
     """By SIP INFO, from a phone that agreed on no telephone events."""
     for digit in "12":
@@ -324,6 +349,7 @@ SCENES: Mapping[str, Scene] = {
     "both hold": Scene(talk(both_hold)),
     "re-key": Scene(talk(new_key), transports=("TLS",)),
     "another codec": Scene(talk(other_codec)),
+    "offer refused": Scene(talk(offer_is_refused)),
     "transcoded": Scene(talk(holds(by_callee=False), {"codecs": (G722, EVENT)}, {"codecs": (PCMA, EVENT)})),
     "digits by INFO": Scene(talk(digits)),
     "late offer": Scene(talk(callee_leaves, late=True)),

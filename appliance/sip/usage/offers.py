@@ -3,6 +3,7 @@
 One exchange at a time. States: idle; offering (ours is out); owed (its 2xx carried the offer, the user owes the answer); answer due (theirs
 waits for the user); ack due (our 2xx waits for its ACK). Glare: theirs during ours is 491, theirs on top of theirs 500 with Retry-After; a
 491 for ours is tried again after the time §14.1 gives, at most TRIES times. An offer that comes while an ACK is still under way waits for it.
+Our refusal of a re-INVITE is remembered until its ACK: over TCP and TLS nobody repeats what a process that died may have failed to say.
 
 Before the call is answered an offer goes by UPDATE, in an early dialog in which the first offer has had its answer reliably (`early`, RFC 3311
 §5.1); one that comes before that gets 491 or 500, by whose the open offer is (§5.2). Also their offer in a PRACK is answered here.
@@ -17,7 +18,7 @@ from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.events import OfferAnswered, Offered
 from appliance.sip.text.body import SDP_TYPE
 from appliance.sip.text.message import Headers, Request, Response
-from appliance.sip.transaction import Transaction
+from appliance.sip.transaction import INVITE_SERVER, Transaction
 from appliance.sip.usage.acks import Acks
 from appliance.sip.usage.early import Early
 from appliance.sip.usage.ending import Ending
@@ -40,6 +41,7 @@ class Offers:
         "body",
         "headers",
         "refreshing",
+        "refusal",
         "state",
         "tag",
         "transaction",
@@ -63,6 +65,7 @@ class Offers:
         self.waiting = False  # ours waits: for an ACK, or for the glare to pass
         self.refreshing = False  # ours is a session refresh: nobody is told
         self.asked = False  # their offer had no SDP: the ACK brings the answer
+        self.refusal: Transaction | None = None  # their re-INVITE that was refused last and has not been acknowledged
         session.before_end.append(self.abandon)
 
     # ---- our offer
@@ -174,6 +177,7 @@ class Offers:
 
     def failed(self, transaction: Transaction, status: int, now: float) -> None:
         """No response, or the flow is gone; a lost flow does not end the dialog, the phone may come back."""
+        self.acknowledged(transaction)
         if transaction is not self.transaction or self._session.is_over:
             return
         self.state, self.transaction = "idle", None
@@ -252,6 +256,18 @@ class Offers:
         transaction = self._due()
         self.state, self.transaction = "idle", None
         self._session.respond(transaction, status, now, reason, headers)
+        self.refused(transaction)
+
+    def refused(self, transaction: Transaction) -> None:
+        """A request of theirs has been, by whomever. Here it matters when it is a re-INVITE, and came where their answers go."""
+        session, waits = self._session, (transaction.kind, transaction.state) == (INVITE_SERVER, "completed")
+        if waits and transaction is not session.transaction and transaction.flow == session.flow:
+            self.refusal, transaction.user = transaction, session.mark
+
+    def acknowledged(self, transaction: Transaction) -> None:
+        """Our refusal is, or never will be."""
+        if transaction is self.refusal:
+            self.refusal = None
 
     def _due(self) -> Transaction:
         if self.state != "answer due" or self.transaction is None:
