@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
+import jinja2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import nodes
 
 from appliance.calls.history.causes import Cause
 from appliance.calls.history.record import Fate, PartKind
@@ -23,6 +25,7 @@ from appliance.config.declare import _MISREAD, Choice, FieldType, _anything
 from appliance.config.kinds import KINDS
 from appliance.services.folders import ROWS
 from appliance.words import (
+    LANGUAGES,
     Duration,
     Fact,
     Instant,
@@ -34,10 +37,13 @@ from appliance.words import (
     Words,
     english,
     printable,
+    words_of,
 )
-from appliance.words.catalogue import PLACE, RULES
+from appliance.words.catalogue import PLACE, RULES, files, merged
 from appliance.words.said import pack, unpack
 
+MAKERS = ("Said.of", "Said", "t")
+SCRIPTS_ALONE = {f"script.theme-{choice}" for choice in ("auto", "light", "dark")}  # theme.js is no module and reads them itself
 ROOT = Path(__file__).parents[1]
 ENGLISH = Words("en", {"t.fact": "<b>{fact}</b>", "t.count": "{count|# phone|# phones}", "t.in": "({inner})"})
 
@@ -143,6 +149,7 @@ FAMILIES = {
     "fields.no-*": {f"fields.no-{name}" for name in (*_MISREAD.values(), "value")},
     "self.key(*)": TOLD_OF_FIELDS,  # of Declared
     "(why_not_encrypted)": set(),  # only keys that are in the catalogue get there
+    "(t)": set(),  # of templates, which are looked at themselves
 }
 
 
@@ -178,7 +185,7 @@ def assigned(name: str, within: ast.AST) -> list[ast.expr]:
 
 def facts_of(call: ast.Call) -> set[str] | None:
     """The names of the facts; None: they cannot be read here."""
-    if ast.unparse(call.func) == "Said.of":
+    if ast.unparse(call.func) in ("Said.of", "t"):
         return None if any(word.arg is None for word in call.keywords) else {str(word.arg) for word in call.keywords}
     match call.args[1:]:
         case []:
@@ -202,21 +209,56 @@ def made() -> Iterator[tuple[str, set[str] | None]]:
                 else set()
             )
             for node in ast.walk(within):
-                if isinstance(node, ast.Call) and node not in inner and ast.unparse(node.func) in ("Said.of", "Said"):
+                if isinstance(node, ast.Call) and node not in inner and ast.unparse(node.func) in MAKERS:
                     yield key_of(node.args[0], within), facts_of(node)
+
+
+def key_in_template(node: nodes.Expr) -> str:
+    """The same of a template; what is filled in is *."""
+    match node:
+        case nodes.Const(value=str(key)):
+            return key
+        case nodes.Concat(nodes=parts):
+            return "".join(map(key_in_template, parts))
+    return "*"
+
+
+def shown() -> Iterator[tuple[str, set[str] | None]]:
+    """Each sentence of a template; with `a if b else c` each of both."""
+    environment = jinja2.Environment(autoescape=True)
+    for file in (ROOT / "webui/templates").rglob("*.html"):
+        for call in environment.parse(file.read_text()).find_all(nodes.Call):
+            if not isinstance(call.node, nodes.Name) or call.node.name != "t":
+                continue
+            facts = None if call.dyn_kwargs else {word.key for word in call.kwargs}
+            chosen = [call.args[0]]
+            while found := next((each for each in chosen if isinstance(each, nodes.CondExpr)), None):
+                chosen.remove(found)
+                chosen += [found.expr1, *([found.expr2] if found.expr2 else [])]
+            yield from ((key_in_template(each), facts) for each in chosen)
+
+
+def said_by_scripts() -> Iterator[tuple[str, set[str] | None]]:
+    for file in (ROOT / "webui/static/js").glob("*.js"):
+        for name, facts in re.findall(r"""\bword\("([a-z-]+)"(?:, \{ ?(.*?) ?\}\))?""", file.read_text()):
+            yield f"script.{name}", {each.partition(":")[0].strip() for each in facts.split(", ") if each}
 
 
 def written() -> set[str]:
     """Every text that stands in the product, and what is quoted within (SQL), for some keys are on their way in variables."""
     files = (*(ROOT / "appliance").rglob("*.py"), *(ROOT / "webui").rglob("*.py"))
-    nodes = (node for file in files for node in ast.walk(ast.parse(file.read_text())))
-    texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    found = (node for file in files for node in ast.walk(ast.parse(file.read_text())))
+    texts = {node.value for node in found if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     return texts | {key for text in texts for key in re.findall(r"'([a-z-]+\.[a-z-]+)'", text)}
+
+
+def facts_in(pattern: str) -> set[str]:
+    return {name for name, _ in PLACE.findall(pattern)}
 
 
 def test_every_sentence_that_is_made_stands_in_the_catalogue_with_its_facts() -> None:
     patterns, told, wrong, used = english().patterns, written(), set(), set()
-    for key, names in made():
+    for key, names in (*made(), *shown(), *said_by_scripts()):
         keys = {key}
         if "*" in key or "(" in key:
             assert key in FAMILIES, f"{key}: a row of FAMILIES has to say what can come of it"
@@ -224,17 +266,40 @@ def test_every_sentence_that_is_made_stands_in_the_catalogue_with_its_facts() ->
         told |= keys
         wrong |= keys - patterns.keys()
         if names is not None:
-            wrong |= {
-                each for each in keys & patterns.keys() if {name for name, _ in PLACE.findall(patterns[each])} != names
-            }
+            wrong |= {each for each in keys & patterns.keys() if facts_in(patterns[each]) != names}
     assert not wrong, f"not in the catalogue, or with other facts: {sorted(wrong)}"
+    told |= SCRIPTS_ALONE
     assert not patterns.keys() - told, f"nobody says: {sorted(patterns.keys() - told)}"
     assert not FAMILIES.keys() - used, f"no longer put together: {sorted(FAMILIES.keys() - used)}"
 
 
-def test_patterns_are_well_formed() -> None:
-    patterns = english().patterns
-    assert not [key for key, text in patterns.items() if re.sub(PLACE, "", text).strip("{}") != re.sub(PLACE, "", text)]
+# ---- every language ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_language_has_every_sentence_with_its_facts_and_forms(language: str) -> None:
+    ours, theirs = merged("en"), merged(language)
+    assert not ours.keys() ^ theirs.keys(), "in one of the two alone"
+    assert not [key for key in ours if facts_in(ours[key]) != facts_in(theirs[key])], "with other facts"
+    counted = [(key, forms) for key, text in theirs.items() for _, forms in PLACE.findall(text) if forms]
+    assert not [key for key, forms in counted if forms.count("|") != RULES[language].forms], "as many forms as there are"
+    assert not [key for key, text in theirs.items() if re.sub(PLACE, "", text).strip("{}") != re.sub(PLACE, "", text)]
+    assert not [key for key, text in theirs.items() if not text.strip() or text != text.strip()]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_language_stands_in_the_same_files(language: str) -> None:
+    def named(of: str) -> set[str]:
+        return {re.sub(rf"\b{of}\b(?=\.toml|/[a-z]+\.toml)", "*", str(file)) for file in files(of)}
+
+    assert named(language) == named("en")
+
+
+def test_a_sentence_is_shown_in_the_language_it_is_asked_for() -> None:
+    said = Said.of("fields.named", kind=Said("kind.extension"), name="101")
+    assert [words_of(each).say(said) for each in LANGUAGES] == ["extension 101", "Nebenstelle 101", "linka 101"]
+    with pytest.raises(KeyError):
+        words_of("xx")
 
 
 def test_what_a_terminal_or_log_would_obey_is_written_out() -> None:

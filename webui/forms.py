@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from appliance.config.declare import Choice, Declared, Duration, FieldType, Number, Text, TickBox
 from appliance.config.model import Problem, Record
-from appliance.words import Said, english
+from appliance.words import Said
+from webui.wording import say
 
 Kind = Literal["text", "number", "tick", "choice", "select", "password"]
 
@@ -46,9 +47,8 @@ def problems_by_field(problems: Iterable[Problem]) -> dict[str, str]:
     """Field name -> its problems in one text; "" holds those of the whole record."""
     found: dict[str, str] = {}
     for problem in problems:
-        found[problem.field] = (
-            f"{found[problem.field]} {problem.message}" if problem.field in found else problem.message
-        )
+        words = say(problem.said)
+        found[problem.field] = f"{found[problem.field]} {words}" if problem.field in found else words
     return found
 
 
@@ -68,8 +68,8 @@ def fields_of(
         chosen = tuple((options or {}).get(name, ())) or _choices(declared, name, field)
         made[name] = Field(
             name=name,
-            label=english().say(declared.label(name)),
-            help=english().say(declared.help(name)),
+            label=say(declared.label(name)),
+            help=say(declared.help(name)),
             value=field.text(values.get(name, record.model_fields[name].default)),
             kind="select" if name in (options or {}) else _drawn_as(field),
             problem=wrong.get(name, ""),
@@ -94,7 +94,7 @@ def _drawn_as(field: FieldType) -> Kind:
 
 def _choices(declared: Declared, name: str, field: FieldType) -> tuple[Option, ...]:
     def option(value: str, word: Said, meaning: Said) -> Option:
-        return Option(value, english().say(word), english().say(meaning))
+        return Option(value, say(word), say(meaning))
 
     values = field.values if isinstance(field, Choice) else ()
     return tuple(option(value, *declared.choice(name, value)) for value in values)

@@ -1,4 +1,7 @@
-"""How figures are said to people: durations, times, sizes, causes. Filters of the templates."""
+"""What people read, in the language of the request: sentences by their keys (`t`, `say`), figures, durations, sizes. For views and templates.
+
+Templates write `{{ t("section.key", fact=…) }}`; facts are escaped, and a fact that is `Markup` (a link) is put in as it is.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,65 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from flask import Flask
-from markupsafe import Markup
+from flask import Flask, g, has_request_context, request
+from markupsafe import Markup, escape
 
 from appliance import cti, encryption
 from appliance.config.model import Snapshot
-from appliance.words import Duration, Said, english
+from appliance.words import LANGUAGES, Duration, Fact, Said, Words, words_of
+from webui.desk import desk
 
-span = english().duration
+SCRIPT = "script."  # the section whose sentences the page's JavaScript says
+
+
+# ---- the language --------------------------------------------------------------------------------------------------------
+
+
+def language() -> str:
+    """Of this request: the person's own, else the box's, else what the browser asks for. Until setup is complete the browser comes first."""
+    settings = desk().admin.snapshot.settings
+    own, office = getattr(getattr(g, "person", None), "language", ""), getattr(settings, "language", "")
+    browser = request.accept_languages.best_match(LANGUAGES) or ""
+    wanted = (own, office, browser) if settings.completed else (own, browser, office)
+    return next((each for each in wanted if each in LANGUAGES), "en")
+
+
+def words() -> Words:
+    """Of the language of this request; outside of one, of English."""
+    if not has_request_context():
+        return words_of("en")
+    if "words" not in g or g.words_for is not getattr(g, "person", None):
+        g.words, g.words_for = words_of(language()), getattr(g, "person", None)
+    return g.words  # type: ignore[no-any-return]
+
+
+def say(said: Said | str) -> str:
+    return said if isinstance(said, str) else words().say_any(said)
+
+
+def t(key: str, **facts: Fact) -> str:
+    """The sentence. With a fact that is `Markup` it is Markup itself, everything else in it escaped."""
+    marked = {name: fact for name, fact in facts.items() if isinstance(fact, Markup)}
+    if not marked:
+        return words().say(Said(key, facts))
+    places = {name: f"\ue000{n}\ue001" for n, name in enumerate(marked)}  # letters nobody types, while the rest is escaped
+    text = str(escape(words().say(Said(key, {**facts, **places}))))
+    for name, place in places.items():
+        text = text.replace(place, str(marked[name]))
+    return Markup(text)
+
+
+def script_words() -> dict[str, str]:
+    """What the page's JavaScript says, as it stands in the catalogue: name to pattern."""
+    said = words()
+    return {key.removeprefix(SCRIPT): said.pattern(key) for key in words_of("en").patterns if key.startswith(SCRIPT)}
+
+
+# ---- figures -------------------------------------------------------------------------------------------------------------
+
+
+def span(seconds: float) -> str:
+    return words().duration(seconds)
 
 
 def clock(seconds: float) -> str:
@@ -29,7 +83,7 @@ def size(octets: float) -> str:
         if octets < 1000:
             return f"{octets:.0f} {unit}"
         octets /= 1000
-    return f"{octets:.1f} GB"
+    return f"{words().number(round(octets, 1))} GB"
 
 
 def iso(moment: float) -> str:
@@ -69,13 +123,9 @@ def protection(leg: cti.LegView | Mapping[str, Any]) -> tuple[bool, str]:
     return encryption.protection(leg if isinstance(leg, Mapping) else msgspec.structs.asdict(leg))
 
 
-def say(said: Said) -> str:
-    return english().say_any(said)
-
-
 def why_not_encrypted(key: str) -> str:
     """Of a recorded leg: a key of the catalogue; records of before there were keys hold the sentence."""
-    return english().say(Said(key)) if key in english().patterns else key
+    return words().say(Said(key)) if words().has(key) else key
 
 
 def went(leg: Mapping[str, Any], parts: Iterable[Mapping[str, Any]]) -> str:
@@ -98,5 +148,7 @@ def fate_words(fate: str) -> str:
 def install(app: Flask) -> None:
     app.jinja_env.filters.update(
         breakable=breakable, say=say, fate=fate_words, why_not_encrypted=why_not_encrypted, clock=clock, span=span, size=size, iso=iso, plain_time=plain_time, initials=initials
+    )  # fmt: skip
+    app.jinja_env.globals.update(
+        count=count, protection=protection, went=went, t=t, language=lambda: words().language, script_words=script_words
     )
-    app.jinja_env.globals.update(count=count, protection=protection, went=went)

@@ -4,15 +4,18 @@ What is stored and sent between processes is a `Said`: a key and typed facts. `W
 escaped there, the catalogue's own words are not, so a name can hold no markup and a page needs no second look. Keys are never renamed or used
 again for something else: a call record of last year still finds its sentence.
 
-A catalogue is a TOML file of patterns beside this one, English the first, and what the service folders add to it. In a pattern `{name}` is the fact of that name, and
+The catalogue of a language is TOML files of patterns: a folder of them beside this file (`en/calls.toml`), and what stands beside the kinds of
+records (`config/kinds/NAME.en.toml`, `config/kinds/NAME/en.toml`) and in the folders of the services (`services/NAME/en.toml`). A section is in
+one file alone. In a pattern `{name}` is the fact of that name, and
 `{count|# phone|# phones}` chooses by the fact's number, with `#` for the number itself; how many forms there are is the language's
 (`RULES`). Nothing here imports anything of the product.
 """
 
-from appliance.words.catalogue import UnknownSentence, Words, english, printable
+from appliance.words.catalogue import LANGUAGES, UnknownSentence, Words, english, printable, words_of
 from appliance.words.said import Duration, Fact, Instant, Listed, Person, PhoneNumber, Said
 
 __all__ = [
+    "LANGUAGES",
     "Duration",
     "Fact",
     "Instant",
@@ -24,4 +27,5 @@ __all__ = [
     "Words",
     "english",
     "printable",
+    "words_of",
 ]

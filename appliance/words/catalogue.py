@@ -13,7 +13,7 @@ from pathlib import Path
 from appliance.words.said import Duration, Fact, Instant, Listed, Person, PhoneNumber, Said
 
 HERE = Path(__file__).parent
-SERVICES = HERE.parent / "services"
+APPLIANCE = HERE.parent
 PLACE = re.compile(r"\{([a-z_]+)((?:\|[^{}|]*)*)\}")
 DEEPEST = 4  # sentences within sentences
 
@@ -69,6 +69,9 @@ RULES: Mapping[str, Rules] = {
 }  # fmt: skip
 
 
+LANGUAGES: Mapping[str, str] = {"en": "English", "de": "Deutsch", "cs": "čeština"}  # as each calls itself
+
+
 def read(file: Path) -> dict[str, str]:
     """Key to pattern."""
     sections = tomllib.loads(file.read_text())
@@ -76,10 +79,25 @@ def read(file: Path) -> dict[str, str]:
 
 
 class Words:
-    def __init__(self, language: str, patterns: Mapping[str, str]) -> None:
+    """`otherwise` says what this language has no pattern for: a service of somebody else's may bring English alone."""
+
+    def __init__(self, language: str, patterns: Mapping[str, str], otherwise: Words | None = None) -> None:
         self.language = language
         self.patterns = patterns
         self._rules = RULES[language]
+        self._otherwise = otherwise
+
+    def has(self, key: str) -> bool:
+        return key in self.patterns or (self._otherwise is not None and self._otherwise.has(key))
+
+    def pattern(self, key: str) -> str:
+        """As it stands in the catalogue, for whoever fills it in elsewhere: the page's scripts."""
+        found = self.patterns.get(key)
+        if found is None and self._otherwise is not None:
+            return self._otherwise.pattern(key)
+        if found is None:
+            raise UnknownSentence(key)
+        return found
 
     def say(self, said: Said, *, escape: Escape = str, zone: tzinfo | None = None) -> str:
         """The sentence. `escape` is applied to every fact, not to the words around it; `zone` is the office's (None: this machine's)."""
@@ -94,6 +112,8 @@ class Words:
 
     def _say(self, said: Said, escape: Escape, zone: tzinfo | None, depth: int) -> str:
         pattern = self.patterns.get(said.key)
+        if pattern is None and self._otherwise is not None:
+            return self._otherwise._say(said, escape, zone, depth)
         if pattern is None or depth > DEEPEST:
             raise UnknownSentence(said.key)
 
@@ -106,7 +126,7 @@ class Words:
                 return self._fact(fact, escape, zone, depth)
             if not isinstance(fact, int | float) or len(forms) != self._rules.forms:
                 raise UnknownSentence(f"{said.key}: {name}")
-            return forms[self._rules.plural(fact)].replace("#", self._number(fact))
+            return forms[self._rules.plural(fact)].replace("#", self.number(fact))
 
         return PLACE.sub(fill, pattern)
 
@@ -127,10 +147,11 @@ class Words:
             case Person(name=name, number=number):
                 return escape(f"{name} ({number})" if name and number else name or number)
             case int() | float():
-                return self._number(fact)
+                return self.number(fact)
         return escape(fact)
 
-    def _number(self, value: float) -> str:
+    def number(self, value: float) -> str:
+        """Whole, or with one decimal."""
         if value == int(value):
             return str(int(value))
         return f"{value:.1f}".replace(".", self._rules.point)
@@ -149,18 +170,43 @@ class Words:
         return f"{date}, {at:%H:%M}"
 
 
-def merged(language: str, ours: Path = HERE, services: Path = SERVICES) -> dict[str, str]:
-    """The catalogue with the sentences that stand in the service folders, each under its folder's name. ValueError: one has others."""
-    patterns = read(ours / f"{language}.toml")
-    sections = {key.partition(".")[0] for key in patterns}
-    for file in sorted(services.glob(f"*/{language}.toml")):
-        name, found = file.parent.name, read(file)
-        if name in sections or any(not key.startswith(f"{name}.") for key in found):
-            raise ValueError(f"{file}: the sentences of a service stand under [{name}], which is nobody else's")
+def files(language: str, appliance: Path = APPLIANCE) -> list[Path]:
+    """Its catalogue: a file per area beside this one, and what stands beside the kinds of records and in the folders of the services."""
+    return [
+        *sorted((appliance / "words" / language).glob("*.toml")),
+        *sorted((appliance / "config" / "kinds").glob(f"*.{language}.toml")),
+        *sorted((appliance / "config" / "kinds").glob(f"*/{language}.toml")),
+        *sorted((appliance / "services").glob(f"*/{language}.toml")),
+    ]
+
+
+def merged(language: str, appliance: Path = APPLIANCE) -> dict[str, str]:
+    """Key to pattern, of all its files. ValueError: two have the same section, or a service's has another than its folder's name.
+
+    Each kind of record adds its own names to [kind]."""
+    patterns: dict[str, str] = {}
+    whose: dict[str, Path] = {}
+    for file in files(language, appliance):
+        found = read(file)
+        sections = {key.partition(".")[0] for key in found} - {"kind"}
+        if file.parent.parent == appliance / "services" and not sections <= {file.parent.name}:
+            raise ValueError(f"{file}: the sentences of a service stand under [{file.parent.name}]")
+        for section in sections & whose.keys():
+            raise ValueError(f"{file}: [{section}] stands in {whose[section]} already")
+        for key in found.keys() & patterns.keys():
+            raise ValueError(f"{file}: {key} is somebody else's")
+        whose |= dict.fromkeys(sections, file)
         patterns |= found
     return patterns
 
 
 @cache
+def words_of(language: str) -> Words:
+    """KeyError: not one of `LANGUAGES`."""
+    if language == "en":
+        return Words("en", merged("en"))
+    return Words(language, merged(language), words_of("en"))
+
+
 def english() -> Words:
-    return Words("en", merged("en"))
+    return words_of("en")

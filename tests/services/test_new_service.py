@@ -16,6 +16,7 @@ import pytest
 from appliance.config.kinds.services import SERVICES as KIND
 from appliance.services import folders, scripts
 from appliance.services.echo import script as echo
+from appliance.words import Said, Words
 from appliance.words.catalogue import merged
 from tests.box import Box, office
 from tests.clock import run
@@ -147,9 +148,17 @@ def test_a_row_that_cannot_be_is_told_with_its_file(tmp_path: Path, name: str, r
     [("count", '[claims]\nin-use = "Mine."'), ("count", '[other]\nname = "x"'), ("claims", '[claims]\ncount = "x"')],
 )
 def test_the_sentences_of_a_folder_are_nobody_elses(tmp_path: Path, name: str, words: str) -> None:
-    write(tmp_path / name, {"en.toml": words})
-    with pytest.raises(ValueError, match="nobody else"):
-        merged("en", services=tmp_path)
+    write(tmp_path / "words" / "en", {"plan.toml": '[claims]\nin-use = "Theirs."'})
+    write(tmp_path / "services" / name, {"en.toml": words})
+    with pytest.raises(ValueError, match=r"stand under|stands in"):
+        merged("en", tmp_path)
+
+
+def test_what_a_service_does_not_say_in_a_language_is_said_in_english() -> None:
+    german = Words("de", {"other.a": "Anderes"}, Words("en", {"count.phones": "{count|# phone|# phones}"}))
+    assert german.say(Said.of("count.phones", count=2)) == "2 phones"
+    assert german.has("count.phones")
+    assert not german.has("count.nothing")
 
 
 @pytest.mark.parametrize(

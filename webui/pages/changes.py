@@ -12,10 +12,10 @@ from flask.typing import ResponseReturnValue
 from appliance.config.declare import FieldType, Reference
 from appliance.config.model import KINDS, Snapshot, name_of, services
 from appliance.config.store import JournalRow
-from appliance.words import Said, english
+from appliance.words import Said
 from webui.desk import desk
 from webui.login.guard import route
-from webui.wording import plain_time
+from webui.wording import plain_time, say
 
 pages = Blueprint("changes", __name__)
 PAGE = 50
@@ -102,7 +102,7 @@ def _name(kind: str, key: str, body: Mapping[str, Any], snapshot: Snapshot) -> s
         case "user":
             return f"user {body.get('full_name') or body.get('username', '')}".strip()
         case "service" if key in services(snapshot):
-            return f"service {english().say(Said.of(f'{key}.title'))}"
+            return f"service {say(Said.of(f'{key}.title'))}"
     return "the settings" if kind == "settings" else kind
 
 
@@ -118,7 +118,7 @@ def _differences(row: JournalRow, snapshot: Snapshot) -> list[str]:
         if declared is None or field is None:  # of a version that had other fields
             found.append(f"{name}: {old} → {new}")
             continue
-        label = english().say(declared.label(name))
+        label = say(declared.label(name))
         if new == "(changed)":
             found.append(f"{label} renewed")
         else:

@@ -8,9 +8,9 @@ from flask.typing import ResponseReturnValue
 from appliance.calls.plan.plan import asked
 from appliance.config.claims import EMERGENCY, EXTENSION, Claim
 from appliance.config.model import Snapshot, owner
-from appliance.words import english
 from webui.desk import desk
 from webui.login.guard import route
+from webui.wording import say
 
 pages = Blueprint("dialplan", __name__)
 LONGEST = 64
@@ -25,7 +25,7 @@ def listing() -> ResponseReturnValue:
     extension = snapshot.extension_by_number.get(caller) or (callers[0] if callers else None)
     told: list[tuple[int, str]] = []
     if number and extension is not None:
-        told = [(depth, english().say(said)) for depth, said in asked(number, extension, snapshot)]
+        told = [(depth, say(said)) for depth, said in asked(number, extension, snapshot)]
     claims = sorted(snapshot.claims, key=_place)
     return render_template(
         "dialplan.html",
@@ -45,7 +45,7 @@ def _place(claim: Claim) -> tuple[int, int, str]:
 
 
 def _owner(claim: Claim, snapshot: Snapshot) -> str:
-    words = english().say(owner(claim, snapshot))
+    words = say(owner(claim, snapshot))
     return words[:1].upper() + words[1:]
 
 

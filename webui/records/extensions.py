@@ -18,6 +18,7 @@ from webui.forms import Field, Option, fields_of, problems_by_field, typed, valu
 from webui.login.guard import person, route
 from webui.pages.changes import gone
 from webui.records.lines import goes_off, lines_part, phones_part
+from webui.wording import say
 from webui.work import live
 
 pages = Blueprint("extensions", __name__)
@@ -110,7 +111,7 @@ def delete(key: str) -> ResponseReturnValue:
     try:
         desk().admin.delete("extension", key, person().username)
     except Refused as refused:
-        return _confirm(extension, " ".join(problem.message for problem in refused.problems)), 422
+        return _confirm(extension, " ".join(say(problem.said) for problem in refused.problems)), 422
     flash(f"Extension {extension.number} is deleted.")
     return redirect(url_for("extensions.listing"), 303)
 

@@ -12,10 +12,11 @@ from flask.typing import ResponseReturnValue
 from appliance.box import update_client
 from appliance.config.countries import COUNTRIES, emergency_numbers
 from appliance.config.model import Problem, Refused, Service, Settings, services
-from appliance.words import Said, english
+from appliance.words import Said
 from webui.desk import desk
 from webui.forms import Field, Option, fields_of, problems_by_field, typed, values_of
 from webui.login.guard import person, route
+from webui.wording import say
 from webui.work import live
 
 pages = Blueprint("settings", __name__)
@@ -88,6 +89,6 @@ def _numbers(values: Mapping[str, Any], problems: Iterable[Problem]) -> list[Fie
         (field,) = (
             each for each in fields_of(Service, {"number": values.get(at, service.number if service.on else "")}).values() if each.name == "number"
         )
-        label, help = english().say(Said.of(f"{name}.title")), english().say(Said.of(f"{name}.help"))
+        label, help = say(Said.of(f"{name}.title")), say(Said.of(f"{name}.help"))
         found.append(replace(field, name=at, label=label, help=help, problem=problems_by_field(problems).get(at, "")))
     return found

@@ -1,4 +1,6 @@
 // One event stream per page. An event names what changed; the parts that show it fetch themselves again (hx-trigger="calls from:body").
+import { word } from "./words.js";
+
 const NAMES = ["calls", "registrations", "status"];
 
 export function listen() {
@@ -14,13 +16,13 @@ export function listen() {
   const open = () => {
     source = new EventSource("/events");
     source.onopen = () => {
-      show("live", "Live");
+      show("live", word("live"));
       if (lost) NAMES.forEach(tell); // what happened meanwhile
       lost = false;
     };
     source.onerror = () => {
       lost = true;
-      show("lost", "Connection lost, trying again …");
+      show("lost", word("connection-lost"));
       if (source.readyState === EventSource.CLOSED) setTimeout(open, 5000); // refused: too many pages, or logged out
     };
     for (const name of NAMES) source.addEventListener(name, () => tell(name));

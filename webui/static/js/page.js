@@ -2,6 +2,7 @@
 import { startTimers, localTimes } from "./time.js";
 import { listen } from "./live.js";
 import { updates } from "./update.js";
+import { word } from "./words.js";
 import { works } from "./work.js";
 
 const said = document.getElementById("said");
@@ -18,11 +19,11 @@ async function copy(source) {
   const text = "value" in source ? source.value : source.textContent;
   try {
     await navigator.clipboard.writeText(text.trim());
-    say("Copied");
+    say(word("copied"));
   } catch {
     if (source.select) source.select();
     else getSelection().selectAllChildren(source);
-    say("Press Ctrl+C to copy");
+    say(word("copy-yourself"));
   }
 }
 
@@ -58,7 +59,7 @@ document.addEventListener("input", (event) => {
 function ask(question, yes, go) {
   const dialog = document.getElementById("ask");
   document.getElementById("ask-text").textContent = question;
-  document.getElementById("ask-yes").textContent = yes || "Go on";
+  document.getElementById("ask-yes").textContent = yes || word("go-on");
   dialog.returnValue = "no";
   dialog.showModal();
   dialog.addEventListener("close", () => { if (dialog.returnValue === "yes") go(); }, { once: true });
@@ -99,8 +100,8 @@ for (const kept of document.querySelectorAll("[data-unsent]")) {
   }
 }
 
-document.addEventListener("htmx:sendError", () => say("The box does not answer"));
-document.addEventListener("htmx:responseError", () => say("That did not work"));
+document.addEventListener("htmx:sendError", () => say(word("no-answer")));
+document.addEventListener("htmx:responseError", () => say(word("did-not-work")));
 
 // what was folded out stays so when its part of the page is fetched again
 const folded = new Set();

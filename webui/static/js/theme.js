@@ -7,10 +7,10 @@
     const choice = stored();
     document.documentElement.dataset.bsTheme = choice === "auto" ? (dark.matches ? "dark" : "light") : choice;
   };
-  const words = { auto: "as the computer has them", light: "light", dark: "dark" };
   const label = () => {
+    const words = JSON.parse(document.body.dataset.words); // words.js is a module, which comes too late to be used here
     for (const button of document.querySelectorAll("[data-theme-toggle]")) {
-      button.setAttribute("aria-label", `Colours: ${words[stored()]}`);
+      button.setAttribute("aria-label", words[`theme-${stored()}`]);
       for (const icon of button.querySelectorAll("[data-theme-icon]")) icon.hidden = icon.dataset.themeIcon !== stored();
     }
   };

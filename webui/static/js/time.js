@@ -1,3 +1,5 @@
+import { language } from "./words.js";
+
 // Timers run by the box's clock: data-now on the page tells how far the browser's clock is off.
 const offset = Number(document.body.dataset.now) - Date.now() / 1000;
 
@@ -8,11 +10,13 @@ function clock(seconds) {
   return hours ? `${hours}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}` : `${Math.floor(whole / 60)}:${two(whole % 60)}`;
 }
 
-// A length of time in its two largest units, as the English of appliance/words says it.
+const days = new Intl.NumberFormat(language, { style: "unit", unit: "day", unitDisplay: "long" });
+
+// A length of time in its two largest units, as appliance/words says it.
 function span(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
-  const [days, hours, minutes] = [Math.floor(whole / 86400), Math.floor(whole / 3600) % 24, Math.floor(whole / 60) % 60];
-  if (days) return `${days} day${days > 1 ? "s" : ""} ${hours} h`;
+  const [count, hours, minutes] = [Math.floor(whole / 86400), Math.floor(whole / 3600) % 24, Math.floor(whole / 60) % 60];
+  if (count) return `${days.format(count)} ${hours} h`;
   if (hours) return `${hours} h ${minutes} min`;
   return minutes ? `${minutes} min ${whole % 60} s` : `${whole} s`;
 }
@@ -38,7 +42,7 @@ export function localTimes(root) {
     const shape = element.dataset.time === "short"
       ? (moment.toDateString() === today ? { timeStyle: "short" } : { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" })
       : shapes[element.dataset.time];
-    element.textContent = new Intl.DateTimeFormat(undefined, shape).format(moment);
-    element.title = new Intl.DateTimeFormat(undefined, shapes.exact).format(moment);
+    element.textContent = new Intl.DateTimeFormat(language, shape).format(moment);
+    element.title = new Intl.DateTimeFormat(language, shapes.exact).format(moment);
   }
 }

@@ -1,6 +1,8 @@
 // Sends an update to the box and tells how far it is: the body of the request is the file itself. A file that was damaged on its way
 // here is not sent: the version in the other slot stays. (The box checks again, and the signature, which only it can.) Also shows an
 // update that somebody else has begun, and waits for a box that restarts.
+import { word } from "./words.js";
+
 const EVERY = 1500; // milliseconds
 const BLOCK = 1 << 20; // bytes under one hash of the manifest
 const DONE = ["done", "installed", "refused"];
@@ -34,8 +36,8 @@ export function updates() {
     const busy = told.what && !DONE.includes(told.what) && told.total > 0;
     if (sending ? asked < began + EVERY || !busy : !busy) return; // what is told may be about the one before
     const percent = Math.floor((100 * told.done) / told.total);
-    if (told.what === "checking") say("Reading back what was written …", percent);
-    else say(`Writing beside the running version: ${percent} %`, percent);
+    if (told.what === "checking") say(word("update-reading"), percent);
+    else say(word("update-writing", { percent }), percent);
     if (!sending) setTimeout(look, EVERY);
   }
 
@@ -45,7 +47,7 @@ export function updates() {
     event.preventDefault();
     const file = form.querySelector("input[type=file]").files[0];
     button.disabled = true;
-    say("Checking the file …", 0);
+    say(word("update-checking"), 0);
     const damage = await damageOf(file);
     if (damage) {
       button.disabled = false;
@@ -61,14 +63,14 @@ export function updates() {
     };
     sending = true;
     began = Date.now();
-    say("Sending …", 0);
+    say(word("sending"), 0);
     request.open("POST", form.action);
     request.setRequestHeader("X-CSRFToken", form.elements.csrf_token.value);
     request.setRequestHeader("Content-Type", "application/octet-stream");
-    request.onerror = () => end("The connection to the box was lost. Install again: an update that was interrupted does no harm.", 0);
+    request.onerror = () => end(word("update-connection-lost"), 0);
     request.onload = () => {
-      if (request.status === 200) end(`Version ${request.responseText} is installed. It starts at the next restart.`, 100);
-      else end(request.status === 409 ? request.responseText : "The box did not take the file.", 0);
+      if (request.status === 200) end(word("update-installed", { version: request.responseText }), 100);
+      else end(request.status === 409 ? request.responseText : word("update-not-taken"), 0);
     };
     request.send(file);
   });
@@ -89,12 +91,12 @@ async function damageOf(file) {
     }
     for (const part of JSON.parse(await parts["manifest.json"].text()).parts) {
       const found = parts[part.name];
-      if (!found || found.size !== part.size) return "The file ends too early. Download it again. Nothing was sent.";
+      if (!found || found.size !== part.size) return word("update-too-short");
       for (let n = 0; n * BLOCK < part.size; n++) {
         const block = await found.slice(n * BLOCK, (n + 1) * BLOCK).arrayBuffer();
         const sum = new Uint8Array(await crypto.subtle.digest("SHA-256", block));
         const hex = Array.from(sum, (byte) => byte.toString(16).padStart(2, "0")).join("");
-        if (hex !== part.blocks[n]) return `The file is damaged (${part.name}). Download it again. Nothing was sent.`;
+        if (hex !== part.blocks[n]) return word("update-damaged", { part: part.name });
       }
     }
   } catch {

@@ -1,4 +1,6 @@
 // Work that takes longer than a page: shows how far it is, fetches what came out of it, and sends a backup to be restored.
+import { word } from "./words.js";
+
 const EVERY = 700; // milliseconds
 
 export function works() {
@@ -59,16 +61,16 @@ function restore(event, form) {
   const request = new XMLHttpRequest();
   refused.hidden = true;
   button.disabled = true;
-  say("Sending …", 0);
+  say(word("sending"), 0);
   request.open("POST", form.action);
   request.setRequestHeader("X-CSRFToken", form.elements.csrf_token.value);
   request.setRequestHeader("Content-Type", "application/octet-stream");
-  request.upload.onprogress = (sent) => say(`Sending and reading: ${Math.floor((100 * sent.loaded) / sent.total)} %`, (100 * sent.loaded) / sent.total);
-  request.upload.onload = () => say("Checking all of it …");
-  request.onerror = () => fail("The connection to the box was lost. Nothing was changed; try again.");
+  request.upload.onprogress = (sent) => say(word("restore-sending", { percent: Math.floor((100 * sent.loaded) / sent.total) }), (100 * sent.loaded) / sent.total);
+  request.upload.onload = () => say(word("restore-checking"));
+  request.onerror = () => fail(word("restore-connection-lost"));
   request.onload = () => {
     if (request.status === 200) location.assign(request.responseText);
-    else fail(request.status === 422 ? request.responseText : "The box did not take the file. Nothing was changed.");
+    else fail(request.status === 422 ? request.responseText : word("restore-not-taken"));
   };
   request.send(new Blob([`${JSON.stringify({ passphrase })}\n`, file]));
 }
