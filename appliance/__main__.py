@@ -20,7 +20,7 @@ import click
 import msgspec
 
 from appliance import cti
-from appliance.commands.terminal import NOT_RUNNING, aligned, data_option, fail, json_option, use_cases, who
+from appliance.commands.terminal import NOT_RUNNING, aligned, data_option, fail, json_option, use_cases
 from appliance.version import VERSION
 from appliance.words import english, printable
 
@@ -192,8 +192,8 @@ def licence_show(data: Path, as_json: bool) -> None:
     """Show what is licensed, what counts and what remains."""
     from appliance.config.entitlement import box_id
 
-    with use_cases(data) as admin:
-        usage = admin.licence_usage()
+    with use_cases(data) as acting:
+        usage = acting.licence_usage()
     limits = usage.limits
     figures = {
         "box": box_id(data.absolute()),
@@ -220,8 +220,8 @@ def licence_install(data: Path, file: Path) -> None:
     with file.open("rb") as opened:
         text = opened.read(licensing.LARGEST_FILE + 1).decode(errors="replace")
     try:
-        with use_cases(data) as admin:
-            limits = entitlement.install(data.absolute(), text, admin, who())
+        with use_cases(data) as acting:
+            limits = entitlement.install(data.absolute(), text, acting)
     except licensing.BadLicence as error:
         fail(str(error), 1)
     click.echo(limits.note)

@@ -21,7 +21,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from appliance import cti
 from appliance.config import licensing
+from appliance.config.acting import Acting
 from appliance.config.entitlement import PUBLIC_HALF, box_id, install, open_admin
+from appliance.config.rights import named
 from appliance.softphone import Account, PhoneError
 from benchmarks.contenders import allow_files
 from benchmarks.system import Credentials, System
@@ -56,7 +58,7 @@ def prepare(system: System, count: int) -> list[Credentials]:
             private, box=box_id(system.data), users=count, edition="benchmark", issued=datetime.now(UTC).date(),
             expires=None, maintenance_until=None,
         )  # fmt: skip
-        install(system.data, text, admin, "benchmark")
+        install(system.data, text, Acting(admin, named("benchmark")))
         found = []
         for number in range(count):
             dialled = str(2000 + number)

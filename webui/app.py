@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import mimetypes
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError  # type: ignore[import-untyped]
 from jinja2 import StrictUndefined
 from markupsafe import Markup
+from werkzeug.exceptions import Forbidden as ForbiddenPage
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import NotFound as NotFoundPage
 from werkzeug.security import safe_join
@@ -22,6 +24,8 @@ from werkzeug.security import safe_join
 from appliance import cti
 from appliance.box import update_client
 from appliance.config.admin import NotFound
+from appliance.config.model import Snapshot, User
+from appliance.config.rights import Actor, Forbidden, actor_of
 from appliance.storage.database import StorageDamaged, StorageFailed
 from appliance.version import VERSION
 from webui import wording
@@ -79,7 +83,7 @@ def create_app(made: Desk) -> Flask:
     )
     app.session_interface = ServerSideSessions(made.sessions, made.now)
     app.before_request(_allow_files)
-    furnish(app, made)
+    furnish(app, made, actor_of, tuple(f"{name}.listing" for name, _, _ in MENU))
     MaskedTokens(app)
     app.jinja_env.globals.update(menu=MENU)
     for pages in BLUEPRINTS:
@@ -87,24 +91,30 @@ def create_app(made: Desk) -> Flask:
     return app
 
 
-def furnish(app: Flask, made: Desk) -> None:
+def furnish(app: Flask, made: Desk, actor: Callable[[User, Snapshot], Actor], homes: tuple[str, ...]) -> None:
     """What the pages of either port have: the desk, their guard, style sheets and icons, wording, what is said when something fails."""
     app.extensions["switchroom"] = made
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.after_request(compression.compress)
-    guard.install(app)
+    guard.install(app, actor, homes)
     wording.install(app)
     assets = Assets(STATIC)
     app.jinja_env.globals.update(
-        asset=assets.address, icon=assets.icon, may_change=guard.may_change, drawn_from=lambda: g.mark
+        asset=assets.address, icon=assets.icon, may=guard.may, opens=guard.opens, home=guard.home, drawn_from=lambda: g.mark
     )
     app.context_processor(_for_every_page)
     _serve_static(app)
     app.register_error_handler(HTTPException, _explain)
+    app.register_error_handler(Forbidden, lambda error: _explain(ForbiddenPage(wording.say(error.said))))
     app.register_error_handler(NotFound, lambda _: _explain(NotFoundPage()))
     app.register_error_handler(StorageFailed, _storage)
     app.register_error_handler(Exception, _apologise)
+
+
+def _role(person: User) -> str:
+    """How much the person may do, in a word."""
+    return wording.say(person.declared.choice("role", person.role)[0])
 
 
 def _allow_files() -> None:
@@ -115,6 +125,7 @@ def _allow_files() -> None:
 def _for_every_page() -> dict[str, Any]:
     return {
         "person": getattr(g, "person", None),
+        "role": _role(g.person) if getattr(g, "person", None) else "",
         "now": desk().now(),
         "start": desk().start,
         "hostname": request.host,
@@ -161,7 +172,7 @@ _EXPLANATIONS = {
     ),
     403: (
         "Not allowed",
-        "Your role does not include this. Someone with the role Full can do it, or change your role under Users.",
+        wording.say(Forbidden().said),
     ),
     404: ("Nothing here", "This page does not exist, or what it showed has been deleted."),
     405: ("That did not work", "This address is not meant to be opened like this."),
@@ -180,8 +191,8 @@ def _explain(error: HTTPException) -> ResponseReturnValue:
             "This page was open too long",
             "For your safety it has to be loaded again. Go back, reload the page and send it once more.",
         )
-    if status == 404 and error.description != NotFoundPage.description:
-        sentence = error.description or sentence  # a view that knows more
+    if status in (403, 404) and error.description not in (NotFoundPage.description, ForbiddenPage.description):
+        sentence = error.description or sentence  # somebody who knows more
     response = Response(render_template("error.html", title=title, sentence=sentence), status)
     for name, value in error.get_headers():
         if name.lower() not in ("content-type", "content-length"):

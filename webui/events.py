@@ -13,6 +13,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 
+from appliance.config.rights import actor_of
 from appliance.cti import CallEnded, CallsChanged, Message, RegistrationsChanged, StatusChanged, Unavailable
 from webui.desk import Desk, Service
 from webui.login.guard import HEADERS
@@ -125,7 +126,7 @@ def _user(desk: Desk, cookie: str) -> str:
     """The id of who may listen; "" for everybody else."""
     stored = desk.sessions.find(cookie, desk.now()) if cookie else None
     user = desk.admin.snapshot.users.get(stored.user) if stored and stored.user else None
-    return user.id if user is not None and user.role != "none" else ""
+    return user.id if user is not None and actor_of(user, desk.admin.snapshot).rights else ""
 
 
 async def serve_events(desk: Desk, hub: Hub, scope: Scope, receive: Receive, send: Send) -> None:

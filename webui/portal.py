@@ -12,6 +12,7 @@ from flask import Blueprint, Flask, render_template, request
 from flask.typing import ResponseReturnValue
 
 from appliance.config.model import service_number
+from appliance.config.rights import owner_actor
 from webui.app import furnish
 from webui.desk import Desk, desk
 from webui.login.guard import route
@@ -26,7 +27,7 @@ def create_portal(made: Desk) -> Flask:
     """The pages of the user port on the same desk as the admin pages."""
     app = Flask(__name__, static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=LARGEST_REQUEST)
-    furnish(app, made)
+    furnish(app, made, owner_actor, ("portal.first",))
     app.register_blueprint(pages)
     return app
 

@@ -314,7 +314,9 @@ class Console:
         return f"Written ({file.stat().st_size >> 10} KiB); it is on the admin page under Updates."
 
     async def password(self, terminal: Terminal) -> str:
+        from appliance.config.acting import Acting
         from appliance.config.entitlement import open_admin
+        from appliance.config.rights import named
         from appliance.storage.database import StorageFailed
 
         word = "-".join("".join(secrets.choice(setup_code.ALPHABET) for _ in range(4)) for _ in range(4))
@@ -325,7 +327,7 @@ class Console:
                     return "There is no administrator yet: use the setup code."
                 if not await terminal.sure(f"{found.username} gets a new password."):
                     return "Nothing was changed."
-                admin.set_password(found.id, word, "the console")
+                Acting(admin, named("the console")).set_password(found.id, word)
             return f"New password of {found.username}: {word}\nChange it on the admin page. (Enter)" + await terminal.ask(
                 ""
             )

@@ -21,8 +21,8 @@ from appliance.words import english
 @json_option
 def plan(number: str, caller: str, at: datetime | None, data: Path, as_json: bool) -> None:
     """Say where a call to NUMBER would go, and why."""
-    with use_cases(data) as admin:
-        snapshot = admin.snapshot
+    with use_cases(data) as acting:
+        snapshot = acting.snapshot
     extension = snapshot.extension_by_number.get(caller)
     if extension is None:
         fail(f"There is no extension {caller}.")

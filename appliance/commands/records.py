@@ -13,8 +13,9 @@ from typing import Any
 
 import click
 
-from appliance.commands.terminal import ask_password, data_option, fail, json_option, table, use_cases, who
-from appliance.config.admin import Admin, Usernames, renamed
+from appliance.commands.terminal import ask_password, data_option, fail, json_option, table, use_cases
+from appliance.config.acting import Acting
+from appliance.config.admin import Usernames, renamed
 from appliance.config.declare import Choice, Duration, FieldType, Number, TickBox
 from appliance.config.model import KINDS, Extension, Problem, Record, Refused
 from appliance.words import english
@@ -63,29 +64,29 @@ def _help(kind: str, field: str) -> str:
     return english().say(KINDS[kind].record.declared.help(field))
 
 
-def _values(admin: Admin, given: dict[str, Any]) -> dict[str, Any]:
+def _values(acting: Acting, given: dict[str, Any]) -> dict[str, Any]:
     """What was given, as records have it: an extension's user by the name for logging in."""
     values = {name: value for name, value in given.items() if value is not None}
     if values.get("user"):
-        values["user"] = _find(admin, "user", values["user"], "user").id
+        values["user"] = _find(acting, "user", values["user"], "user").id
     return values
 
 
-def _find(admin: Admin, kind: str, name: str, field: str = "") -> Any:
-    found = [one for one in admin.snapshot.of(kind).values() if getattr(one, KINDS[kind].named_by) == name]
+def _find(acting: Acting, kind: str, name: str, field: str = "") -> Any:
+    found = [one for one in acting.snapshot.of(kind).values() if getattr(one, KINDS[kind].named_by) == name]
     if not found:
         raise Refused(Problem(field, f"There is no {kind} {name}."))
     return found[0]
 
 
 def _delete(data: Path, kind: str, name: str, yes: bool) -> None:
-    with use_cases(data) as admin:
-        record = _find(admin, kind, name)
-        for sentence in admin.consequences(kind, record.id):
+    with use_cases(data) as acting:
+        record = _find(acting, kind, name)
+        for sentence in acting.consequences(kind, record.id):
             click.echo(sentence, err=True)
         if not yes and not click.confirm(f"Delete the {kind} {name}?", err=True):
             fail("Nothing was changed.")
-        admin.delete(kind, record.id, who())
+        acting.delete(kind, record.id)
     click.echo(f"The {kind} {name} was deleted.")
 
 
@@ -102,8 +103,8 @@ def user() -> None:
 @json_option
 def user_list(data: Path, as_json: bool) -> None:
     """List the users and their extensions."""
-    with use_cases(data) as admin:
-        snapshot = admin.snapshot
+    with use_cases(data) as acting:
+        snapshot = acting.snapshot
         owned: dict[str, list[str]] = {}
         for one in sorted(snapshot.extensions.values(), key=lambda one: (len(one.number), one.number)):
             owned.setdefault(one.user, []).append(one.number)
@@ -127,8 +128,8 @@ def user_list(data: Path, as_json: bool) -> None:
 def user_add(data: Path, username: str, password: bool, **given: Any) -> None:
     """Add a user. Who may log in to the page needs a password."""
     word = ask_password() if password else ""
-    with use_cases(data) as admin:
-        admin.create("user", {"username": username, **_values(admin, given)}, who(), password=word)
+    with use_cases(data) as acting:
+        acting.create("user", {"username": username, **_values(acting, given)}, password=word)
     click.echo(f"User {username} was added.")
 
 
@@ -141,9 +142,9 @@ def user_add(data: Path, username: str, password: bool, **given: Any) -> None:
 def user_change(data: Path, username: str, renamed_to: str | None, password: bool, **given: Any) -> None:
     """Change a user, the password too: all that is given or nothing."""
     word = ask_password() if password else ""
-    with use_cases(data) as admin:
-        values = _values(admin, {**given, "username": renamed_to})
-        admin.update("user", _find(admin, "user", username).id, values, who(), password=word)
+    with use_cases(data) as acting:
+        values = _values(acting, {**given, "username": renamed_to})
+        acting.update("user", _find(acting, "user", username).id, values, password=word)
     click.echo(f"User {username} was changed.")
 
 
@@ -166,8 +167,8 @@ def extension() -> None:
 @json_option
 def extension_list(data: Path, as_json: bool) -> None:
     """List the extensions with the SIP user names of their lines."""
-    with use_cases(data) as admin:
-        snapshot = admin.snapshot
+    with use_cases(data) as acting:
+        snapshot = acting.snapshot
         rows = [
             {
                 "number": one.number,
@@ -190,17 +191,17 @@ def extension_list(data: Path, as_json: bool) -> None:
 @click.option("--show-password", is_flag=True, help="Show the generated SIP password (written down in the journal).")
 def extension_add(data: Path, number: str | None, show_password: bool, as_json: bool, **given: Any) -> None:
     """Add an extension with its first line. Without NUMBER the next unused one is taken. --user takes a user name."""
-    with use_cases(data) as admin:
-        values = {"number": number or admin.suggest_number(), **_values(admin, given)}
-        made = admin.create("extension", values, who())
-        row = {"number": values["number"], **_login(admin, made, show_password)}
+    with use_cases(data) as acting:
+        values = {"number": number or acting.suggest_number(), **_values(acting, given)}
+        made = acting.create("extension", values)
+        row = {"number": values["number"], **_login(acting, made, show_password)}
     words = "  ".join(f"{name.replace('_', ' ')} {value}" for name, value in row.items())
     click.echo(json.dumps(row) if as_json else words)
 
 
-def _login(admin: Admin, made: Record, show_password: bool) -> dict[str, str]:
-    line = admin.snapshot.lines_of[made.id][0]
-    shown = {"sip_password": admin.reveal_sip_password(line.id, who())} if show_password else {}
+def _login(acting: Acting, made: Record, show_password: bool) -> dict[str, str]:
+    line = acting.snapshot.lines_of[made.id][0]
+    shown = {"sip_password": acting.reveal_sip_password(line.id)} if show_password else {}
     return {"sip_username": line.sip_username, **shown}
 
 
@@ -219,14 +220,14 @@ def extension_change(
     data: Path, number: str, renumbered: str | None, usernames: Usernames | None, **given: Any
 ) -> None:
     """Change an extension: all that is given or nothing. --user takes a user name."""
-    with use_cases(data) as admin:
-        record: Extension = _find(admin, "extension", number)
-        following = renamed(admin.snapshot, record.id, renumbered or number)
+    with use_cases(data) as acting:
+        record: Extension = _find(acting, "extension", number)
+        following = renamed(acting.snapshot, record.id, renumbered or number)
         if following and not usernames:
-            names = " and ".join(admin.snapshot.lines[line.id].sip_username for line in following)
+            names = " and ".join(acting.snapshot.lines[line.id].sip_username for line in following)
             fail(f"Choose what becomes of the SIP username ({names}): --sip-usernames keep, or change.")
-        values = _values(admin, {**given, "number": renumbered})
-        admin.update("extension", record.id, values, who(), usernames=usernames or "")
+        values = _values(acting, {**given, "number": renumbered})
+        acting.update("extension", record.id, values, usernames=usernames or "")
     click.echo(f"Extension {number} was changed.")
 
 

@@ -17,8 +17,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from appliance.words import english
+
 if TYPE_CHECKING:
-    from appliance.config.admin import Admin
+    from appliance.config.acting import Acting
+    from appliance.config.rights import Actor
 
 NOT_RUNNING = 3
 data_option = click.option(
@@ -40,6 +43,13 @@ def fail(message: str, code: int = 1) -> NoReturn:
 def who() -> str:
     """Who is written into the journal."""
     return f"command line ({os.environ.get('SUDO_USER') or getpass.getuser()})"
+
+
+def actor() -> Actor:
+    """Whoever may read the data directory may do everything."""
+    from appliance.config.rights import named
+
+    return named(who())
 
 
 def ask_password() -> str:
@@ -70,11 +80,13 @@ def table(rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
 
 
 @contextlib.contextmanager
-def use_cases(data: Path) -> Iterator[Admin]:
+def use_cases(data: Path) -> Iterator[Acting]:
     """On the stored configuration; a running system is told of each change. What is refused ends the command with its sentences."""
+    from appliance.config.acting import Acting
     from appliance.config.admin import NotFound
     from appliance.config.entitlement import open_admin
     from appliance.config.model import Refused
+    from appliance.config.rights import Forbidden
     from appliance.storage.database import StorageFailed
 
     if not (data / "config.db").exists():
@@ -84,8 +96,10 @@ def use_cases(data: Path) -> Iterator[Admin]:
         )
     try:
         with open_admin(data.absolute()) as admin:
-            yield admin
+            yield Acting(admin, actor())
     except Refused as error:
         fail("\n".join(problem.message for problem in error.problems))
+    except Forbidden as error:
+        fail(english().say(error.said))
     except (NotFound, StorageFailed) as error:
         fail(str(error))

@@ -67,9 +67,10 @@ def _anything(text: str) -> object:
 
 @dataclass(frozen=True, kw_only=True)
 class FieldType(GroupedMetadata):
-    """What all have: `hidden` fields have a use-case of their own and are in no form."""
+    """What all have: `hidden` fields have a use-case of their own and are in no form; `personal` ones may be changed by who owns the record."""
 
     hidden: bool = False
+    personal: bool = False
     secret: ClassVar[bool] = False  # never in logs, journal or export in clear; sealed on the disk
 
     def __iter__(self) -> Iterator[object]:
@@ -293,6 +294,7 @@ class Kind(Generic[R]):
 
     record: type[R]
     named_by: str = "id"  # the field that people know one by
+    owned_by: str = ""  # the reference that says which user it belongs to, by way of other records; "id": it is a user itself
     called: Callable[[R], str] | None = None  # how one is called in a sentence; None: by that field
     # Records that are there from the start, by id, as they are until one is stored; then these are all, and nobody adds or deletes one.
     always: Mapping[str, R] = field(default_factory=dict)

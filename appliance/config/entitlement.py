@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from appliance import cti
 from appliance.config import licensing
+from appliance.config.acting import Acting
 from appliance.config.admin import Admin
 from appliance.config.store import Store
 from appliance.host import privileges
@@ -84,13 +85,14 @@ def read_limits(data: Path, seen: float = 0.0) -> licensing.Limits:
         return licensing.Limits(note=f"The licence file is not used: {error} {licensing.Limits().note}")
 
 
-def install(data: Path, text: str, admin: Admin, who: str) -> licensing.Limits:
+def install(data: Path, text: str, acting: Acting) -> licensing.Limits:
     """Check a licence file and use it from now on, whole or not at all; BadLicence: the one before stays. Another licence than the one that
     is there counts from its own day: a clock that was ahead once does not shorten it."""
+    acting.actor.demand("change", "licence")
     limits = _verified(data, text, date.min)
     if not licence_file(data).exists() or licence_file(data).read_text(errors="replace") != text:
         on_disk.write(licence_file(data), text.encode())
-        admin.note("settings", LICENCE_ROW, "installed a licence file", who)
+        acting.note("settings", LICENCE_ROW, "installed a licence file")
     return limits
 
 

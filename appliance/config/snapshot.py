@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from functools import cached_property
@@ -36,6 +36,8 @@ class Snapshot:
     revision: int = 0
     records: Mapping[str, Mapping[str, Record]] = dataclass_field(default_factory=_empty)  # kind -> id -> record
     moment: float = 0.0  # unix time of the revision
+    # What has been made of it and is made once, as what somebody may see of it; it goes when the snapshot goes.
+    views: dict[Hashable, object] = dataclass_field(default_factory=dict, compare=False, repr=False)
 
     def of(self, kind: str) -> Mapping[str, Record]:
         """The records of a kind by id; empty when there are none."""

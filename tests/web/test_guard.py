@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 from flask import Blueprint, Flask
+from werkzeug.routing import Rule
 
+from appliance.config.kinds import KINDS
+from appliance.config.rights import AREAS, VERBS
 from tests.web.made import CODE, Visitor
 from webui.app import create_app
 from webui.desk import Desk
@@ -14,11 +17,12 @@ from webui.login.sessions import COOKIE
 PUBLIC = {"static", "health.check", "encryption.authority", "backup.restored"}
 
 
-def test_every_route_names_its_role(app: Flask) -> None:
-    roles = {
-        rule.endpoint: getattr(app.view_functions[rule.endpoint], "role", None) for rule in app.url_map.iter_rules()
-    }
-    assert None not in roles.values()
+def test_every_route_names_its_right(app: Flask) -> None:
+    views = {rule.endpoint: app.view_functions[rule.endpoint] for rule in app.url_map.iter_rules()}
+    for endpoint, view in views.items():
+        verb, _, kind = getattr(view, "may", "").partition(" ")
+        assert getattr(view, "role", None) or (verb in VERBS and (kind in AREAS or kind in KINDS)), endpoint
+    roles = {endpoint: getattr(view, "role", None) for endpoint, view in views.items()}
     assert {endpoint for endpoint, role in roles.items() if role == "anyone"} == PUBLIC
     assert {endpoint for endpoint, role in roles.items() if role == "setup"} == {
         "setup.begin", "setup.enter_code", "setup.name_administrator", "setup.complete",
@@ -26,11 +30,17 @@ def test_every_route_names_its_role(app: Flask) -> None:
     }  # fmt: skip
 
 
-def test_every_change_needs_the_full_role(app: Flask) -> None:
+def changes(app: Flask, rule: Rule) -> bool:
+    """Whether it needs a right that is more than to look."""
+    needed = getattr(app.view_functions[rule.endpoint], "may", "")
+    return bool(needed) and not needed.startswith("see ")
+
+
+def test_every_change_needs_more_than_to_look(app: Flask) -> None:
     for rule in app.url_map.iter_rules():
         if "POST" in (rule.methods or ()):
             role = app.view_functions[rule.endpoint].role  # type: ignore[attr-defined]
-            assert role in ("full", "setup", "visitor") or rule.endpoint == "account.change", rule
+            assert changes(app, rule) or role in ("setup", "visitor") or rule.endpoint == "account.change", rule
 
 
 def address(rule: object) -> str:
@@ -53,7 +63,7 @@ def test_a_stranger_is_sent_to_the_login_everywhere(app: Flask, visitor: Visitor
 
 def test_read_only_changes_nothing(app: Flask, ben: Visitor) -> None:
     for rule in app.url_map.iter_rules():
-        if app.view_functions[rule.endpoint].role == "full":  # type: ignore[attr-defined]
+        if changes(app, rule):
             for method in {"GET", "POST"} & (rule.methods or set()):
                 response = ben.get(address(rule)) if method == "GET" else ben.post(address(rule))
                 assert response.status_code == 403, rule

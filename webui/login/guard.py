@@ -1,25 +1,29 @@
-"""Who may open which page. Every route names its role; a route without one is answered 403 to everybody.
+"""Who may open which page. Every route names the right that it needs; a route without one is answered 403 to everybody.
 
-Roles: `anyone` (no login: style sheets, health) · `setup` (only before the first administrator exists) · `visitor` (login form) ·
-`read-only` and `full` (the administration role of the user, full includes read-only).
+A right is "VERB KIND" (`appliance.config.rights`): "see extension", "do backup"; a name in braces is an argument of the view ("see {kind}"). Where
+no right is asked for, a role says for whom it is: `anyone` (no login: style sheets, health) · `setup` (only before the first administrator
+exists) · `visitor` (login form) · `person` (whoever has logged in at this port: the own password and sessions). Which records of a kind may be
+seen or changed is said by the use-cases as this person may use them (`acting`); views use nothing else.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar, cast
 
 from flask import Blueprint, Flask, Response, abort, current_app, g, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance.config.model import User
+from appliance.config.acting import Acting
+from appliance.config.model import Record, Snapshot, User
+from appliance.config.rights import Actor, Verb
 from webui.desk import desk
 from webui.login import unsent
 from webui.login.sessions import Session
 
 log = logging.getLogger(__name__)
-PageRole = Literal["anyone", "setup", "visitor", "read-only", "full"]
+Role = Literal["anyone", "setup", "visitor", "person"]
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 
 CONTENT_SECURITY_POLICY = (
@@ -39,13 +43,20 @@ HEADERS = {
 
 
 def route(
-    pages: Blueprint, rule: str, *, role: PageRole, methods: tuple[str, ...] = ("GET",), live: bool = False
+    pages: Blueprint,
+    rule: str,
+    *,
+    may: str = "",
+    role: Role | None = None,
+    methods: tuple[str, ...] = ("GET",),
+    live: bool = False,
 ) -> Callable[[View], View]:
-    """Register a view with its role. live: the page fetches this by itself, so it does not keep a session awake."""
+    """Register a view with the right it needs, or the role. live: the page fetches this by itself, so it does not keep a session awake."""
+    assert bool(may) != bool(role), f"{rule}: either a right or a role"
 
     def register(view: View) -> View:
         attributes = cast(Any, view)
-        attributes.role, attributes.live = role, live
+        attributes.may, attributes.role, attributes.live = may, role, live
         pages.add_url_rule(rule, view_func=view, methods=list(methods))
         return view
 
@@ -53,26 +64,56 @@ def route(
 
 
 def person() -> User:
-    """The user of this request; only in views with a role that needs one."""
+    """The user of this request; only in views that need a login."""
     return cast(User, g.person)
 
 
-def may_change() -> bool:
-    return getattr(g, "person", None) is not None and person().role == "full"
+def acting() -> Acting:
+    """The use-cases as the user of this request may use them; only in views that need a login."""
+    return cast(Acting, g.acting)
+
+
+def actor_here(user: User) -> Actor:
+    """Who a user is at the port of this request."""
+    return cast(Actor, current_app.extensions["switchroom-actor"](user, desk().admin.snapshot))
+
+
+def may(verb: Verb, kind: str, record: Record | None = None) -> bool:
+    """Whether the user of this request has a right to it, for what a page offers."""
+    return getattr(g, "person", None) is not None and acting().actor.may(verb, kind, record)
+
+
+def opens(endpoint: str, actor: Actor | None = None) -> bool:
+    """Whether somebody (the user of this request) may open a page that takes no argument."""
+    view = cast(Any, current_app.view_functions[endpoint])
+    if actor is None:
+        return view.role is not None or may(*_right(view.may, {}))
+    return view.role is not None or actor.may(*_right(view.may, {}))
+
+
+def _right(declared: str, arguments: Mapping[str, Any]) -> tuple[Verb, str]:
+    verb, _, kind = declared.format(**arguments).partition(" ")
+    return cast(Verb, verb), kind
+
+
+def home(actor: Actor | None = None) -> str:
+    """The address of the first page of the menu that somebody (the user of this request) may open."""
+    entries = current_app.extensions["switchroom-homes"]
+    return url_for(next((endpoint for endpoint in entries if opens(endpoint, actor)), "account.form"))
 
 
 def enforce() -> ResponseReturnValue | None:
     """Before each request: is this page for this visitor?"""
-    g.person = None
+    g.person = g.acting = None
     g.mark = ""
     if request.endpoint is None:
         return None  # no such page: 404
     view = current_app.view_functions[request.endpoint]
-    role = getattr(view, "role", None)
+    role, needed = getattr(view, "role", None), getattr(view, "may", "")
     if role == "anyone":
         return None
-    if role is None:
-        log.error("no role is declared for %s", request.endpoint)
+    if not role and not needed:
+        log.error("no right is declared for %s", request.endpoint)
         abort(403)
     here = cast(Session, session)
     here.live = bool(getattr(view, "live", False))
@@ -84,16 +125,19 @@ def enforce() -> ResponseReturnValue | None:
         return _send_to(url_for("login.form"))
     if here.user:
         user = snapshot.users.get(here.user)
-        if user is None or user.role == "none":
+        actor = actor_here(user) if user is not None else None
+        if user is None or actor is None or not actor.rights:
             here.ended = True
             return _send_to(url_for("login.form"))
-        g.person = user
+        g.person, g.acting = user, Acting(desk().admin, actor)
     if role == "visitor":
         return None
     if g.person is None:
         return _send_to(url_for("login.form", to=_back(here) or None))
     unsent.forget_sent()
-    if role == "full" and not may_change():
+    if needed and not may(*_right(needed, request.view_args or {})):
+        if request.path == "/" and request.method == "GET":
+            return _send_to(home())
         abort(403)
     return None
 
@@ -119,6 +163,8 @@ def add_headers(response: Response) -> Response:
     return response
 
 
-def install(app: Flask) -> None:
+def install(app: Flask, actor: Callable[[User, Snapshot], Actor], homes: tuple[str, ...]) -> None:
+    """actor: who somebody is at this port. homes: endpoints of the pages that a login may lead to, the first one that the user may open."""
+    app.extensions["switchroom-actor"], app.extensions["switchroom-homes"] = actor, homes
     app.before_request(enforce)
     app.after_request(add_headers)

@@ -11,26 +11,26 @@ from flask.typing import ResponseReturnValue
 from appliance.config.model import Problem, Refused
 from webui.desk import desk
 from webui.forms import problems_by_field
-from webui.login.guard import person, route
+from webui.login.guard import acting, person, route
 from webui.login.sessions import Session
 from webui.login.throttle import counts
 
 pages = Blueprint("account", __name__)
 
 
-@route(pages, "/account", role="read-only")
+@route(pages, "/account", role="person")
 def form() -> ResponseReturnValue:
     return render_template("account.html", problems={})
 
 
-@route(pages, "/account", role="read-only", methods=("POST",))
+@route(pages, "/account", role="person", methods=("POST",))
 def change() -> ResponseReturnValue:
     here = desk()
     try:
         check_password(request.form.get("current", ""))
         if request.form.get("password", "") != request.form.get("again", ""):
             raise Refused(Problem("again", "The two passwords are not the same."))
-        here.admin.set_password(person().id, request.form.get("password", ""), person().username)
+        acting().set_password(person().id, request.form.get("password", ""))
     except Refused as refused:
         return render_template("account.html", problems=problems_by_field(refused.problems)), 422
     here.sessions.end_all_of(person().id, but=cast(Session, session).cookie)

@@ -14,7 +14,7 @@ from appliance.storage import aside
 from appliance.storage.aside import CannotTakeOver
 from appliance.storage.database import StorageFailed
 from webui.desk import desk
-from webui.login.guard import person, route
+from webui.login.guard import acting, route
 from webui.work import Busy, Tell
 
 pages = Blueprint("aside", __name__)
@@ -25,11 +25,11 @@ def data() -> Path:
     return Path(desk().boot.data)
 
 
-@route(pages, "/updates/kept/<name>", role="full")
+@route(pages, "/updates/kept/<name>", may="do update")
 def fetch(name: str) -> ResponseReturnValue:
     """The database as it is; its call records as a table with ?as=table."""
     file = aside.find(data(), name) or abort(404)
-    desk().admin.note("settings", "settings", f"downloaded {name}, kept from a newer version", person().username)
+    acting().note("settings", "settings", f"downloaded {name}, kept from a newer version")
     if request.args.get("as") != "table":
         return send_file(file, mimetype="application/vnd.sqlite3", as_attachment=True, download_name=f"{name}.sqlite3")
     return Response(
@@ -54,7 +54,7 @@ def _harmless(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in "=+-@\t\r" and cell else cell
 
 
-@route(pages, "/updates/kept/<name>/add", role="full", methods=("POST",))
+@route(pages, "/updates/kept/<name>/add", may="do update", methods=("POST",))
 def add(name: str) -> ResponseReturnValue:
     folder = data()
 
@@ -67,11 +67,11 @@ def add(name: str) -> ResponseReturnValue:
     except Busy as busy:
         flash(str(busy))
     else:
-        desk().admin.note("settings", "settings", f"added the call records of {name} to the history", person().username)
+        acting().note("settings", "settings", f"added the call records of {name} to the history")
     return redirect(url_for("updates.listing"), 303)
 
 
-@route(pages, "/updates/kept/progress", role="read-only", live=True)
+@route(pages, "/updates/kept/progress", may="see update", live=True)
 def progress() -> ResponseReturnValue:
     work = desk().desktop.of(KIND)
     if work is None:
@@ -83,10 +83,10 @@ def progress() -> ResponseReturnValue:
     }
 
 
-@route(pages, "/updates/kept/<name>/delete", role="full", methods=("POST",))
+@route(pages, "/updates/kept/<name>/delete", may="do update", methods=("POST",))
 def delete(name: str) -> ResponseReturnValue:
     file = aside.find(data(), name) or abort(404)
     file.unlink()
-    desk().admin.note("settings", "settings", f"deleted {name}, kept from a newer version", person().username)
+    acting().note("settings", "settings", f"deleted {name}, kept from a newer version")
     flash("Deleted.")
     return redirect(url_for("updates.listing"), 303)

@@ -17,14 +17,14 @@ from appliance.config.model import Problem, Refused
 from appliance.storage.backup import BadBackup
 from webui.desk import desk
 from webui.forms import problems_by_field
-from webui.login.guard import person, route
+from webui.login.guard import acting, person, route
 from webui.work import Busy, backups
 
 pages = Blueprint("backup", __name__)
 LONGEST_LINE = 8192
 
 
-@route(pages, "/backup", role="read-only")
+@route(pages, "/backup", may="see backup")
 def listing() -> ResponseReturnValue:
     return _page({})
 
@@ -50,13 +50,13 @@ def _page(wrong: dict[str, str], status: int = 200) -> ResponseReturnValue:
     return text, status
 
 
-@route(pages, "/backup", role="full", methods=("POST",))
+@route(pages, "/backup", may="do backup", methods=("POST",))
 def begin() -> ResponseReturnValue:
     unprotected, word = request.form.get("unprotected") == "yes", request.form.get("passphrase", "")
     try:
         if not unprotected and len(word) >= backups.SHORTEST_PASSPHRASE and word != request.form.get("again", ""):
             raise Refused(Problem("again", "The two passphrases are not the same."))
-        backups.begin(desk(), word, person().username, unprotected=unprotected)
+        backups.begin(desk(), acting(), word, unprotected=unprotected)
     except Refused as refused:
         return _page(problems_by_field(refused.problems), 422)
     except Busy as busy:
@@ -64,7 +64,7 @@ def begin() -> ResponseReturnValue:
     return redirect(url_for("backup.listing"), 303)
 
 
-@route(pages, "/backup/progress", role="read-only", live=True)
+@route(pages, "/backup/progress", may="see backup", live=True)
 def progress() -> ResponseReturnValue:
     work = desk().desktop.of(backups.KIND)
     if work is None:
@@ -75,7 +75,7 @@ def progress() -> ResponseReturnValue:
     return {"finished": work.finished, "said": f"{words} …", "percent": work.percent}
 
 
-@route(pages, "/backup/file", role="full")
+@route(pages, "/backup/file", may="do backup")
 def fetch() -> ResponseReturnValue:
     file = backups.finished(desk()) or abort(404)
     return send_file(file, mimetype="application/octet-stream", as_attachment=True, download_name=file.name)
@@ -84,7 +84,7 @@ def fetch() -> ResponseReturnValue:
 # ---- restore ---------------------------------------------------------------------------------------------------------
 
 
-@route(pages, "/backup/restore", role="full", methods=("POST",))
+@route(pages, "/backup/restore", may="do backup", methods=("POST",))
 def restore() -> ResponseReturnValue:
     return take(person().username)
 
@@ -131,10 +131,10 @@ def restored() -> ResponseReturnValue:
     return render_template("restored.html", made=made, extensions=extensions, calls=calls, people=people)
 
 
-@route(pages, "/backup/kept/<name>/use", role="full", methods=("POST",))
+@route(pages, "/backup/kept/<name>/use", may="do backup", methods=("POST",))
 def put_back(name: str) -> ResponseReturnValue:
     try:
-        found = backups.put_back(desk(), name, person().username)
+        found = backups.put_back(desk(), acting(), name)
     except (BadBackup, HelperFailed) as error:
         return _page({"kept": str(error)}, 409)
     contents = found.contents
@@ -151,15 +151,15 @@ def put_back(name: str) -> ResponseReturnValue:
     )
 
 
-@route(pages, "/backup/kept/<name>/delete", role="full", methods=("POST",))
+@route(pages, "/backup/kept/<name>/delete", may="do backup", methods=("POST",))
 def delete_kept(name: str) -> ResponseReturnValue:
-    if not backups.delete_kept(desk(), name, person().username):
+    if not backups.delete_kept(desk(), acting(), name):
         abort(404)
     flash("Deleted.")
     return redirect(url_for("backup.listing"), 303)
 
 
-@route(pages, "/backup/renew", role="full", methods=("POST",))
+@route(pages, "/backup/renew", may="do backup", methods=("POST",))
 def renew() -> ResponseReturnValue:
     """The damaged data partition is made anew and keeps what has been set up since the start."""
     try:

@@ -12,7 +12,7 @@ pages = Blueprint("calls", __name__)
 PAGE = 50
 
 
-@route(pages, "/calls", role="read-only")
+@route(pages, "/calls", may="see history")
 def listing() -> ResponseReturnValue:
     text = request.args.get("q", "").strip()[:100]
     page = min(max(request.args.get("page", 1, int), 1), 10_000)
@@ -22,7 +22,7 @@ def listing() -> ResponseReturnValue:
     return render_template(template, calls=found[:PAGE], more=len(found) > PAGE, page=page, text=text)
 
 
-@route(pages, "/calls/<call>", role="read-only")
+@route(pages, "/calls/<call>", may="see history")
 def detail(call: str) -> ResponseReturnValue:
     record = desk().history.find(call)
     if record is None:

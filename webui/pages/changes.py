@@ -13,8 +13,7 @@ from appliance.config.declare import FieldType, Reference
 from appliance.config.model import KINDS, Snapshot, name_of, services
 from appliance.config.store import JournalRow
 from appliance.words import Said
-from webui.desk import desk
-from webui.login.guard import route
+from webui.login.guard import acting, may, route
 from webui.wording import plain_time, say
 
 pages = Blueprint("changes", __name__)
@@ -34,11 +33,11 @@ class Told:
     revision: int
 
 
-@route(pages, "/changes", role="read-only")
+@route(pages, "/changes", may="see journal")
 def listing() -> ResponseReturnValue:
     before = request.args.get("before", None, int)
-    rows = desk().admin.journal(limit=PAGE + 1, before=before)
-    snapshot = desk().admin.snapshot
+    rows = acting().journal(limit=PAGE + 1, before=before)
+    snapshot = acting().snapshot
     told = [tell(row, snapshot) for row in rows[:PAGE]]
     return render_template(
         "changes.html", rows=told, older=rows[PAGE - 1].id if len(rows) > PAGE else None, first=before is None
@@ -50,8 +49,10 @@ LOOKED_AT = 2_000  # rows of the journal, for who has deleted something
 
 def deletion(kind: str, key: str) -> JournalRow | None:
     """The row that says who deleted a record; None when nobody did, or long ago."""
+    if not may("see", "journal"):
+        return None
     before, looked = None, 0
-    while looked < LOOKED_AT and (rows := desk().admin.journal(limit=200, before=before)):
+    while looked < LOOKED_AT and (rows := acting().journal(limit=200, before=before)):
         if row := next((row for row in rows if (row.kind, row.key, row.after) == (kind, key, None)), None):
             return row
         before, looked = rows[-1].id, looked + len(rows)
@@ -63,7 +64,7 @@ def gone(kind: str, key: str) -> NoReturn:
     row = deletion(kind, key)
     if row is None:
         abort(404)
-    name = _name(kind, key, row.before or {}, desk().admin.snapshot)
+    name = _name(kind, key, row.before or {}, acting().snapshot)
     abort(404, GONE.format(name=f"{name[0].upper()}{name[1:]}", who=row.who, when=plain_time(row.at)))
 
 

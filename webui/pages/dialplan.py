@@ -9,7 +9,7 @@ from appliance.calls.plan.plan import asked
 from appliance.config.claims import EMERGENCY, EXTENSION, Claim
 from appliance.config.model import Snapshot, owner
 from webui.desk import desk
-from webui.login.guard import route
+from webui.login.guard import acting, route
 from webui.wording import say
 
 pages = Blueprint("dialplan", __name__)
@@ -17,15 +17,15 @@ LONGEST = 64
 SHOWN = 500
 
 
-@route(pages, "/dial-plan", role="read-only")
+@route(pages, "/dial-plan", may="see extension")
 def listing() -> ResponseReturnValue:
-    snapshot = desk().admin.snapshot
+    snapshot = acting().snapshot
     number, caller = request.args.get("number", "").strip()[:LONGEST], request.args.get("from", "")
     callers = sorted(snapshot.extensions.values(), key=lambda each: (len(each.number), each.number))
     extension = snapshot.extension_by_number.get(caller) or (callers[0] if callers else None)
     told: list[tuple[int, str]] = []
     if number and extension is not None:
-        told = [(depth, say(said)) for depth, said in asked(number, extension, snapshot)]
+        told = [(depth, say(said)) for depth, said in asked(number, extension, desk().admin.snapshot)]
     claims = sorted(snapshot.claims, key=_place)
     return render_template(
         "dialplan.html",

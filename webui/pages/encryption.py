@@ -6,14 +6,14 @@ from flask import Blueprint, Response, abort, render_template
 from flask.typing import ResponseReturnValue
 
 from webui.desk import desk
-from webui.login.guard import route
+from webui.login.guard import acting, route
 
 pages = Blueprint("encryption", __name__)
 
 
-@route(pages, "/encryption", role="read-only")
+@route(pages, "/encryption", may="see extension")
 def listing() -> ResponseReturnValue:
-    extensions = desk().admin.snapshot.extensions.values()
+    extensions = acting().snapshot.extensions.values()
     policies = {
         policy: [one for one in extensions if one.encrypt == policy] for policy in ("required", "preferred", "off")
     }

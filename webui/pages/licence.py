@@ -10,12 +10,12 @@ from flask.typing import ResponseReturnValue
 from appliance.config import entitlement
 from appliance.config.licensing import LARGEST_FILE, BadLicence
 from webui.desk import desk
-from webui.login.guard import person, route
+from webui.login.guard import acting, route
 
 pages = Blueprint("licence", __name__)
 
 
-@route(pages, "/licence", role="read-only")
+@route(pages, "/licence", may="see licence")
 def listing() -> ResponseReturnValue:
     return _page("")
 
@@ -25,16 +25,16 @@ def _page(wrong: str) -> str:
         takes_files = entitlement.maker_key(Path(desk().boot.data)) is not None
     except BadLicence as error:
         takes_files, wrong = True, wrong or str(error)
-    usage = desk().admin.licence_usage()
+    usage = acting().licence_usage()
     return render_template("licence.html", usage=usage, box_id=desk().box_id, wrong=wrong, takes_files=takes_files)
 
 
-@route(pages, "/licence", role="full", methods=("POST",))
+@route(pages, "/licence", may="change licence", methods=("POST",))
 def install() -> ResponseReturnValue:
     sent = request.files.get("file")
     text = sent.read(LARGEST_FILE + 1).decode(errors="replace") if sent else ""
     try:
-        limits = entitlement.install(Path(desk().boot.data), text, desk().admin, person().username)
+        limits = entitlement.install(Path(desk().boot.data), text, acting())
     except BadLicence as error:
         return _page(str(error)), 422
     flash(f"Installed. {limits.note}")

@@ -14,7 +14,7 @@ pages = Blueprint("licences", __name__)
 ASSETS = Path(__file__).parents[1] / "static" / "vendor"
 
 
-@route(pages, "/licences", role="read-only")
+@route(pages, "/licences", role="person")
 def listing() -> ResponseReturnValue:
     text = request.args.get("q", "").strip()[:100]
     words = text.casefold().split()
@@ -36,7 +36,7 @@ def listing() -> ResponseReturnValue:
     )
 
 
-@route(pages, "/licences/<kind>/<path:name>", role="read-only")
+@route(pages, "/licences/<kind>/<path:name>", role="person")
 def detail(kind: str, name: str) -> ResponseReturnValue:
     if kind == "text":
         text = notices.standard_text(name) or abort(404)

@@ -6,13 +6,13 @@ import logging
 import math
 from typing import cast
 
-from flask import Blueprint, Response, current_app, redirect, render_template, request, session, url_for
+from flask import Blueprint, Response, current_app, g, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
 from webui import devices
 from webui.desk import desk
 from webui.login import unsent
-from webui.login.guard import route
+from webui.login.guard import actor_here, home, route
 from webui.login.sessions import ServerSideSessions, Session
 from webui.login.throttle import counts
 
@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 @route(pages, "/login", role="visitor")
 def form() -> ResponseReturnValue:
-    if cast(Session, session).user:
-        return redirect(url_for("status.listing"), 303)
+    if g.person is not None:
+        return redirect(home(), 303)
     return _draw("", "", request.args.get("to", ""))
 
 
@@ -49,11 +49,11 @@ def submit() -> ResponseReturnValue:
         log.warning("login refused for %r from %s", username, request.remote_addr)
         return _draw(username, "User name or password is wrong.", to, 401)
     here.throttle.succeeded(*names)
-    if user.role == "none":
+    if not (actor := actor_here(user)).rights:
         return _draw(username, "This user may not open the admin page. An administrator can change that under Users.", to, 403)
     log.info("%s logged in from %s", user.username, request.remote_addr)
     unsent.carry(cast(ServerSideSessions, current_app.session_interface).begin, user.id)
-    response = cast(Response, redirect(to if unsent.is_local(to) else url_for("status.listing"), 303))
+    response = cast(Response, redirect(to if unsent.is_local(to) else home(actor), 303))
     if not own:
         devices.remember(here, response, user.id)
     return response

@@ -19,7 +19,7 @@ from webui.pages.account import check_password
 pages = Blueprint("reset", __name__)
 
 
-@route(pages, "/reset", role="full")
+@route(pages, "/reset", may="do system")
 def form() -> ResponseReturnValue:
     return _form({}, 200)
 
@@ -30,7 +30,7 @@ def _form(problems: dict[str, str], status: int) -> ResponseReturnValue:
     return render_template("reset.html", problems=problems, asked=request.form), status
 
 
-@route(pages, "/reset", role="full", methods=("POST",))
+@route(pages, "/reset", may="do system", methods=("POST",))
 def begin() -> ResponseReturnValue:
     keep_network, erase_media = (request.form.get(name) == "yes" for name in ("keep_network", "erase_media"))
     try:

@@ -196,7 +196,7 @@ def complete() -> ResponseReturnValue:
     return redirect(url_for("setup.welcome"), 303)
 
 
-@route(pages, "/welcome", role="full")
+@route(pages, "/welcome", may="change settings")
 def welcome() -> ResponseReturnValue:
     return render_template(
         "setup/welcome.html",

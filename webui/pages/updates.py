@@ -20,14 +20,14 @@ from appliance.host import support as bundle
 from appliance.storage import aside, copies
 from appliance.version import VERSION
 from webui.desk import desk
-from webui.login.guard import person, route
+from webui.login.guard import acting, route
 from webui.pages import aside as aside_pages
 from webui.pages.changes import tell
 
 pages = Blueprint("updates", __name__)
 
 
-@route(pages, "/updates", role="read-only")
+@route(pages, "/updates", may="see update")
 def listing() -> ResponseReturnValue:
     status, problem = None, ""
     if update_client.available():
@@ -49,14 +49,14 @@ def listing() -> ResponseReturnValue:
 
 def _kept() -> list[dict[str, Any]]:
     """What a newer version left, with the changes of a configuration in words."""
-    data, snapshot = Path(desk().boot.data), desk().admin.snapshot
+    data, snapshot = Path(desk().boot.data), acting().snapshot
     return [
         {**asdict(one), "changes": [tell(row, snapshot) for row in aside.changes(data, one.name)]}
         for one in aside.listing(data)
     ]
 
 
-@route(pages, "/updates/install", role="full", methods=("POST",))
+@route(pages, "/updates/install", may="do update", methods=("POST",))
 def upload() -> ResponseReturnValue:
     """Plain text: the version that was installed (200), or why not (409)."""
     blocks = _blocks()
@@ -74,7 +74,7 @@ def _blocks() -> Iterator[bytes]:
         yield block
 
 
-@route(pages, "/updates/progress", role="read-only", live=True)
+@route(pages, "/updates/progress", may="see update", live=True)
 def progress() -> ResponseReturnValue:
     try:
         return dict(update_client.ask("status")["progress"])
@@ -82,7 +82,7 @@ def progress() -> ResponseReturnValue:
         return {"what": "refused", "error": str(error)}
 
 
-@route(pages, "/updates/restart", role="full", methods=("POST",))
+@route(pages, "/updates/restart", may="do update", methods=("POST",))
 def restart() -> ResponseReturnValue:
     when = request.form.get("when", "")
     try:
@@ -95,7 +95,7 @@ def restart() -> ResponseReturnValue:
     return redirect(url_for("updates.listing"), 303)
 
 
-@route(pages, "/updates/support", role="full", methods=("POST",))
+@route(pages, "/updates/support", may="do system", methods=("POST",))
 def support() -> ResponseReturnValue:
     try:
         made = Path(update_client.ask("support")) if update_client.available() else bundle.write(Path(desk().boot.data))
@@ -104,5 +104,5 @@ def support() -> ResponseReturnValue:
         return redirect(url_for("updates.listing"), 303)
     if not made.is_file():
         abort(404)
-    desk().admin.note("settings", "settings", "downloaded the support bundle", person().username)
+    acting().note("settings", "settings", "downloaded the support bundle")
     return send_file(made, as_attachment=True, download_name="switchroom-support.tar.gz")

@@ -15,7 +15,7 @@ from appliance.config.search import found as found_in
 from appliance.cti import RegistrationView
 from webui.desk import desk
 from webui.forms import Field, Option, fields_of, problems_by_field, typed, values_of
-from webui.login.guard import person, route
+from webui.login.guard import acting, route
 from webui.pages.changes import gone
 from webui.records.lines import goes_off, lines_part, phones_part
 from webui.wording import say
@@ -25,10 +25,10 @@ pages = Blueprint("extensions", __name__)
 TABS = {"number": "general", "usernames": "general", "name": "general", "user": "general", "ring_seconds": "advanced", "encrypt": "advanced"}
 
 
-@route(pages, "/extensions", role="read-only")
+@route(pages, "/extensions", may="see extension")
 def listing() -> ResponseReturnValue:
     text = request.args.get("q", "").strip()
-    snapshot = desk().admin.snapshot
+    snapshot = acting().snapshot
     found = [one for one in snapshot.extensions.values() if _fits(text, one, snapshot)]
     found.sort(key=lambda one: (len(one.number), one.number))
     part = request.headers.get("HX-Target") == "extensions"
@@ -57,41 +57,41 @@ def _phones() -> Mapping[str, list[RegistrationView]] | None:
     return phones
 
 
-@route(pages, "/extensions/add", role="full")
+@route(pages, "/extensions/add", may="add extension")
 def add() -> ResponseReturnValue:
-    owner = desk().admin.snapshot.users.get(request.args.get("user", ""))
+    owner = acting().snapshot.users.get(request.args.get("user", ""))
     try:
-        number = desk().admin.suggest_number()
+        number = acting().suggest_number()
     except Refused:
         number = ""
     return _add_form({"number": number, "user": owner.id if owner else "", "name": owner.full_name if owner else ""})
 
 
-@route(pages, "/extensions/add", role="full", methods=("POST",))
+@route(pages, "/extensions/add", may="add extension", methods=("POST",))
 def create() -> ResponseReturnValue:
     values = typed(request.form, Extension)
     try:
-        extension = desk().admin.create("extension", values, person().username)
+        extension = acting().create("extension", values)
     except Refused as refused:
         return _add_form(values, refused), 422
     flash(f"Extension {values.get('number')} is added. Enter its line in a phone to use it.")
     return redirect(url_for("extensions.edit", key=extension.id, tab="lines"), 303)
 
 
-@route(pages, "/extensions/<key>", role="read-only")
+@route(pages, "/extensions/<key>", may="see extension")
 def edit(key: str) -> ResponseReturnValue:
     extension = _extension(key)
     return _edit_form(extension, values_of(extension), tab=request.args.get("tab", "general"))
 
 
-@route(pages, "/extensions/<key>", role="full", methods=("POST",))
+@route(pages, "/extensions/<key>", may="change extension", methods=("POST",))
 def save(key: str) -> ResponseReturnValue:
     extension, values = _extension(key), typed(request.form, Extension)
     tab, choice = request.form.get("tab", "general"), request.form.get("usernames", "")
     usernames: Usernames = choice if choice in ("keep", "change") else ""  # type: ignore[assignment]
     try:
-        desk().admin.update(
-            "extension", key, values, person().username, mark=request.form.get("mark", ""), usernames=usernames
+        acting().update(
+            "extension", key, values, mark=request.form.get("mark", ""), usernames=usernames
         )
     except Refused as refused:
         tab = next((TABS[problem.field] for problem in refused.problems if problem.field in TABS), tab)
@@ -100,16 +100,16 @@ def save(key: str) -> ResponseReturnValue:
     return redirect(url_for("extensions.edit", key=key, tab=tab), 303)
 
 
-@route(pages, "/extensions/<key>/delete", role="full")
+@route(pages, "/extensions/<key>/delete", may="delete extension")
 def ask_delete(key: str) -> ResponseReturnValue:
     return _confirm(_extension(key))
 
 
-@route(pages, "/extensions/<key>/delete", role="full", methods=("POST",))
+@route(pages, "/extensions/<key>/delete", may="delete extension", methods=("POST",))
 def delete(key: str) -> ResponseReturnValue:
     extension = _extension(key)
     try:
-        desk().admin.delete("extension", key, person().username)
+        acting().delete("extension", key)
     except Refused as refused:
         return _confirm(extension, " ".join(say(problem.said) for problem in refused.problems)), 422
     flash(f"Extension {extension.number} is deleted.")
@@ -121,7 +121,7 @@ def _confirm(extension: Extension, problem: str = "") -> str:
         "delete.html",
         what="extension",
         name=f"{extension.number} {extension.name}".strip(),
-        consequences=desk().admin.consequences("extension", extension.id),
+        consequences=acting().consequences("extension", extension.id),
         problem=problem,
         back=url_for("extensions.edit", key=extension.id),
         section="extensions",
@@ -129,11 +129,11 @@ def _confirm(extension: Extension, problem: str = "") -> str:
 
 
 def _extension(key: str) -> Extension:
-    return desk().admin.snapshot.extensions.get(key) or gone("extension", key)
+    return acting().snapshot.extensions.get(key) or gone("extension", key)
 
 
 def _owners() -> tuple[Option, ...]:
-    users = sorted(desk().admin.snapshot.users.values(), key=lambda user: folded(user.full_name or user.username))
+    users = sorted(acting().snapshot.users.values(), key=lambda user: folded(user.full_name or user.username))
     return (
         Option("", "Nobody"),
         *(Option(user.id, f"{user.full_name or user.username} ({user.username})") for user in users),
@@ -148,7 +148,7 @@ def _add_form(values: Mapping[str, Any], refused: Refused | None = None) -> str:
 
 def _renumbering(extension: Extension, values: Mapping[str, Any], problem: str, chosen: str) -> Field | None:
     """The question what becomes of the SIP usernames, where they are made of a number that changes."""
-    number, snapshot = str(values.get("number", "")), desk().admin.snapshot
+    number, snapshot = str(values.get("number", "")), acting().snapshot
     new = renamed(snapshot, extension.id, number) if number and extension.id in snapshot.extensions else []
     if not new or not (problem or chosen):  # first the number itself has to be one
         return None
@@ -181,5 +181,5 @@ def _edit_form(
         tab=tab if tab in ("general", "lines", "advanced") else "general",
         lines_html=lines_part(extension),
         phones_html=phones_part(extension),
-        owner=desk().admin.snapshot.users.get(extension.user),
+        owner=acting().snapshot.users.get(extension.user),
     )

@@ -16,7 +16,7 @@ from appliance.config.model import Extension, Line, Problem, Refused
 from appliance.cti import RegistrationView
 from webui.desk import desk
 from webui.forms import fields_of, problems_by_field, typed, values_of
-from webui.login.guard import person, route
+from webui.login.guard import acting, route
 from webui.pages.changes import deletion
 from webui.wording import plain_time
 from webui.work import live
@@ -33,7 +33,7 @@ def lines_part(
     values: dict[str, Any] | None = None,
 ) -> Markup:
     """The tab's contents. problems and typed values belong to line `at` ("" is the whole tab)."""
-    lines = desk().admin.snapshot.lines_of.get(extension.id, ())
+    lines = acting().snapshot.lines_of.get(extension.id, ())
     phones = _phones_on(lines)
     refused = {one.line: one for one in live.refusals(desk()) if one.line}
     wrong = list(problems)
@@ -69,13 +69,13 @@ def _phones_on(lines: Iterable[Line]) -> list[RegistrationView] | None:
 
 def phones_part(extension: Extension, lines: Iterable[Line] = (), *, swap: bool = False) -> Markup:
     """How many phones are registered on the extension, and which on these lines. swap: each is put where the page shows it."""
-    phones = _phones_on(desk().admin.snapshot.lines_of.get(extension.id, ()))
+    phones = _phones_on(acting().snapshot.lines_of.get(extension.id, ()))
     return Markup(render_template("extensions/phones.html", lines=lines, phones=phones, swap=swap))
 
 
-@route(pages, "/extensions/<key>/phones", role="read-only", live=True)
+@route(pages, "/extensions/<key>/phones", may="see line", live=True)
 def phones(key: str) -> ResponseReturnValue:
-    return phones_part(_extension(key), desk().admin.snapshot.lines_of.get(key, ()), swap=True)
+    return phones_part(_extension(key), acting().snapshot.lines_of.get(key, ()), swap=True)
 
 
 def goes_off(lines: Iterable[Line]) -> str:
@@ -92,14 +92,14 @@ def goes_off(lines: Iterable[Line]) -> str:
 
 def _extension(key: str) -> Extension:
     """When it has been deleted meanwhile, the whole page says so, not the part."""
-    if (found := desk().admin.snapshot.extensions.get(key)) is None:
+    if (found := acting().snapshot.extensions.get(key)) is None:
         abort(Response(status=204, headers={"HX-Redirect": url_for("extensions.edit", key=key)}))
     return found
 
 
 def _line(key: str) -> tuple[Line, Extension]:
     """When the line has been removed meanwhile, the tab is drawn as it is now and says so."""
-    line = desk().admin.snapshot.lines.get(key)
+    line = acting().snapshot.lines.get(key)
     if line is not None:
         return line, _extension(line.extension)
     row = deletion("line", key)
@@ -112,27 +112,27 @@ def _line(key: str) -> tuple[Line, Extension]:
     return abort(Response(lines_part(extension, problems=[Problem("", said)]), headers=whole))
 
 
-@route(pages, "/extensions/<key>/lines", role="read-only", live=True)
+@route(pages, "/extensions/<key>/lines", may="see line", live=True)
 def part(key: str) -> ResponseReturnValue:
     return lines_part(_extension(key))
 
 
-@route(pages, "/extensions/<key>/lines", role="full", methods=("POST",))
+@route(pages, "/extensions/<key>/lines", may="add line", methods=("POST",))
 def add(key: str) -> ResponseReturnValue:
     extension = _extension(key)
     try:
-        desk().admin.add_line(key, {"label": request.form.get("label", "").strip()}, person().username)
+        acting().add_line(key, {"label": request.form.get("label", "").strip()})
     except Refused as refused:
         return lines_part(extension, problems=refused.problems)
     return lines_part(extension, said="A line is added. Enter its login in the next phone.")
 
 
-@route(pages, "/lines/<key>", role="full", methods=("POST",))
+@route(pages, "/lines/<key>", may="change line", methods=("POST",))
 def save(key: str) -> ResponseReturnValue:
     line, extension = _line(key)
     values = typed(request.form, Line, "sip_username", "label")
     try:
-        desk().admin.update("line", key, values, person().username, mark=request.form.get("mark", ""))
+        acting().update("line", key, values, mark=request.form.get("mark", ""))
     except Refused as refused:
         shown = {**values_of(line), **(refused.values or values)}
         return lines_part(extension, problems=refused.problems, at=key, values=shown)
@@ -142,29 +142,29 @@ def save(key: str) -> ResponseReturnValue:
     return lines_part(extension, said=said)
 
 
-@route(pages, "/lines/<key>/reveal", role="full", methods=("POST",))
+@route(pages, "/lines/<key>/reveal", may="reveal line", methods=("POST",))
 def reveal(key: str) -> ResponseReturnValue:
     line, _ = _line(key)
     return render_template(
-        "extensions/password.html", line=line, password=desk().admin.reveal_sip_password(key, person().username)
+        "extensions/password.html", line=line, password=acting().reveal_sip_password(key)
     )
 
 
-@route(pages, "/lines/<key>/renew", role="full", methods=("POST",))
+@route(pages, "/lines/<key>/renew", may="change line", methods=("POST",))
 def renew(key: str) -> ResponseReturnValue:
     _, extension = _line(key)
     try:
-        desk().admin.renew_sip_password(key, person().username)
+        acting().renew_sip_password(key)
     except Refused as refused:
         return lines_part(extension, problems=refused.problems)
     return lines_part(extension, said="The line has a new password. The phone needs it before it can register again.")
 
 
-@route(pages, "/lines/<key>/remove", role="full", methods=("POST",))
+@route(pages, "/lines/<key>/remove", may="delete line", methods=("POST",))
 def remove(key: str) -> ResponseReturnValue:
     _, extension = _line(key)
     try:
-        desk().admin.delete("line", key, person().username)
+        acting().delete("line", key)
     except Refused as refused:
         return lines_part(extension, problems=refused.problems)
     return lines_part(extension, said="The line is removed. Its phone can no longer register.")

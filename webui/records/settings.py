@@ -15,7 +15,7 @@ from appliance.config.model import Problem, Refused, Service, Settings, services
 from appliance.words import Said
 from webui.desk import desk
 from webui.forms import Field, Option, fields_of, problems_by_field, typed, values_of
-from webui.login.guard import person, route
+from webui.login.guard import acting, route
 from webui.wording import say
 from webui.work import live
 
@@ -31,15 +31,15 @@ ADDRESSES = {
 }
 
 
-@route(pages, "/settings", role="read-only")
+@route(pages, "/settings", may="see settings")
 def listing() -> ResponseReturnValue:
-    snapshot = desk().admin.snapshot
+    snapshot = acting().snapshot
     return _page({f"{SETTINGS}{name}": value for name, value in values_of(snapshot.settings).items()})
 
 
-@route(pages, "/settings", role="full", methods=("POST",))
+@route(pages, "/settings", may="change settings", methods=("POST",))
 def save() -> ResponseReturnValue:
-    snapshot = desk().admin.snapshot
+    snapshot = acting().snapshot
     before = snapshot.settings
     wanted: dict[tuple[str, str], Mapping[str, str]] = {("settings", "settings"): typed(request.form, Settings)}
     for name, service in services(snapshot).items():
@@ -47,10 +47,10 @@ def save() -> ResponseReturnValue:
         if number or service.on:  # one that is off has no number here, and gets one to be on
             wanted["service", name] = {"number": number, "on": "yes"}
     try:
-        desk().admin.update_all(wanted, person().username, mark=request.form.get("mark", ""))
+        acting().update_all(wanted, mark=request.form.get("mark", ""))
     except Refused as refused:
         return _page(refused.values or {}, refused), 422
-    realm = desk().admin.snapshot.settings.realm
+    realm = acting().snapshot.settings.realm
     flash(
         "Saved." if realm == before.realm else f"Saved. Phones log in again with the realm {realm}, most by themselves."
     )
@@ -84,7 +84,7 @@ def _page(shown: Mapping[str, Any], refused: Refused | None = None) -> str:
 def _numbers(values: Mapping[str, Any], problems: Iterable[Problem]) -> list[Field]:
     """A field per service: its number, called as the service is."""
     found = []
-    for name, service in services(desk().admin.snapshot).items():
+    for name, service in services(acting().snapshot).items():
         at = f"service.{name}.number"
         (field,) = (
             each for each in fields_of(Service, {"number": values.get(at, service.number if service.on else "")}).values() if each.name == "number"

@@ -13,17 +13,17 @@ from appliance.config.search import folded
 from appliance.config.search import found as found_in
 from webui.desk import desk
 from webui.forms import fields_of, problems_by_field, typed, values_of
-from webui.login.guard import person, route
+from webui.login.guard import acting, person, route
 from webui.login.sessions import Session
 from webui.pages.changes import gone
 
 pages = Blueprint("users", __name__)
 
 
-@route(pages, "/users", role="read-only")
+@route(pages, "/users", may="see user")
 def listing() -> ResponseReturnValue:
     text = request.args.get("q", "").strip()
-    snapshot = desk().admin.snapshot
+    snapshot = acting().snapshot
     extensions: dict[str, list[Any]] = {}
     for extension in sorted(snapshot.extensions.values(), key=lambda one: (len(one.number), one.number)):
         extensions.setdefault(extension.user, []).append(extension)
@@ -33,35 +33,35 @@ def listing() -> ResponseReturnValue:
     return render_template("users/list.html" if part else "users.html", users=found, extensions=extensions, text=text)
 
 
-@route(pages, "/users/add", role="full")
+@route(pages, "/users/add", may="add user")
 def add() -> ResponseReturnValue:
     return _form(None, {})
 
 
-@route(pages, "/users/add", role="full", methods=("POST",))
+@route(pages, "/users/add", may="add user", methods=("POST",))
 def create() -> ResponseReturnValue:
     values = typed(request.form, User)
     password = request.form.get("password", "")
     try:
-        user = desk().admin.create("user", values, person().username, password=password)
+        user = acting().create("user", values, password=password)
     except Refused as refused:
         return _form(None, values, refused), 422
     flash(f"{values.get('full_name') or values.get('username')} is added.")
     return redirect(url_for("users.edit", key=user.id), 303)
 
 
-@route(pages, "/users/<key>", role="read-only")
+@route(pages, "/users/<key>", may="see user")
 def edit(key: str) -> ResponseReturnValue:
     user = _user(key)
     return _form(user, values_of(user))
 
 
-@route(pages, "/users/<key>", role="full", methods=("POST",))
+@route(pages, "/users/<key>", may="change user", methods=("POST",))
 def save(key: str) -> ResponseReturnValue:
     user, values, password = _user(key), typed(request.form, User), request.form.get("password", "")
     mark = request.form.get("mark", "")
     try:
-        saved = desk().admin.update("user", key, values, person().username, mark=mark, password=password)
+        saved = acting().update("user", key, values, mark=mark, password=password)
     except Refused as refused:
         return _form(user, refused.values or values, refused), 422
     if password or (isinstance(saved, User) and saved.role != user.role):
@@ -70,19 +70,19 @@ def save(key: str) -> ResponseReturnValue:
     return redirect(url_for("users.edit", key=key), 303)
 
 
-@route(pages, "/users/<key>/delete", role="full")
+@route(pages, "/users/<key>/delete", may="delete user")
 def ask_delete(key: str) -> ResponseReturnValue:
     user = _user(key)
     return _confirm(user)
 
 
-@route(pages, "/users/<key>/delete", role="full", methods=("POST",))
+@route(pages, "/users/<key>/delete", may="delete user", methods=("POST",))
 def delete(key: str) -> ResponseReturnValue:
     user = _user(key)
     try:
         if key == person().id:
             raise Refused(Problem("", "You are logged in as this user. Log in as another administrator to delete it."))
-        desk().admin.delete("user", key, person().username)
+        acting().delete("user", key)
     except Refused as refused:
         return _confirm(user, problems_by_field(refused.problems)), 422
     desk().sessions.end_all_of(key)
@@ -96,7 +96,7 @@ def _confirm(user: User, problems: dict[str, str] | None = None) -> str:
         "delete.html",
         what="user",
         name=name,
-        consequences=desk().admin.consequences("user", user.id),
+        consequences=acting().consequences("user", user.id),
         problem=" ".join((problems or {}).values()),
         back=url_for("users.edit", key=user.id),
         section="users",
@@ -104,12 +104,12 @@ def _confirm(user: User, problems: dict[str, str] | None = None) -> str:
 
 
 def _user(key: str) -> User:
-    return desk().admin.snapshot.users.get(key) or gone("user", key)
+    return acting().snapshot.users.get(key) or gone("user", key)
 
 
 def _form(user: Record | None, values: Mapping[str, Any], refused: Refused | None = None) -> str:
     problems = refused.problems if refused else ()
-    owned = [one for one in desk().admin.snapshot.extensions.values() if user and one.user == user.id]
+    owned = [one for one in acting().snapshot.extensions.values() if user and one.user == user.id]
     return render_template(
         "user.html",
         user=user,

@@ -15,6 +15,7 @@ from typing import IO
 
 from appliance import cti
 from appliance.box import update_client
+from appliance.config.acting import Acting
 from appliance.config.model import Problem, Refused
 from appliance.storage import backup
 from appliance.storage.backup import BadBackup, Restored
@@ -44,8 +45,9 @@ def kept_states(here: Desk) -> list[Path]:
     return list(reversed(backup.kept_states(_data(here))))
 
 
-def begin(here: Desk, passphrase: str, author: str, *, unprotected: bool = False) -> None:
+def begin(here: Desk, acting: Acting, passphrase: str, *, unprotected: bool = False) -> None:
     """Make one in the background. Refused when the passphrase is too short, Busy while something else is being done."""
+    acting.actor.demand("do", "backup")
     word = "" if unprotected else passphrase
     if not unprotected and len(word) < SHORTEST_PASSPHRASE:
         sentence = f"At least {SHORTEST_PASSPHRASE} characters. A few words in a row are easy to remember."
@@ -55,7 +57,7 @@ def begin(here: Desk, passphrase: str, author: str, *, unprotected: bool = False
     shutil.rmtree(data / "backup", ignore_errors=True)
     here.desktop.begin(KIND, lambda tell: _make(data, name, word, now, tell), (BadBackup, OSError))
     protected = "without a passphrase" if unprotected else "with a passphrase"
-    here.admin.note("settings", "settings", f"made a backup {protected}", author)
+    acting.note("settings", "settings", f"made a backup {protected}")
 
 
 def _make(data: Path, name: str, passphrase: str, now: float, tell: Tell) -> str:
@@ -76,21 +78,23 @@ def restore(here: Desk, sealed: IO[bytes], passphrase: str, author: str) -> Rest
     return restored
 
 
-def put_back(here: Desk, name: str, author: str) -> Restored:
+def put_back(here: Desk, acting: Acting, name: str) -> Restored:
     """The same with what was in use before a restore."""
+    acting.actor.demand("do", "backup")
     _refuse_on_trial()
-    found = backup.stage_kept(_data(here), name, author, time.time())
+    found = backup.stage_kept(_data(here), name, acting.actor.name, time.time())
     start_again(here)
     return found
 
 
-def delete_kept(here: Desk, name: str, author: str) -> bool:
+def delete_kept(here: Desk, acting: Acting, name: str) -> bool:
     """Whether there was one."""
+    acting.actor.demand("do", "backup")
     folder = next((folder for folder in backup.kept_states(_data(here)) if folder.name == name), None)
     if folder is None:
         return False
     shutil.rmtree(folder)
-    here.admin.note("settings", "settings", "deleted what was in use before a restore", author)
+    acting.note("settings", "settings", "deleted what was in use before a restore")
     return True
 
 

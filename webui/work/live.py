@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from appliance.config.acting import Acting
 from appliance.cti import (
     Calls,
     GetCalls,
@@ -60,11 +61,12 @@ def system(here: Desk) -> Status | None:
     return reply if isinstance(reply, Status) else None
 
 
-def end_call(here: Desk, call: str, who: str, author: str) -> None:
-    """Hang up for both sides. `who` stands in the call record, `author` in the journal. cti.Unavailable when it cannot be asked for, or
+def end_call(here: Desk, acting: Acting, call: str, who: str) -> None:
+    """Hang up for both sides. `who` stands in the call record, the actor in the journal. cti.Unavailable when it cannot be asked for, or
     there is no such call any more."""
+    acting.actor.demand("do", "call")
     calls = live_calls(here)
     view = next((one for one in calls.calls if one.id == call), None) if calls else None
     here.box.ask("calls", HangUp(call, who))
     between = f" between {view.caller.number} and {view.dialled}" if view else ""
-    here.admin.note("settings", "settings", f"hung up a call{between}", author)
+    acting.note("settings", "settings", f"hung up a call{between}")

@@ -19,7 +19,7 @@ class Line(Record):
     extension: Annotated[str, Reference("extension", gone="take along", required=True, hidden=True)] = ""
     sip_username: Annotated[str, Text(64, SAFE_NAME.fullmatch)] = ""
     sip_password: Annotated[str, Secret(128, SIP_PASSWORD.fullmatch)] = ""
-    label: Annotated[str, Text(40)] = ""
+    label: Annotated[str, Text(40, personal=True)] = ""
 
 
 def _check(line: Line, rest: Records) -> Iterable[Problem]:
@@ -39,4 +39,4 @@ def _check(line: Line, rest: Records) -> Iterable[Problem]:
         yield Problem("sip_password", Said.of("line.sip-password-few"))
 
 
-LINES = Kind(Line, named_by="sip_username", check=_check)
+LINES = Kind(Line, named_by="sip_username", owned_by="extension", check=_check)

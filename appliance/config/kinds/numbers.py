@@ -24,4 +24,4 @@ def _claims(extension: Extension) -> Iterable[tuple[str, Claim]]:
     return (("number", Claim(extension.number, Destination(EXTENSION, extension.id))),)
 
 
-EXTENSIONS = Kind(Extension, named_by="number", claims=_claims)
+EXTENSIONS = Kind(Extension, named_by="number", owned_by="user", claims=_claims)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from appliance.config.declare import Choice, Kind, Problem, Record, Records, Secret, Text, all_of
 from appliance.words import Said
 
-Role = Literal["none", "read-only", "full"]
+Role = Literal["none", "own", "read-only", "full"]
 
 
 def login_name(username: str) -> str:
@@ -37,4 +37,4 @@ def _check(user: User, rest: Records) -> Iterable[Problem]:
         yield Problem("username", Said.of("user.username-taken", name=user.username))
 
 
-USERS = Kind(User, named_by="username", called=lambda user: user.full_name or user.username, check=_check)
+USERS = Kind(User, named_by="username", owned_by="id", called=lambda user: user.full_name or user.username, check=_check)
