@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from appliance import cti
 from appliance.config import licensing
-from appliance.config.acting import Acting
 from appliance.config.entitlement import PUBLIC_HALF, box_id, install, open_admin
 from appliance.config.rights import named
+from appliance.config.rights.acting import Acting
 from appliance.softphone import Account, PhoneError
 from benchmarks.contenders import allow_files
 from benchmarks.system import Credentials, System

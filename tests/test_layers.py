@@ -132,14 +132,14 @@ LAYERS = {
     "appliance.config.rights": row(
         "appliance.config.declare appliance.config.kinds appliance.config.snapshot appliance.words", "", "pure: who may do what"
     ),
-    "appliance.config.acting": row(
+    "appliance.config.rights.acting": row(
         "appliance.config.admin appliance.config.declare appliance.config.kinds appliance.config.licensing appliance.config.rights "
         "appliance.config.snapshot appliance.config.store appliance.words",
         "",
         "the use-cases within somebody's rights: all that pages and command line know of them",
     ),
     "appliance.config.entitlement": row(
-        "appliance.config.acting appliance.config.admin appliance.cti appliance.config.licensing appliance.config.store appliance.storage.on_disk appliance.host.privileges",
+        "appliance.config.rights.acting appliance.config.admin appliance.cti appliance.config.licensing appliance.config.store appliance.storage.on_disk appliance.host.privileges",
         "cryptography",
         "opens the use-cases with the licence of the box",
     ),
@@ -169,7 +169,7 @@ LAYERS = {
     "appliance.commands": row("appliance", "click cryptography", "command line"),
     "appliance.__main__": row("appliance", "click msgspec cryptography", "command line"),
     "webui": row(
-        "appliance.config.acting appliance.config.admin appliance.config.rights appliance.config.passwords appliance.encryption appliance.config.search appliance.config.declare appliance.config.model appliance.config.claims appliance.words appliance.calls.plan.plan appliance.cti appliance.host.boot appliance.config.store appliance.storage.database appliance.config.licensing appliance.config.countries "
+        "appliance.config.rights.acting appliance.config.admin appliance.config.rights appliance.config.passwords appliance.encryption appliance.config.search appliance.config.declare appliance.config.model appliance.config.claims appliance.words appliance.calls.plan.plan appliance.cti appliance.host.boot appliance.config.store appliance.storage.database appliance.config.licensing appliance.config.countries "
         "appliance.records appliance.host.certificates appliance.storage.migration appliance.storage.aside appliance.storage.copies appliance.host.support appliance.box.notices appliance.storage.backup appliance.storage.sealed appliance.config.entitlement appliance.host.setup_code appliance.box.update_client appliance.version",
         "flask flask_wtf werkzeug jinja2 markupsafe itsdangerous hypercorn h2 a2wsgi uvloop cryptography segno msgspec",
         "pages over the use-cases, the control socket and the call records; no telephone inside",

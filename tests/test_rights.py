@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from appliance.config.acting import Acting
 from appliance.config.admin import Admin, NotFound
 from appliance.config.kinds import KINDS
 from appliance.config.model import Extension, Line, User
 from appliance.config.rights import ALL, OWN, ROOT, SEE, Actor, Forbidden, Right, actor_of, named, owner_actor, owner_of
+from appliance.config.rights.acting import Acting
 from appliance.config.store import Store
 
 PASSWORD = "correct horse battery"

@@ -25,7 +25,7 @@ LONG_FILES = {
 LONG_FUNCTIONS: dict[str, str] = {}
 WIDE_CLASSES: dict[str, str] = {
     "appliance/config/admin.py:Admin": "one method per use-case that changes something",
-    "appliance/config/acting.py:Acting": "the same use-cases, each within rights",
+    "appliance/config/rights/acting.py:Acting": "the same use-cases, each within rights",
     "tests/box_engine.py:FakeEngine": "the face of MediaEngine, which it stands in for",
     "appliance/sip/text/message.py:Message": "one property per header that everybody reads",
     "appliance/calls/api.py:Call": "the whole promise to scripts: one verb per thing that can be done with a call",

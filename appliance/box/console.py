@@ -314,9 +314,9 @@ class Console:
         return f"Written ({file.stat().st_size >> 10} KiB); it is on the admin page under Updates."
 
     async def password(self, terminal: Terminal) -> str:
-        from appliance.config.acting import Acting
         from appliance.config.entitlement import open_admin
         from appliance.config.rights import named
+        from appliance.config.rights.acting import Acting
         from appliance.storage.database import StorageFailed
 
         word = "-".join("".join(secrets.choice(setup_code.ALPHABET) for _ in range(4)) for _ in range(4))

@@ -14,10 +14,10 @@ from typing import Any
 import click
 
 from appliance.commands.terminal import ask_password, data_option, fail, json_option, table, use_cases
-from appliance.config.acting import Acting
 from appliance.config.admin import Usernames, renamed
 from appliance.config.declare import Choice, Duration, FieldType, Number, TickBox
 from appliance.config.model import KINDS, Extension, Problem, Record, Refused
+from appliance.config.rights.acting import Acting
 from appliance.words import english
 
 Command = Callable[..., None]

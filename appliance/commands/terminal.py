@@ -20,8 +20,8 @@ import click
 from appliance.words import english
 
 if TYPE_CHECKING:
-    from appliance.config.acting import Acting
     from appliance.config.rights import Actor
+    from appliance.config.rights.acting import Acting
 
 NOT_RUNNING = 3
 data_option = click.option(
@@ -82,11 +82,11 @@ def table(rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
 @contextlib.contextmanager
 def use_cases(data: Path) -> Iterator[Acting]:
     """On the stored configuration; a running system is told of each change. What is refused ends the command with its sentences."""
-    from appliance.config.acting import Acting
     from appliance.config.admin import NotFound
     from appliance.config.entitlement import open_admin
     from appliance.config.model import Refused
     from appliance.config.rights import Forbidden
+    from appliance.config.rights.acting import Acting
     from appliance.storage.database import StorageFailed
 
     if not (data / "config.db").exists():

@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from appliance import cti
 from appliance.config import licensing
-from appliance.config.acting import Acting
 from appliance.config.admin import Admin
+from appliance.config.rights.acting import Acting
 from appliance.config.store import Store
 from appliance.host import privileges
 from appliance.storage import on_disk

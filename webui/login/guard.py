@@ -15,9 +15,9 @@ from typing import Any, Literal, TypeVar, cast
 from flask import Blueprint, Flask, Response, abort, current_app, g, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance.config.acting import Acting
 from appliance.config.model import Record, Snapshot, User
 from appliance.config.rights import Actor, Verb
+from appliance.config.rights.acting import Acting
 from webui.desk import desk
 from webui.login import unsent
 from webui.login.sessions import Session

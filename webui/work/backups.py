@@ -15,8 +15,8 @@ from typing import IO
 
 from appliance import cti
 from appliance.box import update_client
-from appliance.config.acting import Acting
 from appliance.config.model import Problem, Refused
+from appliance.config.rights.acting import Acting
 from appliance.storage import backup
 from appliance.storage.backup import BadBackup, Restored
 from webui.desk import Desk

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appliance.config.acting import Acting
+from appliance.config.rights.acting import Acting
 from appliance.cti import (
     Calls,
     GetCalls,
