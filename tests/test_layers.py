@@ -40,7 +40,7 @@ LAYERS = {
         "media_core.sip_scan media_core.sip_plain", "msgspec", "sans-IO SIP: bytes and time in, bytes and events out"
     ),
     "appliance.words": row("", "msgspec", "sentences: key and facts, put into words at the edge"),
-    "appliance.config": row("", "", "pure: claims, countries, passwords, search"),
+    "appliance.config": row("appliance.words", "", "pure: claims, countries, passwords, search"),
     "appliance.config.declare": row(
         "appliance.config.claims appliance.words",
         "pydantic pydantic_core annotated_types",

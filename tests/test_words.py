@@ -21,6 +21,7 @@ from appliance.calls.history.record import Fate, PartKind
 from appliance.calls.plan.plan import Outcome
 from appliance.calls.registrar import refusals
 from appliance.config.claims import EMERGENCY
+from appliance.config.countries import COUNTRIES
 from appliance.config.declare import _MISREAD, Choice, FieldType, _anything
 from appliance.config.kinds import KINDS
 from appliance.services.folders import ROWS
@@ -41,6 +42,8 @@ from appliance.words import (
 )
 from appliance.words.catalogue import PLACE, RULES, files, merged
 from appliance.words.said import pack, unpack
+from webui.app import EXPLAINED
+from webui.pages import setup
 
 MAKERS = ("Said.of", "Said", "t")
 SCRIPTS_ALONE = {f"script.theme-{choice}" for choice in ("auto", "light", "dark")}  # theme.js is no module and reads them itself
@@ -136,7 +139,14 @@ TOLD_OF_FIELDS = {
         *(f"-{value}{help}" for value in (field.values if isinstance(field, Choice) else ()) for help in ("", "-help")),
     )
 }
+PROBLEMS = (*map(str, EXPLAINED), "too-long-open", "other")
 FAMILIES = {
+    "country.*": {f"country.{code.lower()}" for code in COUNTRIES},
+    "problem.*": {f"problem.{name}" for name in PROBLEMS},
+    "problem.*-help": {f"problem.{name}-help" for name in PROBLEMS},
+    "setup.step-*": {f"setup.step-{step}" for step in setup.STEPS},
+    "setup.width-*": {f"setup.width-{width}" for width in setup.WIDTHS},
+    "setup.width-*-help": {f"setup.width-{width}-help" for width in setup.WIDTHS},
     "kind.*": {f"kind.{name}" for name in KINDS},
     "claims.*": {f"claims.{EMERGENCY}"},
     **{f"*.{word}": {f"{name}.{word}" for name in ROWS} for word in ("name", "title", "help")},  # of services

@@ -22,7 +22,6 @@ from hypercorn.config import Config
 from appliance import cti
 from appliance.config import entitlement
 from appliance.config.admin import Admin
-from appliance.config.countries import COUNTRIES
 from appliance.config.store import Store
 from appliance.host import certificates, setup_code
 from appliance.host.boot import Boot, read_boot
@@ -95,7 +94,6 @@ def make_desk(boot: Boot, box: ControlSockets) -> Desk:
         boot=boot,
         now=time.time,
         certificate=lambda: certificates.facts(data),
-        countries={code: country.name for code, country in COUNTRIES.items()},
     )
 
 

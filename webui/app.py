@@ -35,6 +35,7 @@ from webui.login.sessions import ServerSideSessions
 from webui.menu import BLUEPRINTS, MENU
 from webui.serving import compression
 from webui.serving.compression import MaskedTokens
+from webui.wording import t
 
 log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
@@ -164,33 +165,15 @@ def _serve_static(app: Flask) -> None:
     app.add_url_rule("/static/<path:filename>", "static", static)
 
 
-# What a status means to the person who sees it: title, sentence.
-_EXPLANATIONS = {
-    400: (
-        "That did not work",
-        "The page sent something this system does not understand. Go back, reload the page and try again.",
-    ),
-    403: (
-        "Not allowed",
-        wording.say(Forbidden().said),
-    ),
-    404: ("Nothing here", "This page does not exist, or what it showed has been deleted."),
-    405: ("That did not work", "This address is not meant to be opened like this."),
-    413: ("Too large", "More was sent than this form takes."),
-    429: ("Too many attempts", "Wait a moment, then try again."),
-}
+EXPLAINED = (400, 403, 404, 405, 413, 429)  # what a status means to the person who sees it stands in the catalogue
 
 
 def _explain(error: HTTPException) -> ResponseReturnValue:
     if error.response is not None:
         return error.response
     status = error.code or 500
-    title, sentence = _EXPLANATIONS.get(status, ("That did not work", error.description or ""))
-    if isinstance(error, CSRFError):
-        title, sentence = (
-            "This page was open too long",
-            "For your safety it has to be loaded again. Go back, reload the page and send it once more.",
-        )
+    name = "too-long-open" if isinstance(error, CSRFError) else str(status) if status in EXPLAINED else "other"
+    title, sentence = t(f"problem.{name}"), t(f"problem.{name}-help")
     if status in (403, 404) and error.description not in (NotFoundPage.description, ForbiddenPage.description):
         sentence = error.description or sentence  # somebody who knows more
     response = Response(render_template("error.html", title=title, sentence=sentence), status)
@@ -206,10 +189,9 @@ def _storage(error: StorageFailed) -> ResponseReturnValue:
         g.person = None  # nobody is known any more
         with contextlib.suppress(cti.Unavailable):  # it starts the pages again, which then offer the restore of a backup
             desk().box.ask("supervisor", cti.ConfigurationSeen(str(error)))
-    return render_template("error.html", title="It could not be stored", sentence=str(error)), 503
+    return render_template("error.html", title=t("problem.not-stored"), sentence=str(error)), 503
 
 
 def _apologise(error: Exception) -> ResponseReturnValue:
     log.exception("%s %s failed", request.method, request.path)
-    sentence = "That is a fault of ours and has been written to the log. Nothing was changed; telephone calls are not affected."
-    return render_template("error.html", title="Something broke", sentence=sentence), 500
+    return render_template("error.html", title=t("problem.broke"), sentence=t("problem.broke-help")), 500

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, cast
@@ -49,7 +49,6 @@ class Desk:
     boot: Boot
     now: Callable[[], float]
     certificate: Callable[[], certificates.Facts | None]
-    countries: Mapping[str, str]  # ISO code -> name
     box_id: str  # what a licence is issued for
     elapsed: Callable[[], float] = time.monotonic  # seconds that no change of the clock touches
     throttle: Throttle = field(default_factory=Throttle)

@@ -14,8 +14,10 @@ from flask import Flask, g, has_request_context, request
 from markupsafe import Markup, escape
 
 from appliance import cti, encryption
+from appliance.config.countries import COUNTRIES
 from appliance.config.model import Snapshot
-from appliance.words import LANGUAGES, Duration, Fact, Said, Words, words_of
+from appliance.config.search import folded
+from appliance.words import LANGUAGES, Duration, Fact, Listed, Said, Words, words_of
 from webui.desk import desk
 
 SCRIPT = "script."  # the section whose sentences the page's JavaScript says
@@ -62,6 +64,11 @@ def script_words() -> dict[str, str]:
     """What the page's JavaScript says, as it stands in the catalogue: name to pattern."""
     said = words()
     return {key.removeprefix(SCRIPT): said.pattern(key) for key in words_of("en").patterns if key.startswith(SCRIPT)}
+
+
+def countries() -> list[tuple[str, str]]:
+    """Code and name, by name."""
+    return sorted(((code, t(f"country.{code.lower()}")) for code in COUNTRIES), key=lambda each: folded(each[1]))
 
 
 # ---- figures -------------------------------------------------------------------------------------------------------------
@@ -114,8 +121,7 @@ def no_emergency(snapshot: Snapshot) -> str:
     """What everybody has to know as long as nothing can carry an emergency call; "" when something can."""
     if snapshot.reaches_emergency:
         return ""
-    numbers = " or ".join(snapshot.emergency_numbers)
-    return f"This telephone system has no line to the outside, so {numbers} reaches nobody. Keep another telephone at hand."
+    return t("problem.no-emergency", numbers=Listed(tuple(snapshot.emergency_numbers), any=True))
 
 
 def protection(leg: cti.LegView | Mapping[str, Any]) -> tuple[bool, str]:

@@ -288,7 +288,7 @@ class Admin:
 
     def set_password(self, user: str, password: str, who: str) -> None:
         if not password:
-            raise Refused(Problem("password", passwords.weakness("")))
+            raise Refused(Problem("password", passwords.TOO_SHORT))
         self.update("user", user, {}, who, password=password)
 
     def _with_password(self, record: Record, password: str) -> Record:
@@ -328,7 +328,7 @@ class Admin:
             )
             user = make("user", {"username": username, "full_name": full_name, "role": "full", "id": _new_id()})
             if not password:
-                raise Refused(Problem("password", passwords.weakness("")))
+                raise Refused(Problem("password", passwords.TOO_SHORT))
             wrong = [*check("user", user, snapshot), *_password_problems(user, password, None)]
             # without the records that are there: nobody could change the one that is in the way
             _demand([*check("settings", settings, Snapshot()), *wrong])

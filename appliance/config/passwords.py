@@ -13,9 +13,12 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from appliance.words import Said
+
 SHORTEST = 10
 LONGEST = 256
-ADVICE = "A few words in a row are easy to remember and hard to guess."
+ADVICE = Said("password.advice")
+TOO_SHORT = Said.of("password.too-short", least=SHORTEST, advice=ADVICE)
 COMMON = Path(__file__).with_name("common_passwords.xz")
 AROUND = 4  # digits and signs at either end that make no other password out of a common one
 RUNS = ("01234567890", "abcdefghijklmnopqrstuvwxyz", "qwertzuiopü", "azertyuiopq", "yxcvbnm,.-")  # and backwards
@@ -29,23 +32,23 @@ def common() -> frozenset[str]:
     return frozenset(lzma.decompress(COMMON.read_bytes()).decode().split("\n"))
 
 
-def weakness(password: str, *names: str) -> str:
-    """Why this password may not be chosen by a person with these names, in a sentence; "" when it may."""
+def weakness(password: str, *names: str) -> Said | None:
+    """Why this password may not be chosen by a person with these names; None when it may."""
     if len(password) < SHORTEST:
-        return f"A password needs at least {SHORTEST} characters. {ADVICE}"
+        return TOO_SHORT
     if len(password) > LONGEST:
-        return f"A password has at most {LONGEST} characters."
+        return Said.of("password.too-long", most=LONGEST)
     plain = password.casefold()
     for name in (name.casefold() for name in names):
         if len(name) >= SHORTEST_NAME and name in plain and len(password) < len(name) + SHORTEST:
-            return f"The password must not be a name with a few characters around it. {ADVICE}"
+            return Said.of("password.a-name", advice=ADVICE)
     if len(set(password)) < 4:
-        return f"Use more than three different characters. {ADVICE}"
+        return Said.of("password.few", advice=ADVICE)
     if any(plain in run or plain in run[::-1] for run in RUNS):
-        return f"Letters or digits in their order are tried first. {ADVICE}"
+        return Said.of("password.in-order", advice=ADVICE)
     if any(map(_tried_first, _cores(plain))):
-        return f"This is one of the passwords that are tried first, because many people use it. {ADVICE}"
-    return ""
+        return Said.of("password.common", advice=ADVICE)
+    return None
 
 
 def _cores(plain: str) -> Iterator[str]:

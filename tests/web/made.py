@@ -13,7 +13,6 @@ from werkzeug.test import TestResponse
 
 from appliance import cti
 from appliance.config.admin import Admin
-from appliance.config.countries import COUNTRIES
 from appliance.config.store import Store
 from appliance.host import certificates
 from appliance.host.boot import Boot
@@ -102,7 +101,6 @@ def make_desk(folder: Path, now: Callable[[], float], box: FakeBox) -> Desk:
         now=now,
         elapsed=now,
         certificate=lambda: certificates.facts(folder),
-        countries={code: country.name for code, country in COUNTRIES.items()},
     )
 
 

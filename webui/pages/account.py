@@ -9,11 +9,13 @@ from flask import Blueprint, flash, redirect, render_template, request, session,
 from flask.typing import ResponseReturnValue
 
 from appliance.config.model import Problem, Refused
+from appliance.words import Said
 from webui.desk import desk
 from webui.forms import problems_by_field
 from webui.login.guard import acting, person, route
 from webui.login.sessions import Session
 from webui.login.throttle import counts
+from webui.wording import t
 
 pages = Blueprint("account", __name__)
 
@@ -29,12 +31,12 @@ def change() -> ResponseReturnValue:
     try:
         check_password(request.form.get("current", ""))
         if request.form.get("password", "") != request.form.get("again", ""):
-            raise Refused(Problem("again", "The two passwords are not the same."))
+            raise Refused(Problem("again", Said("account.not-same")))
         acting().set_password(person().id, request.form.get("password", ""))
     except Refused as refused:
         return render_template("account.html", problems=problems_by_field(refused.problems)), 422
     here.sessions.end_all_of(person().id, but=cast(Session, session).cookie)
-    flash("Your password is changed. You are logged out everywhere else.")
+    flash(t("account.changed"))
     return redirect(url_for("account.form"), 303)
 
 
@@ -43,8 +45,8 @@ def check_password(typed: str) -> None:
     here, now = desk(), desk().elapsed()
     names = counts(request.remote_addr, person().username, cast(Session, session).cookie)
     if wait := here.throttle.wait(now, *names):
-        raise Refused(Problem("current", f"Too many wrong passwords. The next one is looked at in {math.ceil(wait)} seconds."))
+        raise Refused(Problem("current", Said.of("account.held-back", seconds=math.ceil(wait))))
     here.throttle.failed(now, *names)
     if here.admin.authenticate(person().username, typed) is None:
-        raise Refused(Problem("current", "This is not your password."))
+        raise Refused(Problem("current", Said("account.not-yours")))
     here.throttle.succeeded(*names)

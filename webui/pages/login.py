@@ -9,12 +9,14 @@ from typing import cast
 from flask import Blueprint, Response, current_app, g, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
+from appliance.words import Said
 from webui import devices
 from webui.desk import desk
 from webui.login import unsent
 from webui.login.guard import actor_here, home, route
 from webui.login.sessions import ServerSideSessions, Session
 from webui.login.throttle import counts
+from webui.wording import t
 
 pages = Blueprint("login", __name__)
 log = logging.getLogger(__name__)
@@ -47,10 +49,10 @@ def submit() -> ResponseReturnValue:
     user = here.admin.authenticate(username, password)
     if user is None:
         log.warning("login refused for %r from %s", username, request.remote_addr)
-        return _draw(username, "User name or password is wrong.", to, 401)
+        return _draw(username, t("login.wrong"), to, 401)
     here.throttle.succeeded(*names)
     if not (actor := actor_here(user)).rights:
-        return _draw(username, "This user may not open the admin page. An administrator can change that under Users.", to, 403)
+        return _draw(username, t("login.no-role"), to, 403)
     log.info("%s logged in from %s", user.username, request.remote_addr)
     unsent.carry(cast(ServerSideSessions, current_app.session_interface).begin, user.id)
     response = cast(Response, redirect(to if unsent.is_local(to) else home(actor), 303))
@@ -60,10 +62,7 @@ def submit() -> ResponseReturnValue:
 
 
 def _held_back(seconds: int, username: str) -> str:
-    return (
-        f"Too many wrong passwords for {username or 'this user'} have come from this address. The next one is looked at in {seconds} "
-        f"second{'s' if seconds > 1 else ''}. Other addresses, and browsers that {username or 'this user'} has logged in with before, do not wait."
-    )
+    return t("login.held-back", user=username or Said("login.this-user"), seconds=seconds)
 
 
 @route(pages, "/logout", role="visitor", methods=("POST",))

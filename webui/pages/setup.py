@@ -17,39 +17,38 @@ from flask import Blueprint, abort, current_app, redirect, render_template, requ
 from flask.typing import ResponseReturnValue
 
 from appliance.config import passwords
+from appliance.config.countries import COUNTRIES
 from appliance.config.model import Problem, Refused, User, check, service_number
 from appliance.host import setup_code
+from appliance.words import Said
 from webui.desk import PendingSetup, desk
 from webui.forms import fields_of, problems_by_field
 from webui.login.guard import person, route
 from webui.login.sessions import ServerSideSessions, Session
 from webui.login.throttle import counts
 from webui.pages.backup import take
+from webui.wording import countries, t
 
 pages = Blueprint("setup", __name__)
 log = logging.getLogger(__name__)
 
-STEPS = (("code", "Setup code"), ("administrator", "Administrator"), ("numbering", "Country and numbers"))
+STEPS = ("code", "administrator", "numbering")
 PENDING_SECONDS = 1800.0
 PENDING_BOUND = 8
-WIDTHS = (
-    ("10", "Two digits", "10, 11, 12 … for up to 80 extensions"),
-    ("100", "Three digits", "100, 101, 102 … for up to 800 extensions"),
-)
+WIDTHS = ("10", "100")  # the first extension, of two digits or of three
 
 
 def _draw(step: str, values: dict[str, str], problems: dict[str, str], status: int = 200) -> ResponseReturnValue:
-    number = [name for name, _ in STEPS].index(step)
     page = render_template(
         f"setup/{step}.html",
-        step=number,
+        step=STEPS.index(step),
         steps=STEPS,
         values=values,
         wrong=problems,
-        countries=desk().countries,
+        countries=countries(),
         widths=WIDTHS,
         fields=fields_of(User, values),
-        advice=f"At least {passwords.SHORTEST} characters. {passwords.ADVICE}",
+        advice=t("password.least", least=passwords.SHORTEST, advice=passwords.ADVICE),
         code_file=desk().setup_code_file,
     )
     return page, status
@@ -89,7 +88,7 @@ def enter_code() -> ResponseReturnValue:
     here, now = desk(), desk().elapsed()
     names = counts(request.remote_addr, "setup code")
     if wait := here.throttle.wait(now, *names):
-        problem = f"Too many wrong codes have come from this address. The next one is looked at in {math.ceil(wait)} seconds."
+        problem = t("setup.held-back", seconds=math.ceil(wait))
         return _draw("code", {}, {"code": problem}, 429)
     here.throttle.failed(now, *names)
     typed = _normal(request.form.get("code", "")[:100])
@@ -99,9 +98,7 @@ def enter_code() -> ResponseReturnValue:
         expected = ""
     if not expected or not hmac.compare_digest(typed.encode(), expected.encode()):
         log.warning("wrong setup code from %s", request.remote_addr)
-        return _draw(
-            "code", {}, {"code": "This is not the setup code. It was printed where the system was started."}, 422
-        )
+        return _draw("code", {}, {"code": t("setup.wrong-code")}, 422)
     here.throttle.succeeded(*names)
     web_session = cast(Session, session)
     cast(ServerSideSessions, current_app.session_interface).begin(web_session, "")
@@ -154,15 +151,15 @@ def _check_administrator(values: dict[str, str], password: str, again: str) -> N
     """What the fields of the step can tell; Refused with every problem at once."""
     problems: list[Problem] = []
     if not values["full_name"]:
-        problems.append(Problem("full_name", "Enter your name; it is shown in the list of changes."))
+        problems.append(Problem("full_name", Said("setup.no-name")))
     try:
         problems += check("user", User(id="first", role="full", **values), desk().admin.snapshot)
     except ValueError:
-        problems.append(Problem("username", "A user name has at most 64 characters, a full name at most 80."))
+        problems.append(Problem("username", Said("setup.name-too-long")))
     if weak := passwords.weakness(password, values["username"], values["full_name"]):
         problems.append(Problem("password", weak))
     if password != again:
-        problems.append(Problem("again", "The two passwords are not the same."))
+        problems.append(Problem("again", Said("account.not-same")))
     if problems:
         raise Refused(*problems)
 
@@ -174,10 +171,10 @@ def complete() -> ResponseReturnValue:
         return redirect(url_for("setup.begin"), 303)
     values = {name: request.form.get(name, "").strip() for name in ("country", "first_extension")}
     problems = {}
-    if values["country"] not in desk().countries:
-        problems["country"] = "Choose the country this telephone system is in."
-    if values["first_extension"] not in [width for width, _, _ in WIDTHS]:
-        problems["first_extension"] = "Choose two or three digits."
+    if values["country"] not in COUNTRIES:
+        problems["country"] = t("setup.no-country")
+    if values["first_extension"] not in WIDTHS:
+        problems["first_extension"] = t("setup.no-width")
     if problems:
         return _draw("numbering", values, problems, 422)
     here = desk()

@@ -10,13 +10,13 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from appliance.box import update_client
-from appliance.config.countries import COUNTRIES, emergency_numbers
+from appliance.config.countries import emergency_numbers
 from appliance.config.model import Problem, Refused, Service, Settings, services
 from appliance.words import Said
 from webui.desk import desk
 from webui.forms import Field, Option, fields_of, problems_by_field, typed, values_of
 from webui.login.guard import acting, route
-from webui.wording import say
+from webui.wording import countries, say
 from webui.work import live
 
 pages = Blueprint("settings", __name__)
@@ -61,10 +61,9 @@ def _page(shown: Mapping[str, Any], refused: Refused | None = None) -> str:
     """`shown`: by KIND.ID.FIELD, as the use-case tells what it refuses."""
     values = {name.removeprefix(SETTINGS): value for name, value in shown.items()}
     problems = [Problem(each.field.removeprefix(SETTINGS), each.said) for each in refused.problems] if refused else []
-    countries = sorted((country.name, code) for code, country in COUNTRIES.items())
     options = [
         *([] if values.get("country") else [Option("", "Choose …")]),
-        *(Option(code, name) for name, code in countries),
+        *(Option(code, name) for code, name in countries()),
     ]
     status = live.system(desk())
     return render_template(
