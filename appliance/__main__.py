@@ -190,7 +190,7 @@ def licence() -> None:
 @json_option
 def licence_show(data: Path, as_json: bool) -> None:
     """Show what is licensed, what counts and what remains."""
-    from appliance.config.entitlement import box_id
+    from appliance.host.entitlement import box_id
 
     with use_cases(data) as acting:
         usage = acting.licence_usage()
@@ -215,7 +215,8 @@ def licence_show(data: Path, as_json: bool) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def licence_install(data: Path, file: Path) -> None:
     """Check a licence file and use it from now on."""
-    from appliance.config import entitlement, licensing
+    from appliance.config import licensing
+    from appliance.host import entitlement
 
     with file.open("rb") as opened:
         text = opened.read(licensing.LARGEST_FILE + 1).decode(errors="replace")

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from appliance.config.entitlement import open_admin
+from appliance.host.entitlement import open_admin
 from benchmarks.attacks import Browser, Target
 from benchmarks.contenders import HOST
 from benchmarks.sampled import Sampled, table

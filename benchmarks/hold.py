@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from appliance.config.entitlement import open_admin
+from appliance.host.entitlement import open_admin
 from appliance.sip.text.message import Request, parse
 from appliance.softphone import Account, PhoneCall, PhoneError, Softphone
 from benchmarks.attacks import ATTACKS, Attack, Browser, Running, Target

@@ -9,8 +9,8 @@ that at every kill some streams are within 100 packets of their wrap, in both di
 
 A call is lost when one of its streams does not come again. The gap is the longest time between two packets of one stream around
 one kill: 20 ms when nothing happens; `gap_ms_p99_without_kills` is the same measure between the kills, so what the machine does by
-itself. Where that is allowed, core and load run at a higher priority than their neighbours (`--fair`: they do not), so that the
-figures are of this software. `restart_ms` is the time from the kill until the new core relays. `--flood` measures instead what a flood on one port costs
+itself. Where that is allowed, core and load (of `calls`: the load) run at a higher priority than their neighbours (`--fair`: they do not), so
+that the figures are of this software. `restart_ms` is the time from the kill until the new core relays. `--flood` measures instead what a flood on one port costs
 the other calls.
 
 Call control: the whole system runs with `--calls` calls at once of all kinds (`benchmarks.telephones`: talked, held, transcoded, echo, TLS and SRTP, and
@@ -19,7 +19,10 @@ ringing: answered, given up, refused, unanswered), one after the other, while th
 - `lost`: answered calls that ended by themselves or had no sound, calls that never got a final answer or another one than the phone gave;
 - `refused`: calls that did not come about though the phone was there; `holds_refused`: likewise a hold;
 - `ghosts`: phones that rang or talked on when the other had hung up, what is left on the system's lists in the end, records missing or doubled;
-- `media_gap_ms`: the longest time without a packet around the kills, beyond the longest apart from them; both without what the load was late itself.
+- `media_gap_ms`: the longest time without a packet in the moments of the kills, beyond the longest in as many moments as long in which nothing
+  is killed (`shams`), drawn between them under the same load; both without what the load was late itself. Two groups of moments without any kill
+  differ, too: one of their longest gaps is the longer one. So `gap_ms_added` is the difference of the means of the moments, and `gap_by_chance` how
+  often moments dealt out at random differ by as much: near 0, the kills did it; near 1/2 or above, they did nothing that can be seen.
 
 The last line is one JSON object.
 """
@@ -251,7 +254,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.process == "calls":
         calls = options.calls or 100
-        result = survive_calls(calls, 50 if options.kills is None else options.kills, options.log)
+        chosen = 50 if options.kills is None else options.kills
+        result = survive_calls(calls, chosen, options.log, (lambda: False) if options.fair else favour)
     else:
         calls = options.calls or 200
         result = survive_core(calls, 20 if options.kills is None else options.kills, options)

@@ -11,6 +11,7 @@ import sqlite3
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,9 +22,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from appliance import cti
 from appliance.config import licensing
-from appliance.config.entitlement import PUBLIC_HALF, box_id, install, open_admin
 from appliance.config.rights import named
 from appliance.config.rights.acting import Acting
+from appliance.host.entitlement import PUBLIC_HALF, box_id, install, open_admin
 from appliance.softphone import Account, PhoneError
 from benchmarks.contenders import allow_files
 from benchmarks.system import Credentials, System
@@ -34,6 +35,9 @@ ROW = 2  # deaths after which the supervisor waits before it starts the process 
 SETTLE = 45.0  # seconds after the last call in which what is left must go
 STARTING = 30.0  # seconds a process may take
 AROUND = 0.3  # seconds after a new process is there that still count as around the kill
+SHUFFLES = 10_000  # of which moments were kills and which were not
+
+Window = tuple[float, float]  # unix times
 
 
 def seats_of(calls: int) -> list[Kind]:
@@ -69,12 +73,13 @@ def prepare(system: System, count: int) -> list[Credentials]:
 
 
 class Killer:
-    """Kills `calls` and waits until it answers again."""
+    """Kills `calls` and waits until it answers again; or lets a moment pass as long as that takes, in which nothing is killed."""
 
     def __init__(self, system: System) -> None:
         self._run = system.data / "run"
         self.restarts: list[float] = []  # seconds
-        self.windows: list[tuple[float, float]] = []  # unix times around each kill
+        self.kills: list[Window] = []  # around each
+        self.shams: list[Window] = []
 
     async def _pid(self) -> int:
         status = await cti.ask(str(self._run / "supervisor.sock"), cti.GetStatus())
@@ -95,7 +100,15 @@ class Killer:
         await self.answers(pid)
         end = time.time()
         self.restarts.append(end - begin)
-        self.windows.append((begin, end + AROUND))
+        self.kills.append((begin, end + AROUND))
+
+    async def sham(self) -> None:
+        """As long as the last kill."""
+        begin, last = time.time(), self.restarts[-1] if self.restarts else 0.5
+        await self._pid()
+        await asyncio.sleep(max(0.0, begin + last - time.time()))
+        await self.answers()
+        self.shams.append((begin, time.time() + AROUND))
 
     async def answers(self, not_pid: int = 0) -> dict[str, int]:
         """Its counters, as soon as it answers."""
@@ -158,19 +171,49 @@ def records(system: System, seats: list[Seat]) -> dict[str, int]:
     }
 
 
-def gaps(killer: Killer) -> dict[str, Any]:
-    """Milliseconds: the longest time without a packet beyond what we were late ourselves, around the kills and apart from them."""
-    around, quiet, where = 0.0, 0.0, ""
-    for end, beyond, at in Stream.gaps:
-        if not any(begin <= end and end - beyond <= until for begin, until in killer.windows):
-            quiet = max(quiet, beyond)
-        elif beyond > around:
-            around, where = beyond, at
+def longest(windows: list[Window]) -> list[tuple[float, str]]:
+    """Of each: the longest time without a packet that overlaps it, in ms beyond what we were late ourselves, and of which leg."""
+    found = [(0.0, "")] * len(windows)
+    for end, beyond, where in Stream.gaps:
+        for number, (begin, until) in enumerate(windows):
+            if begin <= end and end - beyond <= until:
+                found[number] = max(found[number], (1000 * beyond, where))
+    return found
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    ordered = sorted(values) or [0.0]
     return {
-        "media_gap_ms": round(1000 * max(0.0, around - quiet), 1),
-        "gap_ms_max_around_kills": round(1000 * around, 1),
-        "gap_where": where,
-        "gap_ms_max_without_kills": round(1000 * quiet, 1),
+        "p50": round(ordered[len(ordered) // 2], 1),
+        "p90": round(ordered[len(ordered) * 9 // 10], 1),
+        "max": round(ordered[-1], 1),
+    }
+
+
+def by_chance(ours: list[float], others: list[float]) -> float:
+    """How often two groups drawn from the same moments at random differ in their mean by at least as much as these: 0..1."""
+    both, chance, size = ours + others, random.Random("moments"), len(ours)
+    if not ours or not others:
+        return 1.0
+    total, seen = sum(ours), 0
+    for _ in range(SHUFFLES):
+        chance.shuffle(both)
+        seen += sum(both[:size]) >= total
+    return round(seen / SHUFFLES, 3)
+
+
+def gaps(killer: Killer) -> dict[str, Any]:
+    """The longest time without a packet in each moment of a kill beside that in as many moments of the same length, the same run and the
+    same load in which nothing was killed."""
+    kills, shams = longest(killer.kills), longest(killer.shams)
+    ours, others = [gap for gap, _ in kills], [gap for gap, _ in shams]
+    return {
+        "media_gap_ms": round(max(0.0, max(ours, default=0.0) - max(others, default=0.0)), 1),
+        "gap_ms_kills": spread(ours),
+        "gap_ms_shams": spread(others),
+        "gap_ms_added": round(sum(ours) / max(1, len(ours)) - sum(others) / max(1, len(others)), 2),
+        "gap_by_chance": by_chance(ours, others),
+        "gap_where": max(kills, default=(0.0, ""))[1],
     }
 
 
@@ -185,8 +228,9 @@ async def telephone(system: System, kinds: list[Kind], accounts: list[Credential
     begin = time.monotonic()
     await asyncio.sleep(6.0)
     for _ in range(kills):
-        await asyncio.sleep(random.uniform(*BETWEEN))
-        await killer.kill()
+        for moment in random.sample((killer.kill, killer.sham), 2):
+            await asyncio.sleep(random.uniform(*BETWEEN))
+            await moment()
     await asyncio.sleep(3.0)
     seconds = time.monotonic() - begin
     over.set()
@@ -217,8 +261,9 @@ async def telephone(system: System, kinds: list[Kind], accounts: list[Credential
     }
 
 
-def survive_calls(calls: int, kills: int, log: str) -> dict[str, Any]:
-    """`calls` calls of all kinds at once, and that many deaths of the process beneath them. What the system said goes to the file `log`."""
+def survive_calls(calls: int, kills: int, log: str, favour: Callable[[], bool]) -> dict[str, Any]:
+    """`calls` calls of all kinds at once, and that many deaths of the process beneath them. What the system said goes to the file `log`.
+    `favour` puts the telephones before the neighbours on this machine, for they stand for other machines."""
     kinds = seats_of(calls)
     count = sum(1 if kind.echo else 2 for kind in kinds)
     allow_files(8192)
@@ -227,7 +272,8 @@ def survive_calls(calls: int, kills: int, log: str) -> dict[str, Any]:
         system.start()
         try:
             accounts = prepare(system, count)
-            result = asyncio.run(telephone(system, kinds, accounts, kills))
+            favoured = favour()
+            result = {"favoured": favoured} | asyncio.run(telephone(system, kinds, accounts, kills))
         finally:
             system.stop()
             if log:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from appliance.config.entitlement import open_admin
+from appliance.host.entitlement import open_admin
 
 ROOT = Path(__file__).parents[1]
 CALLS = 10

@@ -22,10 +22,11 @@ from hypothesis import strategies as st
 from appliance.box import update
 from appliance.box.update import BadUpdate, Box
 from appliance.config.store import Store
-from appliance.storage import backup, sealed
+from appliance.storage import sealed
 from appliance.storage.archive import Archive
-from appliance.storage.backup import BadBackup, stage
 from appliance.storage.sealed import MAGIC, Sealer
+from appliance.upkeep import backup
+from appliance.upkeep.backup import BadBackup, stage
 
 ROOT = Path(__file__).parents[1]
 MOST = 64 << 20  # octets that reading whatever is sent may take

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from appliance.records import CallRecords, calls_migrations
-from appliance.storage import aside
-from appliance.storage.aside import CannotTakeOver
+from appliance.calls.history.records import CallRecords, calls_migrations
 from appliance.storage.database import Migrations, open_database
+from appliance.upkeep import aside
+from appliance.upkeep.aside import CannotTakeOver
 from appliance.words import Said
 from appliance.words.said import pack
 from tests.test_backup import CALL

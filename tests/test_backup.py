@@ -13,14 +13,14 @@ import msgspec
 import pytest
 from argon2 import PasswordHasher
 
+from appliance.calls.history.records import CallRecords
 from appliance.config.admin import Admin
 from appliance.config.store import Store
 from appliance.host import certificates
-from appliance.records import CallRecords
-from appliance.storage import backup
-from appliance.storage.backup import BadBackup, kept_states, make, put_in_place, stage, waits
 from appliance.storage.database import StorageFailed
 from appliance.storage.sealed import BLOCK, MAGIC, NotOpened, Opener, Sealer
+from appliance.upkeep import backup
+from appliance.upkeep.backup import BadBackup, kept_states, make, put_in_place, stage, waits
 from appliance.words import Said
 from tests.power_cut import states
 

@@ -21,7 +21,7 @@ import pytest
 from appliance import cti
 from appliance.box import console, privileged, system
 from appliance.box.privileged import Helper
-from appliance.host import support
+from appliance.upkeep import support
 
 ALARM = cti.Alarm(
     id="clock", severity="warning", since=0.0, message="The clock is wrong by an hour.", repair="See that the box reaches a time server."

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from appliance.encryption import protection, protection_of_call
+from appliance.calls.history.encryption import protection, protection_of_call
 
 
 def leg(

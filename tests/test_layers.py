@@ -46,9 +46,9 @@ LAYERS = {
         "pydantic pydantic_core annotated_types",
         "what a record is declared with",
     ),
-    "appliance.services.folders": row("", "msgspec", "what the service folders say as data, without their scripts"),
+    "appliance.config.folders": row("", "msgspec", "what the service folders say as data, without their scripts"),
     "appliance.config.kinds": row(
-        "appliance.config.declare appliance.config.claims appliance.config.countries appliance.words appliance.services.folders",
+        "appliance.config.declare appliance.config.claims appliance.config.countries appliance.words appliance.config.folders",
         "",
         "kinds of records: knows no service by name, no script, no page, no database",
     ),
@@ -63,13 +63,10 @@ LAYERS = {
         "the face of the records for everybody else",
     ),
     "appliance.version": row("", "", "one number"),
-    "appliance.encryption": row("", "", "pure: what of a leg was encrypted, in words"),
     "appliance.host": row(
         "", "msgspec", "the machine: processes, sockets, privileges, health; nothing of the telephone"
     ),
-    "appliance.storage": row(
-        "appliance.host.health", "cryptography msgspec sqlite_utils", "files and databases, whatever is in them"
-    ),
+    "appliance.storage": row("", "cryptography msgspec sqlite_utils", "files and databases, whatever is in them"),
     # 2
     "appliance.cti": row("appliance.words", "msgspec", "the control socket"),
     "appliance.host.alarms": row(
@@ -78,6 +75,7 @@ LAYERS = {
     "appliance.flows": row(
         "appliance.sip media_core", "", "the driver between flows and the stack; how much strangers may ask"
     ),
+    "appliance.host.health": row("appliance.storage.migration appliance.storage.reserve", "", "how processes and the disk are"),
     "appliance.host.certificates": row("appliance.storage.on_disk", "cryptography", "keys and certificates"),
     "appliance.config.store": row(
         "appliance.config.model appliance.storage.database appliance.storage.on_disk",
@@ -92,28 +90,31 @@ LAYERS = {
     "appliance.config.licensing": row(
         "appliance.config.model", "cryptography", "pure: file, box and date in, limits out"
     ),
-    "appliance.records": row(
-        "appliance.storage.database appliance.config.search appliance.encryption appliance.words",
+    "appliance.calls.history.records": row(
+        "appliance.storage.database appliance.config.search appliance.calls.history.encryption appliance.words",
         "sqlite_utils msgspec",
         "call records and registrations",
     ),
     # 3
-    "appliance.storage.aside": row(
-        "appliance.records appliance.storage.copies appliance.config.store appliance.words", "", "what a newer version left"
+    "appliance.upkeep.aside": row(
+        "appliance.calls.history.records appliance.storage.copies appliance.config.store appliance.words", "", "what a newer version left"
     ),
-    "appliance.storage.backup": row(
-        "appliance.config.store appliance.records appliance.storage appliance.version",
+    "appliance.upkeep.backup": row(
+        "appliance.config.store appliance.calls.history.records appliance.storage appliance.version",
         "msgspec sqlite_utils",
         "everything in one file, and back",
     ),
     "appliance.calls": row(
-        "appliance.sip appliance.flows appliance.config.model appliance.config.claims appliance.words appliance.cti appliance.records media_core",
+        "appliance.sip appliance.flows appliance.config.model appliance.config.claims appliance.words appliance.cti appliance.calls.history.records media_core",
         "msgspec",
         "calls over the stack and the media engine; inside, CALLS says who may import whom",
     ),
     "appliance.calls.history.causes": row("appliance.words", "", "pure: why calls end"),
+    "appliance.calls.history.encryption": row("appliance.words", "", "pure: what of a leg was encrypted"),
     "appliance.calls.history": row(
-        "appliance.calls.history.causes appliance.cti appliance.words media_core", "msgspec", "pure: what happened in a call"
+        "appliance.calls.history.causes appliance.cti appliance.words media_core",
+        "msgspec",
+        "pure: what happened in a call",
     ),
     # 4
     "appliance.services": row(
@@ -122,7 +123,7 @@ LAYERS = {
         "one folder per service; sees call control by its api only",
     ),
     "appliance.services.scripts": row(
-        "appliance.services appliance.calls.api appliance.words", "msgspec", "finds the scripts, for the process calls alone"
+        "appliance.services appliance.calls.api appliance.config.folders appliance.words", "msgspec", "finds the scripts, for the process calls alone"
     ),
     "appliance.config.admin": row(
         "appliance.config.model appliance.config.store appliance.config.licensing appliance.config.passwords appliance.config.meanwhile appliance.words",
@@ -138,13 +139,13 @@ LAYERS = {
         "",
         "the use-cases within somebody's rights: all that pages and command line know of them",
     ),
-    "appliance.config.entitlement": row(
+    "appliance.host.entitlement": row(
         "appliance.config.rights.acting appliance.config.admin appliance.cti appliance.config.licensing appliance.config.store appliance.storage.on_disk appliance.host.privileges",
         "cryptography",
         "opens the use-cases with the licence of the box",
     ),
     # 5: what builds and connects
-    "appliance.host.support": row(
+    "appliance.upkeep.support": row(
         "appliance.cti appliance.config.model appliance.config.store appliance.storage.database",
         "msgspec",
         "the log and the state, without secrets",
@@ -169,8 +170,8 @@ LAYERS = {
     "appliance.commands": row("appliance", "click cryptography", "command line"),
     "appliance.__main__": row("appliance", "click msgspec cryptography", "command line"),
     "webui": row(
-        "appliance.config.rights.acting appliance.config.admin appliance.config.rights appliance.config.passwords appliance.encryption appliance.config.search appliance.config.declare appliance.config.model appliance.config.claims appliance.words appliance.calls.plan.plan appliance.cti appliance.host.boot appliance.config.store appliance.storage.database appliance.config.licensing appliance.config.countries "
-        "appliance.records appliance.host.certificates appliance.storage.migration appliance.storage.aside appliance.storage.copies appliance.host.support appliance.box.notices appliance.storage.backup appliance.storage.sealed appliance.config.entitlement appliance.host.setup_code appliance.box.update_client appliance.version",
+        "appliance.config.rights.acting appliance.config.admin appliance.config.rights appliance.config.passwords appliance.calls.history.encryption appliance.config.search appliance.config.declare appliance.config.model appliance.config.claims appliance.words appliance.calls.plan.plan appliance.cti appliance.host.boot appliance.config.store appliance.storage.database appliance.config.licensing appliance.config.countries "
+        "appliance.calls.history.records appliance.host.certificates appliance.storage.migration appliance.upkeep.aside appliance.storage.copies appliance.upkeep.support appliance.box.notices appliance.upkeep.backup appliance.storage.sealed appliance.host.entitlement appliance.host.setup_code appliance.box.update_client appliance.version",
         "flask flask_wtf werkzeug jinja2 markupsafe itsdangerous hypercorn h2 a2wsgi uvloop cryptography segno msgspec",
         "pages over the use-cases, the control socket and the call records; no telephone inside",
     ),
@@ -293,6 +294,26 @@ def circles(edges: Mapping[str, set[str]]) -> list[set[str]]:
     return found
 
 
+# What puts folders together is of none: it may know those that must not know each other.
+ROOTS = {
+    "appliance.calls.process": "gives call control the scripts of the services, and serves it under the supervisor",
+    "appliance.calls.__main__": "starts it",
+}
+
+
+def folder_of(module: str) -> str:
+    """The folder of the house that a module stands in, with all that is in it; a root, or a file beside the folders, for itself."""
+    return module if module in ROOTS else ".".join(module.split(".")[:2]) if within(module, "appliance") else "webui"
+
+
+def folders(edges: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """The same graph of folders. The package `appliance` itself holds nothing."""
+    found: dict[str, set[str]] = {}
+    for home, others in edges.items():
+        found.setdefault(folder_of(home), set()).update(folder_of(other) for other in others - {"appliance"})
+    return {home: others - {home} for home, others in found.items()}
+
+
 def calls_row(module: str) -> str:
     """The row of CALLS that a module of appliance.calls is in."""
     return module.removeprefix("appliance.calls").removeprefix(".").partition(".")[0]
@@ -324,6 +345,31 @@ def test_imports_point_down(file: Path) -> None:
 def test_no_circles() -> None:
     found = [sorted(circle) for circle in circles(graph())]
     assert not found, f"modules that import each other, directly or by way of others: {found}"
+
+
+def test_no_two_folders_know_each_other() -> None:
+    found = [sorted(circle) for circle in circles(folders(graph()))]
+    assert not found, f"folders that import each other, directly or by way of others: {found}"
+
+
+def test_folders_that_know_each_other_are_found() -> None:
+    edges = {
+        "appliance.storage.migration": {"appliance.host.health"},
+        "appliance.host.supervisor": {"appliance.storage.reserve", "appliance.words"},
+        "appliance.calls.process": {"appliance.services.scripts"},
+        "appliance.services.echo.script": {"appliance.calls.api"},
+        "webui.app": {"appliance.host.boot"},
+    }
+    every = {home: set(others) for home, others in edges.items()} | {
+        name: set() for others in edges.values() for name in others
+    }
+    assert circles(folders(every)) == [{"appliance.storage", "appliance.host"}]
+
+
+def test_what_stands_beside_the_folders() -> None:
+    """Only what starts the product and says its number."""
+    files = {file.name for file in (ROOT / "appliance").glob("*.py")}
+    assert files == {"__init__.py", "__main__.py", "version.py"}
 
 
 def test_folders_can_be_looked_over() -> None:
@@ -370,7 +416,7 @@ def test_no_service_imports_another() -> None:
 
 
 def test_only_the_process_calls_imports_scripts() -> None:
-    """Nor does anybody name a service: what there is, the folders say (`services.folders`)."""
+    """Nor does anybody name a service: what there is, the folders say (`config.folders`)."""
     scripts = [f"appliance.services.{name}" for name in ("scripts", *(file.parent.name for file in SCRIPT_FILES))]
     found = {
         module_of(file): names
@@ -386,7 +432,7 @@ def test_only_the_process_calls_imports_scripts() -> None:
 def test_who_knows_the_services_loads_no_script(module: str) -> None:
     told = f"import {module}, sys; print(*[name for name in sys.modules if name.startswith('appliance.services.')])"
     loaded = subprocess.run([sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert loaded.split() == ["appliance.services.folders"]
+    assert loaded.split() == []
 
 
 def test_every_row_is_used() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.config import entitlement
+from appliance.host import entitlement
 from appliance.storage import on_disk
 from tests.power_cut import states
 

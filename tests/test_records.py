@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance import records as module
-from appliance.records import CallRecords
+from appliance.calls.history import records as module
+from appliance.calls.history.records import CallRecords
 from appliance.storage.database import Migrations, StorageFailed, open_database
 from appliance.words import Person, Said, english
 

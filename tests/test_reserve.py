@@ -14,24 +14,24 @@ def free(monkeypatch: pytest.MonkeyPatch, mib: int | None) -> None:
 
 def test_it_is_made_kept_and_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free(monkeypatch, 100)
-    assert not reserve.keep(tmp_path)  # not so much that somebody would miss it
+    assert not health.keep_room(tmp_path)  # not so much that somebody would miss it
     free(monkeypatch, 1000)
-    assert reserve.keep(tmp_path)
+    assert health.keep_room(tmp_path)
     file = tmp_path / "reserve"
     assert file.stat().st_blocks * 512 >= reserve.SIZE
     free(monkeypatch, 10)
-    assert reserve.keep(tmp_path)
+    assert health.keep_room(tmp_path)
     free(monkeypatch, None)
-    assert reserve.keep(tmp_path)
+    assert health.keep_room(tmp_path)
     free(monkeypatch, 3)
-    assert not reserve.keep(tmp_path)
+    assert not health.keep_room(tmp_path)
     assert not file.exists()
 
 
 def test_a_disk_that_gives_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free(monkeypatch, 1000)
     monkeypatch.setattr(reserve.os, "posix_fallocate", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
-    assert not reserve.keep(tmp_path)
+    assert not health.keep_room(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -51,5 +51,5 @@ def test_what_the_box_says(facts: alarms.Facts, words: str) -> None:
 def test_a_box_that_runs_from_memory_keeps_nothing_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free(monkeypatch, 1000)
     monkeypatch.setattr(health, "partitions", lambda: {"state": "broken"})
-    assert not reserve.keep(tmp_path)
+    assert not health.keep_room(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from appliance.calls.history.records import CallRecords
 from appliance.config.model import KINDS, Extension, Line, Record, Service, User, service_number, services
 from appliance.config.store import HIDDEN, BoxKey, Change, Conflict, Store
-from appliance.records import CallRecords
 from appliance.storage.database import StorageDamaged, StorageFailed
 
 SECRET = "hT7wq2-MnB4x-secret"

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from appliance.box import facts
-from appliance.config import entitlement, licensing
-from appliance.host import fdstore, health, listeners, logfile
+from appliance.config import licensing
+from appliance.host import entitlement, fdstore, health, listeners, logfile
 from appliance.host.alarms import CHECKS, Alarms, Facts, ProcessFacts
 from appliance.host.boot import FOLLOWS, VARIABLE, Boot
 from appliance.host.process import DELAYS, STEADY, Backoff, Early, Process

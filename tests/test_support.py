@@ -10,7 +10,8 @@ import pytest
 
 from appliance.config.admin import Admin
 from appliance.config.store import Store
-from appliance.host import certificates, support
+from appliance.host import certificates
+from appliance.upkeep import support
 from webui.login.sessions import Sessions, Stored
 
 SETUP_CODE, COOKIE, LICENCE = "QWERTZUIOP", "the-cookie-of-anna-0123456789", "ab12" * 32

@@ -23,8 +23,8 @@ from appliance.calls.registrar import refusals
 from appliance.config.claims import EMERGENCY
 from appliance.config.countries import COUNTRIES
 from appliance.config.declare import _MISREAD, Choice, FieldType, _anything
+from appliance.config.folders import ROWS
 from appliance.config.kinds import KINDS
-from appliance.services.folders import ROWS
 from appliance.words import (
     LANGUAGES,
     Duration,

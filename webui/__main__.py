@@ -20,12 +20,11 @@ import uvloop
 from hypercorn.config import Config
 
 from appliance import cti
-from appliance.config import entitlement
+from appliance.calls.history.records import CallRecords
 from appliance.config.admin import Admin
 from appliance.config.store import Store
-from appliance.host import certificates, setup_code
+from appliance.host import certificates, entitlement, setup_code
 from appliance.host.boot import Boot, read_boot
-from appliance.records import CallRecords
 from appliance.storage.database import StorageDamaged
 from webui.app import create_app
 from webui.desk import Desk, Service

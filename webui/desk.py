@@ -11,11 +11,11 @@ from typing import Literal, Protocol, cast
 
 from flask import current_app
 
+from appliance.calls.history.records import CallRecords
 from appliance.config.admin import Admin
 from appliance.cti import Message
 from appliance.host import certificates
 from appliance.host.boot import Boot
-from appliance.records import CallRecords
 from webui.login.sessions import Sessions
 from webui.login.throttle import Throttle
 from webui.work import Desktop

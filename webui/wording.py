@@ -13,7 +13,8 @@ import msgspec
 from flask import Flask, g, has_request_context, request
 from markupsafe import Markup, escape
 
-from appliance import cti, encryption
+from appliance import cti
+from appliance.calls.history import encryption
 from appliance.config.countries import COUNTRIES
 from appliance.config.model import Snapshot
 from appliance.config.search import folded

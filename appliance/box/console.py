@@ -308,15 +308,15 @@ class Console:
         return _last(terminal, "Erasing at the next start, which is now.", system.reboot)
 
     async def bundle(self, terminal: Terminal) -> str:
-        from appliance.host import support  # it opens the databases, which nothing else here does
+        from appliance.upkeep import support  # it opens the databases, which nothing else here does
 
         file = await asyncio.to_thread(support.write, self._data, support.BOX)
         return f"Written ({file.stat().st_size >> 10} KiB); it is on the admin page under Updates."
 
     async def password(self, terminal: Terminal) -> str:
-        from appliance.config.entitlement import open_admin
         from appliance.config.rights import named
         from appliance.config.rights.acting import Acting
+        from appliance.host.entitlement import open_admin
         from appliance.storage.database import StorageFailed
 
         word = "-".join("".join(secrets.choice(setup_code.ALPHABET) for _ in range(4)) for _ in range(4))

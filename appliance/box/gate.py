@@ -84,7 +84,7 @@ def wait_until_up(
         if idle >= PATIENCE:
             raise Unhealthy(why)
         if watch.report is not None:
-            migration.keep_waiting()
+            health.keep_waiting()
             if (what := f"{watch.report.database}: {watch.report.what}") != said:
                 said = what
                 say(watch.report.words(time.time()))

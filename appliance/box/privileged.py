@@ -135,7 +135,7 @@ class Helper:
         return when
 
     def _do_support(self, request: dict[str, Any], stream: IO[bytes], answer: Answer) -> str:
-        from appliance.host import support  # it opens the databases, which nothing else here does
+        from appliance.upkeep import support  # it opens the databases, which nothing else here does
 
         file = support.write(self._data, support.BOX)
         owner = self._data.stat()

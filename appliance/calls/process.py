@@ -27,6 +27,7 @@ from appliance import cti
 from appliance.calls.api import Files
 from appliance.calls.call import Call
 from appliance.calls.history.record import CallRecord
+from appliance.calls.history.records import CallRecords
 from appliance.calls.history.summary import as_row, counters, live
 from appliance.calls.registrar.authentication import Authenticator
 from appliance.calls.registrar.registrar import EXPIRES_MAX, Binding, Registrar
@@ -36,7 +37,6 @@ from appliance.config.model import Extension, Line, Snapshot
 from appliance.config.store import Store
 from appliance.flows.driver import token
 from appliance.host.boot import Boot, read_boot
-from appliance.records import CallRecords
 from appliance.services.scripts import SCRIPTS
 from appliance.sip.text.uri import join_host
 from appliance.storage import copies

@@ -18,8 +18,8 @@ from appliance import cti
 from appliance.commands.terminal import data_option, who
 from appliance.host import privileges
 from appliance.host.resources import CannotStart, lock
-from appliance.storage import backup as backups
 from appliance.storage.sealed import NotOpened, peek
+from appliance.upkeep import backup as backups
 
 SHORTEST_PASSPHRASE = 10
 

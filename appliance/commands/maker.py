@@ -16,7 +16,8 @@ import click
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from appliance.config import entitlement, licensing
+from appliance.config import licensing
+from appliance.host import entitlement
 from appliance.storage import on_disk
 
 

@@ -83,10 +83,10 @@ def table(rows: Sequence[Mapping[str, str]], as_json: bool) -> None:
 def use_cases(data: Path) -> Iterator[Acting]:
     """On the stored configuration; a running system is told of each change. What is refused ends the command with its sentences."""
     from appliance.config.admin import NotFound
-    from appliance.config.entitlement import open_admin
     from appliance.config.model import Refused
     from appliance.config.rights import Forbidden
     from appliance.config.rights.acting import Acting
+    from appliance.host.entitlement import open_admin
     from appliance.storage.database import StorageFailed
 
     if not (data / "config.db").exists():

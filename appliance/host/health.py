@@ -12,6 +12,8 @@ import socket
 import ssl
 from pathlib import Path
 
+from appliance.storage import migration, reserve
+
 PING_TIMEOUT = 2.0  # seconds
 BOOT_FACTS = Path("/run/switchroom-boot")  # of the appliance: what its initrd found
 MEDIA = Path("/media/recordings")
@@ -39,6 +41,11 @@ def disk_free(path: Path) -> int | None:
         figures = os.statvfs(path)
         return figures.f_bavail * figures.f_frsize
     return None
+
+
+def keep_room(data: Path) -> bool:
+    """See to the room that is kept back on the disk; whether there is any now."""
+    return reserve.keep(data, disk_free(data), lasting=partitions().get("state") != "broken")
 
 
 def partitions(folder: Path = BOOT_FACTS) -> dict[str, str]:
@@ -76,6 +83,11 @@ def notify_systemd(state: str) -> None:
         return
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
         sender.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def keep_waiting() -> None:
+    """Ask systemd for as much patience as ours with this service's start, while a database is brought up to date."""
+    notify_systemd(f"EXTEND_TIMEOUT_USEC={int(migration.PATIENCE * 1e6)}")
 
 
 def under_systemd() -> bool:

@@ -19,9 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from appliance.host import fdstore, listeners, privileges, setup_code
+from appliance.host import fdstore, health, listeners, privileges, setup_code
 from appliance.host.boot import VARIABLE, Boot
-from appliance.storage import reserve
 from media_core.receiver import open_receivers
 
 if TYPE_CHECKING:
@@ -314,7 +313,7 @@ def _restore(data: Path) -> None:
     """Put a backup in place that waits, and clear away what is left of one."""
     if not any(found for pattern in ("restor*", "backup.*") for found in data.glob(pattern)):
         return
-    from appliance.storage import backup  # with much behind it that the supervisor needs for nothing else
+    from appliance.upkeep import backup  # with much behind it that the supervisor needs for nothing else
 
     if (before := backup.put_in_place(data)) is not None:
         log.warning("a backup was restored; what was there before is in %s", before)
@@ -338,7 +337,7 @@ def _data_directory(options: Options) -> None:
         for directory in (options.data, options.run, options.data / "keys", options.data / "log"):
             directory.mkdir(mode=0o700, parents=directory == options.data, exist_ok=True)
         options.data.chmod(0o700)
-        reserve.keep(options.data)
+        health.keep_room(options.data)
     except OSError as error:
         raise CannotStart(f"The data directory {options.data} cannot be used: {error.strerror}.") from None
 

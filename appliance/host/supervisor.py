@@ -27,7 +27,7 @@ from appliance.host.boot import VARIABLE
 from appliance.host.process import Early, Process
 from appliance.host.renewal import Renewal
 from appliance.host.resources import Options, Resources, acquire
-from appliance.storage import condition, reserve
+from appliance.storage import condition, migration
 from appliance.storage.migration import Watch
 from appliance.version import VERSION
 
@@ -54,6 +54,7 @@ log = logging.getLogger("supervisor")
 
 async def supervise(options: Options, say: Callable[[str], None], early: Early | None = None) -> None:
     """Run everything until SIGTERM or SIGINT; `say` gets the lines for the terminal, `early` is `calls`. CannotStart when it cannot begin."""
+    migration.told = health.keep_waiting
     again = True
     while again:
         with acquire(options) as resources, _named("switchroom"):
@@ -454,7 +455,7 @@ class Supervisor:
             faults=[fault.message for fault in self._noticed.faults if time.time() - fault.time < RECENT],
             partitions=health.partitions(),
             stays_root=self._options.stays_root,
-            reserve=reserve.keep(self._options.data),
+            reserve=health.keep_room(self._options.data),
             media_free=health.disk_free(health.MEDIA),
             cipher_differs="" if agrees else cipher,
         )

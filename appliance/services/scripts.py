@@ -10,8 +10,8 @@ from importlib import import_module
 import msgspec
 
 from appliance.calls.api import Service
+from appliance.config.folders import ROWS, BrokenFolder
 from appliance.services.destinations import extension
-from appliance.services.folders import ROWS, BrokenFolder
 from appliance.words import Said, english
 
 

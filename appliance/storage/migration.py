@@ -11,18 +11,23 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
-
-from appliance.host.health import notify_systemd
 
 SUFFIX = ".opening"
 EVERY = 1.0  # seconds between two reports
 STEPS = 5_000  # of SQLite's virtual machine between two looks at the clock
 PATIENCE = 120.0  # seconds without progress after which nobody waits any more
 NAMES = {"config.db": "configuration", "calls.db": "call records"}
+
+
+def _nothing() -> None:
+    pass
+
+
+told: Callable[[], None] = _nothing  # called at every report; whoever puts a process together says what else is done then
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,13 +92,8 @@ class Progress:
             temporary = self._file.with_suffix(".tmp")
             temporary.write_bytes(msgspec.json.encode(self._report))
             temporary.rename(self._file)
-        keep_waiting()
+        told()
         return 0
-
-
-def keep_waiting() -> None:
-    """Ask systemd for as much patience as ours with this service's start (sd_notify(3): EXTEND_TIMEOUT_USEC)."""
-    notify_systemd(f"EXTEND_TIMEOUT_USEC={int(PATIENCE * 1e6)}")
 
 
 def read(data: Path) -> Report | None:

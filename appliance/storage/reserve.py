@@ -12,8 +12,6 @@ import logging
 import os
 from pathlib import Path
 
-from appliance.host import health
-
 NAME = "reserve"
 SIZE = 32 << 20
 LOW = 4 << 20  # free bytes below which it is given up
@@ -22,15 +20,15 @@ PLENTY = 400 << 20  # and above which it is made
 log = logging.getLogger("supervisor")
 
 
-def keep(data: Path) -> bool:
-    """Give up or make the reserve as the disk asks for it; whether it is there now. Call it at the start and every now and then."""
+def keep(data: Path, free: int | None, *, lasting: bool = True) -> bool:
+    """Give up or make the reserve as the disk asks for it; whether it is there now. Call it at the start and every now and then. `free`: octets
+    that an ordinary user may still write there, None: not known; `lasting`: the data is on a disk, not in memory."""
     file = data / NAME
-    free = health.disk_free(data)
     if free is not None and free < LOW and file.exists():
         with contextlib.suppress(OSError):
             file.unlink()
             log.warning("the disk is full: the room that was kept back is used now")
-    elif free is not None and free > PLENTY and not file.exists() and health.partitions().get("state") != "broken":
+    elif free is not None and free > PLENTY and not file.exists() and lasting:
         _make(file)
     return file.exists()
 

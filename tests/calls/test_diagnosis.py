@@ -9,7 +9,7 @@ import pytest
 from appliance.calls.history.causes import Cause
 from appliance.calls.history.diagnosis import diagnose
 from appliance.calls.history.record import CallRecord, LegRecord, outcome_of
-from appliance.records import CallRow
+from appliance.calls.history.records import CallRow
 from appliance.words import english
 from webui import wording
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from appliance.config.entitlement import announce
 from appliance.config.model import Extension, Line
 from appliance.config.store import Change, Store
 from appliance.host import privileges
+from appliance.host.entitlement import announce
 from benchmarks.contenders import allow_files
 from benchmarks.sip import authorisation, request
 from tests.e2e.running import System

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(120)
 # In every process of the "new version": a change of the call records that goes on until the test lets it end.
 SLOW = """
 import pathlib, time
-from appliance import records
+from appliance.calls.history import records
 
 @records.calls_migrations()
 def slow(db):

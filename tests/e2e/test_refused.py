@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from appliance.config.entitlement import open_admin
+from appliance.host.entitlement import open_admin
 from tests.e2e.baresip import Phone
 from tests.e2e.running import Credentials, System
 from tests.web.chromium import ARGUMENTS, CHROMIUM, needs_chromium, shoot

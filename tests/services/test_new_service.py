@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from appliance.config import folders
 from appliance.config.kinds.services import SERVICES as KIND
-from appliance.services import folders, scripts
+from appliance.services import scripts
 from appliance.services.echo import script as echo
 from appliance.words import Said, Words
 from appliance.words.catalogue import merged

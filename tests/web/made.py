@@ -12,11 +12,11 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from appliance import cti
+from appliance.calls.history.records import CallRecords
 from appliance.config.admin import Admin
 from appliance.config.store import Store
 from appliance.host import certificates
 from appliance.host.boot import Boot
-from appliance.records import CallRecords
 from webui.desk import Desk, Service
 from webui.login.sessions import Sessions
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from appliance.box import update_client
-from appliance.storage.aside import listing
+from appliance.upkeep.aside import listing
 from tests.test_aside import in_between
 from tests.web.made import Visitor
 from webui.desk import Desk

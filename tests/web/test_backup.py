@@ -14,7 +14,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from appliance.box import update_client
-from appliance.storage import backup
+from appliance.upkeep import backup
 from tests.web.made import CODE, FakeBox, Visitor
 from webui.app import create_app
 from webui.desk import Desk

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from appliance.box import update_client
-from appliance.storage import backup
+from appliance.upkeep import backup
 from tests.test_aside import in_between
 from tests.web.chromium import needs_chromium, shoot
 from tests.web.made import CODE, FakeBox

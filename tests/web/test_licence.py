@@ -13,8 +13,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from appliance import cti
-from appliance.config import entitlement
 from appliance.config.store import Store
+from appliance.host import entitlement
 from tests.web.chromium import needs_chromium, shoot
 from tests.web.made import PASSWORD, FakeBox, make_desk
 from tests.web.served import Served, served

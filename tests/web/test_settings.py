@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from werkzeug.test import TestResponse
 
 from appliance import cti
-from appliance.config import entitlement, licensing
+from appliance.config import licensing
 from appliance.config.model import service_number
+from appliance.host import entitlement
 from tests.web.made import FakeBox, Visitor
 from webui.desk import Desk
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from flask import Blueprint, Response, abort, flash, redirect, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance.storage import aside
-from appliance.storage.aside import CannotTakeOver
 from appliance.storage.database import StorageFailed
+from appliance.upkeep import aside
+from appliance.upkeep.aside import CannotTakeOver
 from webui.desk import desk
 from webui.login.guard import acting, route
 from webui.work import Busy, Tell

@@ -14,7 +14,7 @@ from flask.typing import ResponseReturnValue
 from appliance.box import update_client
 from appliance.box.update_client import HelperFailed
 from appliance.config.model import Problem, Refused
-from appliance.storage.backup import BadBackup
+from appliance.upkeep.backup import BadBackup
 from webui.desk import desk
 from webui.forms import problems_by_field
 from webui.login.guard import acting, person, route

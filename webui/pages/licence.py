@@ -7,8 +7,8 @@ from pathlib import Path
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance.config import entitlement
 from appliance.config.licensing import LARGEST_FILE, BadLicence
+from appliance.host import entitlement
 from webui.desk import desk
 from webui.login.guard import acting, route
 

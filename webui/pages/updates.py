@@ -16,8 +16,9 @@ from flask.typing import ResponseReturnValue
 
 from appliance.box import update_client
 from appliance.box.update_client import HelperFailed
-from appliance.host import support as bundle
-from appliance.storage import aside, copies
+from appliance.storage import copies
+from appliance.upkeep import aside
+from appliance.upkeep import support as bundle
 from appliance.version import VERSION
 from webui.desk import desk
 from webui.login.guard import acting, route

@@ -17,8 +17,8 @@ from appliance import cti
 from appliance.box import update_client
 from appliance.config.model import Problem, Refused
 from appliance.config.rights.acting import Acting
-from appliance.storage import backup
-from appliance.storage.backup import BadBackup, Restored
+from appliance.upkeep import backup
+from appliance.upkeep.backup import BadBackup, Restored
 from webui.desk import Desk
 from webui.work import Tell
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from appliance.config.claims import SERVICE, Claim, Destination
 from appliance.config.declare import Kind, NumberPattern, Record, TickBox
-from appliance.services.folders import ROWS
+from appliance.config.folders import ROWS
 
 
 class Service(Record):

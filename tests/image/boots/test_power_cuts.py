@@ -33,9 +33,9 @@ import pytest
 from cryptography import x509
 
 from appliance.box import update
+from appliance.calls.history.records import CallRecords
 from appliance.config.store import Store
 from appliance.host import certificates
-from appliance.records import CallRecords
 from appliance.softphone import Account, PhoneError, Softphone
 from image import boot
 from image.build import Image

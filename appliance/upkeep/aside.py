@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from appliance.calls.history.records import COLUMNS, FLAT, CallRecords, said_of
 from appliance.config.store import JournalRow
-from appliance.records import COLUMNS, FLAT, CallRecords, said_of
 from appliance.storage.copies import kept_aside
 from appliance.words import english
 

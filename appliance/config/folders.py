@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-HERE = Path(__file__).parent
+SERVICES = Path(__file__).parents[1] / "services"
 ROW = "service.toml"
 _NAME = re.compile(r"[a-z][a-z0-9]{0,19}")
 _NUMBER = re.compile(r"[*#0-9]{1,12}")
@@ -26,7 +26,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     argument: Literal["", "number", "extension"] = ""  # what is dialled behind it (`claims.Claim.argument`)
 
 
-def read(folder: Path = HERE) -> dict[str, Row]:
+def read(folder: Path = SERVICES) -> dict[str, Row]:
     """Service name to its row, in the order of names."""
     found = {}
     for file in sorted(folder.glob(f"*/{ROW}")):

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from appliance.calls.history.encryption import protection_of_call
 from appliance.config.search import folded
-from appliance.encryption import protection_of_call
 from appliance.storage.database import Migrations, open_database, sentences
 from appliance.words import Said
 from appliance.words.said import pack, unpack

@@ -28,8 +28,8 @@ from typing import IO, Annotated, cast
 
 import msgspec
 
+from appliance.calls.history.records import CallRecords, calls_migrations
 from appliance.config.store import Store, config_migrations
-from appliance.records import CallRecords, calls_migrations
 from appliance.storage.archive import LARGEST, Archive
 from appliance.storage.copies import applied
 from appliance.storage.database import Migrations, StorageFailed
