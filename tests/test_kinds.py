@@ -225,9 +225,9 @@ def test_what_has_a_number_is_a_destination() -> None:
 
 
 def test_what_becomes_of_a_reference_stands_in_its_field() -> None:
-    assert without(OFFICE, "line", "l") == [("line", "l", None)]
-    assert without(OFFICE, "extension", "e") == [("extension", "e", None), ("line", "l", None)]
-    assert without(OFFICE, "user", "u") == [
+    assert without(OFFICE, [("line", "l")]) == [("line", "l", None)]
+    assert without(OFFICE, [("extension", "e")]) == [("extension", "e", None), ("line", "l", None)]
+    assert without(OFFICE, [("user", "u")]) == [
         ("user", "u", None),
         ("extension", "e", DESK.model_copy(update={"user": ""})),
     ]
@@ -238,7 +238,7 @@ def test_a_record_that_is_held_is_not_deleted(doors: Mapping[str, Kind[Any]]) ->
         "door", Door(id="b", number="*8", keeper="u")
     )
     with pytest.raises(Refused, match=r"The user is in use by door \*7 and door \*8\."):
-        without(office, "user", "u", doors)
+        without(office, [("user", "u")], doors)
 
 
 def test_what_is_taken_along_takes_along() -> None:
@@ -248,7 +248,7 @@ def test_what_is_taken_along_takes_along() -> None:
         Snapshot().with_record("a", A(id="1")).with_record("a", A(id="2", up="1")).with_record("a", A(id="3", up="2"))
     )
     records = records.with_record("b", B(id="x", one="3", other="1")).with_record("b", B(id="y", one="9", other="3"))
-    found = {(kind, key): record for kind, key, record in without(records, "a", "1", kinds)}
+    found = {(kind, key): record for kind, key, record in without(records, [("a", "1")], kinds)}
     assert found == {
         ("a", "1"): None,
         ("a", "2"): None,

@@ -41,10 +41,11 @@ LAYERS = {
     ),
     "appliance.words": row("", "msgspec", "sentences: key and facts, put into words at the edge"),
     "appliance.config": row("appliance.words", "", "pure: claims, countries, passwords, search"),
+    "appliance.config.fields": row(
+        "appliance.config.claims appliance.words", "pydantic pydantic_core annotated_types", "field types"
+    ),
     "appliance.config.declare": row(
-        "appliance.config.claims appliance.words",
-        "pydantic pydantic_core annotated_types",
-        "what a record is declared with",
+        "appliance.config.claims appliance.config.fields appliance.words", "pydantic", "what a record is declared with"
     ),
     "appliance.config.folders": row("", "msgspec", "what the service folders say as data, without their scripts"),
     "appliance.config.kinds": row(
@@ -82,13 +83,19 @@ LAYERS = {
         "sqlite_utils cryptography",
         "the only one that writes the configuration",
     ),
-    "appliance.config.meanwhile": row(
-        "appliance.config.declare appliance.config.model appliance.config.store appliance.words",
+    "appliance.config.reading": row(
+        "appliance.config.declare appliance.config.model appliance.config.search appliance.words",
         "",
-        "a form and what has changed since it was drawn",
+        "pure: how records are looked at",
     ),
     "appliance.config.licensing": row(
         "appliance.config.model", "cryptography", "pure: file, box and date in, limits out"
+    ),
+    "appliance.config.saving": row(
+        "appliance.config.declare appliance.config.kinds appliance.config.model appliance.config.store appliance.config.reading "
+        "appliance.config.licensing appliance.config.passwords appliance.words",
+        "",
+        "what a save does: batches, forms drawn earlier, undo",
     ),
     "appliance.calls.history.records": row(
         "appliance.storage.database appliance.config.search appliance.calls.history.encryption appliance.words",
@@ -126,7 +133,8 @@ LAYERS = {
         "appliance.services appliance.calls.api appliance.config.folders appliance.words", "msgspec", "finds the scripts, for the process calls alone"
     ),
     "appliance.config.admin": row(
-        "appliance.config.model appliance.config.store appliance.config.licensing appliance.config.passwords appliance.config.meanwhile appliance.words",
+        "appliance.config.model appliance.config.store appliance.config.licensing appliance.config.passwords appliance.config.search "
+        "appliance.config.kinds appliance.config.saving appliance.config.reading appliance.words",
         "argon2",
         "the only use-cases that change anything",
     ),

@@ -22,7 +22,8 @@ from appliance.calls.plan.plan import Outcome
 from appliance.calls.registrar import refusals
 from appliance.config.claims import EMERGENCY
 from appliance.config.countries import COUNTRIES
-from appliance.config.declare import _MISREAD, Choice, FieldType, _anything
+from appliance.config.declare import _MISREAD, Choice, FieldType, Several, Text
+from appliance.config.fields import _anything
 from appliance.config.folders import ROWS
 from appliance.config.kinds import KINDS
 from appliance.words import (
@@ -123,6 +124,12 @@ def test_what_is_no_sentence_is_refused(data: str) -> None:
         unpack(data)
 
 
+def may_be_wrong(field: FieldType) -> bool:
+    if isinstance(field, Several):
+        return may_be_wrong(field.of)
+    return type(field).fits is not FieldType.fits and (not isinstance(field, Text) or field.letters is not _anything)
+
+
 # Keys that are put together while the product runs, as they are written -> all that can come of them. One that is not here fails.
 TOLD_OF_FIELDS = {
     f"{row.name}.{name.replace('_', '-')}{behind}"
@@ -131,14 +138,11 @@ TOLD_OF_FIELDS = {
     for behind in (
         "",
         *(() if field.hidden else ("-help",)),
-        *(
-            ("-wrong",)
-            if type(field).fits is not FieldType.fits and getattr(field, "letters", _anything) is not _anything
-            else ()
-        ),
+        *(("-wrong",) if may_be_wrong(field) else ()),
+        *(("-taken",) if getattr(field, "unique", False) else ()),
         *(f"-{value}{help}" for value in (field.values if isinstance(field, Choice) else ()) for help in ("", "-help")),
     )
-}
+} | {f"{row.name}.tab-{tab}" for row in KINDS.values() for tab in row.record.declared.tabs()}
 PROBLEMS = (*map(str, EXPLAINED), "too-long-open", "other")
 FAMILIES = {
     "country.*": {f"country.{code.lower()}" for code in COUNTRIES},
@@ -148,6 +152,8 @@ FAMILIES = {
     "setup.width-*": {f"setup.width-{width}" for width in setup.WIDTHS},
     "setup.width-*-help": {f"setup.width-{width}-help" for width in setup.WIDTHS},
     "kind.*": {f"kind.{name}" for name in KINDS},
+    "kind.*-many": {f"kind.{name}-many" for name in KINDS},
+    "language.*": {f"language.{code}" for code in ("office", *LANGUAGES)},
     "claims.*": {f"claims.{EMERGENCY}"},
     **{f"*.{word}": {f"{name}.{word}" for name in ROWS} for word in ("name", "title", "help")},  # of services
     "plan.*": {f"plan.{outcome}" for outcome in get_args(Outcome)},

@@ -133,7 +133,7 @@ def _our_text(name: str) -> str:
 
 
 def _data_text(name: str) -> str:
-    return _read(HERE.parent / "config/common_passwords.licence")
+    return _read(HERE.parent / "config/passwords/common_passwords.licence")
 
 
 def _debian_text(name: str) -> str:

@@ -5,19 +5,19 @@ Every change is a journal row with its author. Nothing here knows the page or th
 
 from __future__ import annotations
 
-import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from appliance.config import licensing, meanwhile, passwords
+from appliance.config import licensing, passwords
+from appliance.config.kinds.devices import free_username
 from appliance.config.model import (
-    KINDS,
+    Change,
     Extension,
     Line,
     Problem,
@@ -25,15 +25,19 @@ from appliance.config.model import (
     Refused,
     Snapshot,
     User,
-    check,
     find,
     login_name,
-    make,
     next_number,
-    without,
 )
-from appliance.config.store import Change, Conflict, JournalRow, Store
+from appliance.config.reading import finding
+from appliance.config.saving import batch, meanwhile
+from appliance.config.saving.batch import Planned, Result, Usernames, Wanted, generate_sip_password, new_id, renamed
+from appliance.config.saving.undo import Undone, undo
+from appliance.config.search import folded
+from appliance.config.store import Conflict, JournalRow, Store
 from appliance.words import Said
+
+__all__ = ["Admin", "NotFound", "Result", "Usernames", "Wanted", "allowed", "generate_sip_password", "new_id", "renamed"]
 
 Verb = Literal["see", "change"]
 # What a role may do on the admin page: default deny.
@@ -43,12 +47,8 @@ POLICY: Mapping[str, frozenset[Verb]] = {
     "full": frozenset({"see", "change"}),
 }
 
-LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that look alike
-MOST_LINES = 10
 TRIES = 5  # of a save, when others save at the same time
-
-
-Usernames = Literal["", "keep", "change"]  # what becomes of SIP usernames when the number changes; "": nobody has said
+LONGEST_QUERY = 200  # characters
 
 
 class NotFound(Exception):
@@ -57,11 +57,6 @@ class NotFound(Exception):
 
 def allowed(role: str, verb: Verb) -> bool:
     return verb in POLICY.get(role, frozenset())
-
-
-def generate_sip_password() -> str:
-    """24 characters, about 139 bits."""
-    return "".join(secrets.choice(LETTERS) for _ in range(24))
 
 
 class Admin:
@@ -92,42 +87,17 @@ class Admin:
             return self._snapshot
 
     def create(self, kind: str, values: Mapping[str, Any], who: str, *, password: str = "") -> Record:
-        """Save a new record; an extension gets its first line with it, a user may get a password. Refused tells what is
+        """Save a new record with what it comes with (an extension its first line); a user may get a password. Refused tells what is
         wrong, field by field."""
-
-        def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
-            if kind in KINDS and KINDS[kind].always:
-                raise Refused(Problem("", Said.of("fields.single", kind=Said.of(f"kind.{kind}"))))
-            record = make(kind, {**values, "id": _new_id()})
-            if isinstance(record, User) and record.password_hash:
-                raise Refused(_not_here("password_hash"))
-            _demand([*check(kind, record, snapshot), *_password_problems(record, password, None)])
-            record = self._with_password(record, password)
-            licensing.check_adding(record, snapshot, self._limits())
-            changes = [Change(kind, record.id, record)]
-            if isinstance(record, Extension):
-                changes.append(_line_change(record, snapshot))
-            if isinstance(record, Line) and len(snapshot.lines_of.get(record.extension, ())) >= MOST_LINES:
-                raise Refused(Problem("", Said.of("extension.lines-most", most=MOST_LINES)))
-            return record, changes
-
-        return self._save(plan, who)
+        return self._one(Wanted(kind, "", values, new=True, password=password), who)
 
     def add_line(self, extension: str, values: Mapping[str, Any], who: str) -> Record:
         """One more line, with a generated password and, unless given, the next free SIP username (100-2, 100-3, …)."""
         snapshot = self.snapshot
         owner = self._find(snapshot, "extension", extension)
         assert isinstance(owner, Extension)
-        return self.create(
-            "line",
-            {
-                "sip_username": _free_username(owner.number, snapshot),
-                "sip_password": generate_sip_password(),
-                **values,
-                "extension": extension,
-            },
-            who,
-        )
+        made = {"sip_username": free_username(owner.number, snapshot), "sip_password": generate_sip_password()}
+        return self.create("line", {**made, **values, "extension": extension}, who)
 
     def update(
         self,
@@ -144,92 +114,106 @@ class Admin:
 
         mark: the state that the form showed; what somebody else has changed since is not put back, and refused where both
         have changed the same. usernames: what becomes of SIP usernames that are made of an extension's number when that changes."""
-
-        def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
-            old, record, merged, problems = self._changed(snapshot, kind, key, values, mark)
-            problems += [*check(kind, record, snapshot), *_password_problems(record, password, old)]
-            changes: list[Change] = []
-            if isinstance(record, User) and isinstance(old, User):
-                problems += _last_administrator(old, record, snapshot)
-            if isinstance(record, Extension) and (named := renamed(snapshot, key, record.number)):
-                if not usernames and not any(problem.field == "number" for problem in problems):
-                    problems.append(Problem("usernames", Said.of("extension.usernames-open")))
-                elif usernames == "change":
-                    changes += [Change("line", line.id, line) for line in named]
-            _demand(problems, merged)
-            record = self._with_password(record, password)
-            return record, [*([Change(kind, record.id, record)] if record != old else []), *changes]
-
-        return self._save(plan, who)
-
-    def update_all(self, wanted: Mapping[tuple[str, str], Mapping[str, Any]], who: str, *, mark: str = "") -> None:
-        """Change fields of several records that one form shows, by kind and id: all of it or nothing, each checked beside the others as
-        they will be. Refused tells fields, and the values to show now, as KIND.ID.FIELD."""
-
-        def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
-            made: dict[tuple[str, str], tuple[Record, Record]] = {}
-            problems: list[Problem] = []
-            shown: dict[str, Any] = {}
-            for (kind, key), values in wanted.items():
-                at = f"{kind}.{key}."
-                try:
-                    old, record, merged, found = self._changed(snapshot, kind, key, values, mark)
-                    made[kind, key] = old, record
-                except Refused as refused:
-                    merged, found = dict(refused.values or values), list(refused.problems)
-                problems += [Problem(at + problem.field, problem.said) for problem in found]
-                shown |= {at + name: value for name, value in merged.items()}
-            together = snapshot
-            for (kind, _), (_, record) in made.items():
-                together = together.with_record(kind, record)
-            changed = {name: (old, record) for name, (old, record) in made.items() if record != old}
-            for (kind, key), (old, record) in changed.items():
-                alone = check(kind, record, snapshot)
-                problems += [
-                    Problem(f"{kind}.{key}.{problem.field}", problem.said)
-                    for problem in check(kind, record, together)
-                    # where two get into each other's way, it is told at the field that was changed
-                    if problem in alone or getattr(record, problem.field, "") != getattr(old, problem.field, "")
-                ]
-            _demand(problems, shown)
-            changes = [Change(*name, record) for name, (_, record) in changed.items()]
-            return next(iter(made.values()))[1], changes
-
-        self._save(plan, who)
-
-    def _changed(
-        self, snapshot: Snapshot, kind: str, key: str, values: Mapping[str, Any], mark: str
-    ) -> tuple[Record, Record, dict[str, Any], list[Problem]]:
-        """A record, as it will be, the values a form should show, and what somebody else has changed meanwhile. Not checked yet."""
-        old = self._find(snapshot, kind, key)
-        _demand(
-            [
-                _not_here(name)
-                for name in sorted(KINDS[kind].hidden & set(values))  # they have use-cases of their own
-                if values[name] != getattr(old, name)
-            ]
-        )
-        merged, problems = meanwhile.merge(self._store, snapshot, kind, old, values, mark)
-        try:
-            record = make(kind, {**old.model_dump(), **merged, "id": old.id})
-        except Refused as refused:
-            raise Refused(*problems, *refused.problems, values=merged) from None
-        return old, record, merged, problems
+        self._find(self.snapshot, kind, key)
+        return self._one(Wanted(kind, key, values, mark, password=password, usernames=usernames), who)
 
     def delete(self, kind: str, key: str, who: str) -> None:
         """What refers to it goes along, stays without the reference, or forbids it, as the kinds say."""
+        self._find(self.snapshot, kind, key)
+        self._one(Wanted(kind, key, None), who)
+
+    def _one(self, wanted: Wanted, who: str) -> Record:
+        def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
+            planned = self._plan(snapshot, [wanted])
+            (result,) = planned.results
+            if result.problems:
+                raise Refused(*result.problems, values=result.values)
+            record = result.after or result.before
+            assert record is not None
+            changes = self._with_passwords([wanted], planned)
+            return next((change.record for change in changes if change[:2] == (result.kind, result.key) and change.record), record), changes
+
+        return self._save(plan, who)
+
+    def save_all(self, wanted: Sequence[Wanted], who: str, *, dry: bool = False) -> list[Result]:
+        """A batch in one revision, all of it or nothing. Refused tells fields, and the values to show now, as PLACE.FIELD, PLACE being that
+        in the batch. dry: nothing is saved and nothing refused; what is wrong stands in the results."""
+        results: list[Result] = []
 
         def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
-            record = self._find(snapshot, kind, key)
-            if KINDS[kind].always:
-                raise Refused(Problem("", Said.of("fields.stays", kind=Said.of(f"kind.{kind}"))))
-            if isinstance(record, User):
-                _demand(_last_administrator(record, None, snapshot))
-            if isinstance(record, Line) and len(snapshot.lines_of[record.extension]) == 1:
-                raise Refused(Problem("", Said.of("extension.lines-least")))
-            return record, [Change(*change) for change in without(snapshot, kind, key)]
+            planned = self._plan(snapshot, wanted)
+            results[:] = planned.results
+            if planned.problems:
+                shown = {
+                    f"{place}.{name}": value for place, one in enumerate(results) for name, value in (one.values or {}).items()
+                }
+                raise Refused(
+                    *(Problem(f"{place}.{problem.field}", problem.said) for place, problem in planned.problems), values=shown
+                )
+            return snapshot.settings, self._with_passwords(wanted, planned)
 
+        if dry:
+            return self._plan(self.snapshot, wanted).results
         self._save(plan, who)
+        return results
+
+    def update_all(self, wanted: Mapping[tuple[str, str], Mapping[str, Any]], who: str, *, mark: str = "") -> None:
+        """Change fields of several records that one form shows, by kind and id. Refused tells fields, and the values to show now, as
+        KIND.ID.FIELD."""
+        names = [f"{kind}.{key}" for kind, key in wanted]
+        for kind, key in wanted:
+            self._find(self.snapshot, kind, key)
+        try:
+            self.save_all([Wanted(kind, key, values, mark) for (kind, key), values in wanted.items()], who)
+        except Refused as refused:
+            raise Refused(
+                *(Problem(_renamed(problem.field, names), problem.said) for problem in refused.problems),
+                values={_renamed(field, names): value for field, value in (refused.values or {}).items()},
+            ) from None
+
+    def _plan(self, snapshot: Snapshot, wanted: Sequence[Wanted]) -> Planned:
+        return batch.plan(
+            snapshot,
+            wanted,
+            lambda one, old: meanwhile.merge(self._store, snapshot, one.kind, old, one.values or {}, one.mark),
+            self._limits(),
+        )
+
+    def _with_passwords(self, wanted: Sequence[Wanted], planned: Planned) -> list[Change]:
+        """The changes, with the hash of each new password."""
+        new = {(result.kind, result.key): one.password for one, result in zip(wanted, planned.results, strict=True) if one.password}
+        if not new:
+            return planned.changes
+        changes = {(change.kind, change.key): change.record for change in planned.changes}
+        for result in planned.results:
+            if (password := new.get((result.kind, result.key))) and result.after is not None:
+                record = changes.get((result.kind, result.key)) or result.after
+                changes[result.kind, result.key] = record.model_copy(update={"password_hash": self._hasher.hash(password)})
+        return [Change(*name, record) for name, record in changes.items()]
+
+    def undo(self, revision: int, who: str, *, dry: bool = False) -> tuple[list[Result], Undone]:
+        """Take a save back, field by field where nobody has changed it since; what stays, and why, is told beside the results."""
+        undone = self._undone(revision)
+        return (self.save_all(undone.wanted, who, dry=dry) if undone.wanted else []), undone
+
+    def _undone(self, revision: int) -> Undone:
+        return undo(
+            self._store.revised(revision),
+            lambda row: self._store.changes_of(row.kind, row.key, revision),
+            self._store.secrets_before,
+            self.snapshot,
+        )
+
+    def history(self, kind: str, key: str, limit: int = 100, before: int | None = None) -> list[JournalRow]:
+        """What a record has been through, newest first."""
+        return self._store.journal_of(kind, key, limit, before)
+
+    def search(self, query: str, kinds: Collection[str] | None = None, limit: int = 50) -> list[tuple[str, str]]:
+        """Kind and id of the records in which each word of the query is somewhere, whatever its case and accents."""
+        with self._lock:
+            if self._store.indexed_as() != finding.MARK:
+                self._store.index_anew(finding.MARK, finding.everything(self.snapshot))
+        return self._store.found(folded(query[:LONGEST_QUERY]).split(), kinds, limit)
 
     def consequences(self, kind: str, key: str) -> list[str]:
         """What deleting would break, in sentences."""
@@ -291,11 +275,6 @@ class Admin:
             raise Refused(Problem("password", passwords.TOO_SHORT))
         self.update("user", user, {}, who, password=password)
 
-    def _with_password(self, record: Record, password: str) -> Record:
-        if not password:
-            return record
-        return record.model_copy(update={"password_hash": self._hasher.hash(password)})
-
     def authenticate(self, username: str, password: str) -> User | None:
         """The user whose login this is. Takes as long for unknown names as for known ones."""
         wanted = login_name(username)
@@ -316,24 +295,16 @@ class Admin:
         def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
             if snapshot.has_administrator:
                 raise Refused(Problem("", Said.of("settings.completed-already")))
-            settings = make(
-                "settings",
-                {
-                    **snapshot.settings.model_dump(),
-                    "completed": True,
-                    "country": country,
-                    "first_extension": first_extension,
-                    "id": "settings",
-                },
-            )
-            user = make("user", {"username": username, "full_name": full_name, "role": "full", "id": _new_id()})
+            wizard = Wanted("settings", "settings", {"country": country, "first_extension": first_extension}, inside={"completed": True})
+            person = {"username": username, "full_name": full_name, "role": "full"}
             if not password:
                 raise Refused(Problem("password", passwords.TOO_SHORT))
-            wrong = [*check("user", user, snapshot), *_password_problems(user, password, None)]
+            wanted = [wizard, Wanted("user", new_id(), person, new=True, password=password)]
             # without the records that are there: nobody could change the one that is in the way
-            _demand([*check("settings", settings, Snapshot()), *wrong])
-            user = self._with_password(user, password)
-            return user, [Change("settings", "settings", settings), Change("user", user.id, user)]
+            alone = self._plan(Snapshot(records={kind: snapshot.of(kind) for kind in ("settings", "user")}), wanted)
+            _demand([problem for _, problem in alone.problems])
+            changes = self._with_passwords(wanted, alone)
+            return next(change.record for change in changes if isinstance(change.record, User)), changes
 
         user = self._save(plan, username or "setup")
         assert isinstance(user, User)
@@ -374,7 +345,8 @@ class Admin:
                 if not changes and audit is None:
                     return record
                 try:
-                    revision = self._store.save(changes, who, self._now(), snapshot.revision, [audit] if audit else [])
+                    texts = finding.changed(changes, snapshot.changed(changes))
+                    revision = self._store.save(changes, who, self._now(), snapshot.revision, [audit] if audit else [], texts)
                 except Conflict:
                     if attempt == TRIES - 1:
                         raise
@@ -385,67 +357,12 @@ class Admin:
         return record
 
 
-def _new_id() -> str:
-    return secrets.token_hex(8)
-
-
-def _not_here(field: str) -> Problem:
-    return Problem(field, Said.of("fields.not-here", name=field))
-
-
 def _demand(problems: Sequence[Problem], values: Mapping[str, Any] | None = None) -> None:
     if problems:
         raise Refused(*problems, values=values)
 
 
-def _free_username(number: str, snapshot: Snapshot) -> str:
-    name, count = number, 1
-    while name in snapshot.line_by_sip_username:
-        count += 1
-        name = f"{number}-{count}"
-    return name
-
-
-def _line_change(extension: Extension, snapshot: Snapshot) -> Change:
-    line = Line(
-        id=_new_id(),
-        extension=extension.id,
-        sip_username=_free_username(extension.number, snapshot),
-        sip_password=generate_sip_password(),
-    )
-    return Change("line", line.id, line)
-
-
-def renamed(snapshot: Snapshot, extension: str, number: str) -> list[Line]:
-    """The lines whose SIP username is made of the extension's number, as they would be with another one; none when it stays."""
-    old, found = snapshot.extensions[extension], []
-    made_of = re.compile(re.escape(old.number) + r"(-\d+)?")
-    for line in snapshot.lines_of[extension] if number != old.number else ():
-        if made_of.fullmatch(line.sip_username):
-            wanted = number + line.sip_username.removeprefix(old.number)
-            taken = wanted in snapshot.line_by_sip_username
-            new = line.model_copy(update={"sip_username": _free_username(number, snapshot) if taken else wanted})
-            snapshot = snapshot.with_record("line", new)
-            found.append(new)
-    return found
-
-
-def _password_problems(record: Record, password: str, old: Record | None) -> list[Problem]:
-    """What is wrong with a user's new password, or with having none."""
-    if not isinstance(record, User):
-        return []
-    if password:
-        weak = passwords.weakness(password, record.username, record.full_name)
-        return [Problem("password", weak)] if weak else []
-    gets_in = record.role != "none" and (not isinstance(old, User) or old.role == "none")
-    if gets_in and not record.password_hash:
-        return [Problem("password", Said.of("user.password-missing"))]
-    return []
-
-
-def _last_administrator(old: User, new: User | None, snapshot: Snapshot) -> list[Problem]:
-    # one without a password cannot log in, so does not count
-    others = any(user.role == "full" and user.id != old.id and user.password_hash for user in snapshot.users.values())
-    if old.role == "full" and (new is None or new.role != "full") and not others:
-        return [Problem("role", Said.of("user.role-last"))]
-    return []
+def _renamed(field: str, names: Sequence[str]) -> str:
+    """PLACE.FIELD with the name of that place."""
+    place, _, name = field.partition(".")
+    return f"{names[int(place)]}.{name}"

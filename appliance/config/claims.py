@@ -8,7 +8,7 @@ that could take the same string conflict, and the form says so by name when the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 INSIDE = ""  # the context of what is dialled on our own telephones; others are ids of lines
@@ -38,20 +38,23 @@ class Claims:
     def __init__(self, claims: Iterable[Claim] = ()) -> None:
         self._emergency: dict[str, Claim] = {}
         self._exact: dict[tuple[str, str], Claim] = {}
+        self._again: dict[tuple[str, str], list[Claim]] = {}  # of data that was never checked, and of saves that will be refused
         self._prefixes: dict[str, list[Claim]] = {}  # context -> longest first
         for claim in claims:
             if claim.target.kind == EMERGENCY:
                 self._emergency.setdefault(claim.number, claim)
             elif claim.argument:
                 self._prefixes.setdefault(claim.context, []).append(claim)
-            else:
-                self._exact.setdefault((claim.context, claim.number), claim)
+            elif self._exact.setdefault((claim.context, claim.number), claim) is not claim:
+                self._again.setdefault((claim.context, claim.number), []).append(claim)
         for prefixes in self._prefixes.values():
             prefixes.sort(key=lambda claim: -len(claim.number))
 
     def __iter__(self) -> Iterator[Claim]:
         yield from self._emergency.values()
         yield from self._exact.values()
+        for again in self._again.values():
+            yield from again
         for prefixes in self._prefixes.values():
             yield from prefixes
 
@@ -66,9 +69,27 @@ class Claims:
                 return claim, rest
         return None
 
-    def conflict(self, claim: Claim) -> Claim | None:
-        """One that could take a string which `claim` takes."""
-        return next((other for other in self if other.context == claim.context and self._overlap(claim, other)), None)
+    def conflict(self, claim: Claim, mine: Collection[Claim] = ()) -> Claim | None:
+        """One, but for those in `mine`, that could take a string which `claim` takes. A claim without an argument is looked up, however
+        many there are; what begins other numbers is compared with each."""
+        others = self if claim.argument or claim.target.kind == EMERGENCY else self._near(claim)
+        return next(
+            (
+                other
+                for other in others
+                if other.context == claim.context and other not in mine and self._overlap(claim, other)
+            ),
+            None,
+        )
+
+    def _near(self, claim: Claim) -> Iterator[Claim]:
+        if (emergency := self._emergency.get(claim.number)) is not None:
+            yield emergency
+        place = (claim.context, claim.number)
+        if (exact := self._exact.get(place)) is not None:
+            yield exact
+            yield from self._again.get(place, ())
+        yield from self._prefixes.get(claim.context, ())
 
     def _overlap(self, one: Claim, other: Claim) -> bool:
         short, long = sorted((one, other), key=lambda claim: len(claim.number))

@@ -5,31 +5,62 @@ handles records reads these two: forms and command line (what is drawn, typed an
 may change, what becomes of references), the check of a save (letters, references, numbers in use). Labels and help are sentences of the
 catalogue by kind and field (`extension.ring-seconds`, `extension.ring-seconds-help`); a choice's are `extension.encrypt-off` and its `-help`.
 
-A field type knows three forms of a value: as it is stored, as it is typed and shown in a form (`text`, `read` is the way back), and as a fact
-of a sentence (`fact`). Typed text may be given wherever a value may, so a record is made of a form as it came.
+Field types are in `fields`; this is their face too.
 """
 
 from __future__ import annotations
 
 import re
-import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, cast
 
-from annotated_types import Ge, GroupedMetadata, Le, MaxLen
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from appliance.config import claims
 from appliance.config.claims import Claim, Claims
-from appliance.words import Duration as Lasting
-from appliance.words import Fact, Listed, Said, english
+from appliance.config.fields import (
+    Choice,
+    Destination,
+    Duration,
+    FieldType,
+    Language,
+    Number,
+    NumberPattern,
+    Reference,
+    Secret,
+    Several,
+    Text,
+    TickBox,
+    TimeOfDay,
+)
+from appliance.words import Listed, Said, english
 
-Gone = Literal[
-    "clear", "take along", "refuse"
-]  # what becomes of a reference, or of who refers, when what it leads to is deleted
+__all__ = [
+    "Choice",
+    "Declared",
+    "Destination",
+    "Duration",
+    "FieldType",
+    "Group",
+    "Kind",
+    "Language",
+    "Number",
+    "NumberPattern",
+    "Problem",
+    "Record",
+    "Records",
+    "Reference",
+    "Refused",
+    "Secret",
+    "Several",
+    "Text",
+    "TickBox",
+    "TimeOfDay",
+    "all_of",
+]
+
+Group = Literal["", "people", "telephones", "numbers", "services", "system"]  # places in the menu
 
 
 # ---- what a value is not -----------------------------------------------------------------------------------------------
@@ -56,167 +87,6 @@ class Refused(Exception):
         super().__init__("; ".join(problem.message for problem in problems))
         self.problems = problems
         self.values = values
-
-
-# ---- field types -------------------------------------------------------------------------------------------------------
-
-
-def _anything(text: str) -> object:
-    return True
-
-
-@dataclass(frozen=True, kw_only=True)
-class FieldType(GroupedMetadata):
-    """What all have: `hidden` fields have a use-case of their own and are in no form; `personal` ones may be changed by who owns the record."""
-
-    hidden: bool = False
-    personal: bool = False
-    secret: ClassVar[bool] = False  # never in logs, journal or export in clear; sealed on the disk
-
-    def __iter__(self) -> Iterator[object]:
-        """What pydantic checks while it makes a record: as much as every stored value ever kept to."""
-        yield from ()
-
-    def fits(self, value: Any) -> bool:
-        """Whether it may be saved; said as KIND.FIELD-wrong. A value that was stored may not, when this was less strict then."""
-        return True
-
-    def read(self, value: Any) -> Any:
-        """What was typed becomes a value; anything else goes through."""
-        return value
-
-    def text(self, value: Any) -> str:
-        """As a form shows it; typed text stays as it was typed."""
-        return "" if value is None else str(value)
-
-    def fact(self, value: Any) -> Fact:
-        return self.text(value)
-
-
-@dataclass(frozen=True)
-class Text(FieldType):
-    most: int = 200  # characters
-    letters: Callable[[str], object] = _anything  # whether it has only letters that may stand here
-
-    def __iter__(self) -> Iterator[object]:
-        yield MaxLen(self.most)
-
-    def fits(self, value: Any) -> bool:
-        return bool(self.letters(value))
-
-
-@dataclass(frozen=True)
-class NumberPattern(Text):
-    """What is dialled: digits, and * and # where `letters` says so."""
-
-
-@dataclass(frozen=True)
-class Secret(Text):
-    secret: ClassVar[bool] = True
-
-
-@dataclass(frozen=True)
-class Number(FieldType):
-    least: int
-    most: int
-
-    def __iter__(self) -> Iterator[object]:
-        yield from (Ge(self.least), Le(self.most))
-
-    def fact(self, value: Any) -> Fact:
-        return value if isinstance(value, int) else self.text(value)
-
-
-@dataclass(frozen=True)
-class Duration(Number):
-    """Whole seconds. Typed and shown as people write it: 90 s, 1:30 min, 1 h 30 min."""
-
-    _TYPED: ClassVar = re.compile(
-        r"(?:(\d{1,4}) ?h)? ?(?:(\d{1,5})(?: ?min|:([0-5]\d)(?: ?min)?))? ?(?:(\d{1,6}) ?s)?", re.ASCII
-    )
-
-    def __iter__(self) -> Iterator[object]:
-        yield from (BeforeValidator(self.read), *super().__iter__())
-
-    def read(self, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        typed = " ".join(value.split()).lower()
-        if re.fullmatch(r"\d{1,6}", typed, re.ASCII):
-            return int(typed)
-        found = self._TYPED.fullmatch(typed)
-        if found is None or not any(found.groups()) or (found[3] and found[4]):
-            raise PydanticCustomError("duration", "no length of time")
-        hours, minutes, seconds, alone = (int(part or 0) for part in found.groups())
-        return hours * 3600 + minutes * 60 + seconds + alone
-
-    def text(self, value: Any) -> str:
-        if not isinstance(value, int):
-            return super().text(value)
-        if value < 100:
-            return f"{value} s"
-        minutes, seconds = divmod(value % 3600, 60)
-        parts = (
-            f"{value // 3600} h" if value >= 3600 else "",
-            f"{minutes}:{seconds:02} min" if seconds else f"{minutes} min" if minutes else "",
-        )
-        return " ".join(filter(None, parts))
-
-    def fact(self, value: Any) -> Fact:
-        return Lasting(value) if isinstance(value, int) else self.text(value)
-
-
-@dataclass(frozen=True)
-class TickBox(FieldType):
-    """bool. A form sends "yes", or "no" of the field that stands behind the box, for a box without a tick sends nothing."""
-
-    def text(self, value: Any) -> str:
-        return ("yes" if value else "no") if isinstance(value, bool) else super().text(value)
-
-    def read(self, value: Any) -> Any:
-        return {"yes": True, "no": False}.get(value, value) if isinstance(value, str) else value
-
-    def fact(self, value: Any) -> Fact:
-        return Said.of("fields.ticked") if self.read(value) is True else Said.of("fields.not-ticked")
-
-
-@dataclass(frozen=True)
-class Choice(FieldType):
-    """One of a few words, which the catalogue says to people. `of` is their Literal."""
-
-    of: Any
-
-    @property
-    def values(self) -> tuple[str, ...]:
-        return typing.get_args(self.of)
-
-
-@dataclass(frozen=True)
-class Reference(FieldType):
-    """The id of a record of another kind, "" for none."""
-
-    kind: str
-    gone: Gone
-    required: bool = False
-
-
-@dataclass(frozen=True)
-class Destination(FieldType):
-    """Where something is sent to: `claims.Destination | None`. Typed as KIND:ID; what claims a number can be sent to."""
-
-    def __iter__(self) -> Iterator[object]:
-        yield BeforeValidator(self.read)
-
-    def read(self, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        kind, _, id = value.partition(":")
-        if value and not (kind and id):
-            raise PydanticCustomError("destination", "no destination")
-        return claims.Destination(kind, id) if value else None
-
-    def text(self, value: Any) -> str:
-        return ":".join(value) if isinstance(value, tuple | list) else super().text(value)
 
 
 # ---- records -----------------------------------------------------------------------------------------------------------
@@ -246,9 +116,18 @@ class Declared:
         """A choice's word, and what it means."""
         return Said.of(self.key(field, f"-{value}")), Said.of(self.key(field, f"-{value}-help"))
 
+    def tab(self, name: str) -> Said:
+        """A tab's word."""
+        return Said.of(self.key(f"tab-{name}"))
+
+    def tabs(self) -> tuple[str, ...]:
+        """Where its form shows fields, in the order of the fields."""
+        return tuple(dict.fromkeys(kind.tab for kind in self.fields.values() if not kind.hidden))
+
 
 class Record(BaseModel):
-    """A row of the configuration. `id` is made by the store and never reused. The kind's name is the class's in small letters."""
+    """A row of the configuration. `id` is made with it and never used again. The kind's name is the class's in small letters, with a dash
+    before each further word: `PermissionGroup` is a `permission-group`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
     declared: ClassVar[Declared]
@@ -259,17 +138,20 @@ class Record(BaseModel):
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
         found = {name: info.metadata for name, info in cls.model_fields.items() if name != "id"}
         types = {name: next(each for each in all if isinstance(each, FieldType)) for name, all in found.items()}
-        cls.declared = Declared(cls.__name__.lower(), types)
+        cls.declared = Declared(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower(), types)
 
 
 R = TypeVar("R", bound=Record)
 
 
 class Records(Protocol):
-    """What claims and checks see of all records: the snapshot without the one that is being saved."""
+    """What claims and checks see of all records: the snapshot as it will be, without the one that is being saved."""
 
     def of(self, kind: str) -> Mapping[str, Record]:
         """Those of a kind, by id."""
+
+    def having(self, kind: str, field: str, value: str) -> Iterable[Record]:
+        """Those of a kind whose text, or one of whose references, is that; by an index, however many there are."""
 
     @property
     def claims(self) -> Claims: ...
@@ -288,6 +170,14 @@ def _no_check(record: Any, rest: Records) -> Iterable[Problem]:
     return ()
 
 
+def _no_rule(before: Any, after: Any, records: Records) -> Iterable[Problem]:
+    return ()
+
+
+def _no_values(records: Any) -> Mapping[str, Any]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Kind(Generic[R]):
     """One row per kind."""
@@ -296,18 +186,44 @@ class Kind(Generic[R]):
     named_by: str = "id"  # the field that people know one by
     owned_by: str = ""  # the reference that says which user it belongs to, by way of other records; "id": it is a user itself
     called: Callable[[R], str] | None = None  # how one is called in a sentence; None: by that field
+    words: Callable[[R], Said] | None = None  # how one is called that the catalogue has a name for
+
+    # How people come to them. `group` is the place in the menu, "" for none; lower `place` stands first in it.
+    group: Group = ""
+    place: int = 50
+    icon: str = "list-details"
+    plural: str = ""  # in addresses and commands; "": the name with an s
+    parent: str = ""  # the reference of whose record's page they are a part
+    columns: tuple[str, ...] = ()  # of the list, the first one leads to the record; () is `named_by`
+    searched: tuple[str, ...] = ()  # fields whose words find one; of a reference those of what it leads to
+
     # Records that are there from the start, by id, as they are until one is stored; then these are all, and nobody adds or deletes one.
     always: Mapping[str, R] = field(default_factory=dict)
-    claims: Callable[[R], Iterable[tuple[str, Claim]]] = (
-        _no_claims  # numbers that lead to it, each with the field it stands in
-    )
-    check: Callable[[R, Records], Iterable[Problem]] = (
-        _no_check  # what the field types cannot know; fields that are wrong already are not told again
-    )
+
+    # What the field types cannot know. Records are as they will be, without the one in question, but for `rule`, which sees all of them.
+    claims: Callable[[R], Iterable[tuple[str, Claim]]] = _no_claims  # numbers that lead to it, each with its field
+    check: Callable[[R, Records], Iterable[Problem]] = _no_check  # a field that is wrong already is not told again
+    rule: Callable[[R | None, R | None, Records], Iterable[Problem]] = _no_rule  # of a change: before (None: new), after (None: gone)
+    with_new: Mapping[str, Callable[[Any, Records, Callable[[], str]], Iterable[R]]] = field(
+        default_factory=dict
+    )  # what a new record of another kind comes with, by that kind's name; the last argument makes passwords
+    suggest: Callable[[Records], Mapping[str, Any]] = _no_values  # values for a new one
 
     @cached_property
     def name(self) -> str:
         return self.record.declared.kind
+
+    @property
+    def one(self) -> Said:
+        return Said.of(f"kind.{self.name}")
+
+    @property
+    def many(self) -> Said:
+        return Said.of(f"kind.{self.name}-many")
+
+    @cached_property
+    def path(self) -> str:
+        return self.plural or f"{self.name}s"
 
     @cached_property
     def secrets(self) -> frozenset[str]:
@@ -319,7 +235,18 @@ class Kind(Generic[R]):
 
     @cached_property
     def references(self) -> Mapping[str, Reference]:
-        return {name: kind for name, kind in self.record.declared.fields.items() if isinstance(kind, Reference)}
+        """Its fields that lead to other records, one or several of them."""
+        found = {}
+        for name, kind in self.record.declared.fields.items():
+            inner = kind.of if isinstance(kind, Several) else kind
+            if isinstance(inner, Reference):
+                found[name] = inner
+        return found
+
+    def leads_to(self, record: R, field: str) -> tuple[str, ...]:
+        """The ids in a reference."""
+        value = getattr(record, field)
+        return tuple(value) if isinstance(value, tuple) else (value,) if value else ()
 
     def name_of(self, record: R) -> str:
         return self.called(record) if self.called else str(getattr(record, self.named_by))
@@ -356,6 +283,7 @@ def _problem(record: type[Record], detail: Any) -> Problem:
 
 # How it is said that what was typed is no value of the field.
 _MISREAD: Mapping[type[FieldType], str] = {
+    TimeOfDay: "time-of-day",
     Number: "number",
     Duration: "duration",
     TickBox: "tick",

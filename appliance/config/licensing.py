@@ -7,7 +7,7 @@ No call is ever refused because of a licence; only adding users and extensions i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from appliance.config.model import Extension, Problem, Record, Refused, Snapshot, User
+from appliance.config.model import Extension, Problem, Record, Snapshot, User
 
 FREE_USERS = 5
 EXTENSIONS_PER_USER = 3
@@ -139,22 +139,31 @@ def usage(snapshot: Snapshot, limits: Limits) -> Usage:
     return Usage(len(snapshot.users), len(snapshot.extensions), limits)
 
 
-def check_adding(record: Record, snapshot: Snapshot, limits: Limits) -> None:
-    """Refused when one more record of its kind is not covered. Somebody who can administrate is never one too many while there is nobody:
-    the box would stay locked."""
-    if not isinstance(record, User | Extension):
-        return
-    administered = any(user.role == "full" and user.password_hash for user in snapshot.users.values())
-    if isinstance(record, User) and record.role == "full" and not administered:
-        return
+def check_adding(records: Sequence[Record], before: Snapshot, limits: Limits) -> list[Problem | None]:
+    """For each of these new records, in their order, why it is not covered; None: it is. Somebody who can administrate is never one too
+    many while there is nobody: the box would stay locked. `before` is without them."""
+    users, extensions = len(before.users), len(before.extensions)
+    found: list[Problem | None] = []
+    for record in records:
+        problem = None
+        if isinstance(record, User | Extension):
+            rescue = isinstance(record, User) and record.role == "full" and not before.has_administrator
+            sentence = "" if rescue else _one_more(record, users, extensions, limits)
+            problem = Problem("", sentence) if sentence else None
+            users, extensions = users + isinstance(record, User), extensions + isinstance(record, Extension)
+        found.append(problem)
+    return found
+
+
+def _one_more(record: Record, users: int, extensions: int, limits: Limits) -> str:
+    """Why there may not be one more beside so many, in a sentence; "" when there may."""
     if limits.adding_refused:
-        raise Refused(Problem("", limits.adding_refused))
-    if isinstance(record, User) and len(snapshot.users) >= limits.users:
-        sentence = f"This box is licensed for {limits.users} users, and {len(snapshot.users)} are set up; they all go on working. {REMEDY}"
-        raise Refused(Problem("", sentence))
-    if isinstance(record, Extension) and len(snapshot.extensions) >= limits.extensions:
-        sentence = (
+        return limits.adding_refused
+    if isinstance(record, User) and users >= limits.users:
+        return f"This box is licensed for {limits.users} users, and {users} are set up; they all go on working. {REMEDY}"
+    if isinstance(record, Extension) and extensions >= limits.extensions:
+        return (
             f"This box is licensed for {limits.users} users, which allows {limits.extensions} extensions; "
-            f"{len(snapshot.extensions)} are in use, and they all go on working. {REMEDY}"
+            f"{extensions} are in use, and they all go on working. {REMEDY}"
         )
-        raise Refused(Problem("", sentence))
+    return ""

@@ -5,18 +5,18 @@ from __future__ import annotations
 from appliance.config.declare import Kind, Problem, Record, Refused
 from appliance.config.kinds import KINDS
 from appliance.config.kinds.devices import Line
-from appliance.config.kinds.numbers import Encrypt, Extension
+from appliance.config.kinds.numbers import Encrypt, Extension, next_number
 from appliance.config.kinds.people import Role, User, login_name
 from appliance.config.kinds.services import Service
 from appliance.config.kinds.system import Settings
 from appliance.config.snapshot import (
+    Change,
     Snapshot,
     check,
     destinations,
     find,
     make,
     name_of,
-    next_number,
     owner,
     service_number,
     services,
@@ -25,6 +25,7 @@ from appliance.config.snapshot import (
 
 __all__ = [
     "KINDS",
+    "Change",
     "Encrypt",
     "Extension",
     "Kind",

@@ -8,21 +8,29 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from appliance.config import countries
 from appliance.config.claims import EMERGENCY, EXTENSION, SERVICE, Claim, Claims
-from appliance.config.declare import Destination, Kind, Problem, Record, Reference, Refused, all_of
+from appliance.config.declare import Destination, Kind, Problem, Record, Reference, Refused, Several, Text, all_of
 from appliance.config.kinds import KINDS
 from appliance.config.kinds.devices import Line
 from appliance.config.kinds.numbers import Extension
-from appliance.config.kinds.people import User
+from appliance.config.kinds.people import User, has_administrator
 from appliance.config.kinds.services import Service
 from appliance.config.kinds.system import Settings
 from appliance.words import Listed, PhoneNumber, Said
 
 # The kinds that lead to the public telephone network, and so could carry an emergency call. None does yet.
 OUTSIDE: tuple[str, ...] = ()
+
+
+class Change(NamedTuple):
+    """One record of a save. record None: deleted."""
+
+    kind: str
+    key: str
+    record: Record | None
 
 
 def _empty() -> Mapping[str, Mapping[str, Record]]:
@@ -40,8 +48,25 @@ class Snapshot:
     views: dict[Hashable, object] = dataclass_field(default_factory=dict, compare=False, repr=False)
 
     def of(self, kind: str) -> Mapping[str, Record]:
-        """The records of a kind by id; empty when there are none."""
+        """The records of a kind by id, as they are stored; empty when there are none."""
         return self.records.get(kind, MappingProxyType({}))
+
+    @cached_property
+    def _indices(self) -> dict[tuple[str, str], dict[str, list[Record]]]:
+        return {}
+
+    def having(self, kind: str, field: str, value: str) -> Iterable[Record]:
+        """Those of a kind whose text is the same as `value`, or one of whose references is that."""
+        declared = KINDS[kind].record.declared.fields[field]
+        same = declared.compared if isinstance(declared, Text) else str
+        index = self._indices.get((kind, field))
+        if index is None:
+            index = self._indices.setdefault((kind, field), {})
+            for record in self.of(kind).values():
+                held = getattr(record, field)
+                for each in held if isinstance(held, tuple) else (held,):
+                    index.setdefault(same(each), []).append(record)
+        return index.get(same(value), ())
 
     @property
     def mark(self) -> str:
@@ -92,7 +117,7 @@ class Snapshot:
     @cached_property
     def has_administrator(self) -> bool:
         """Whether somebody can log in and change everything; as long as nobody can, the first-run wizard is open."""
-        return any(user.role == "full" and user.password_hash for user in self.users.values())
+        return has_administrator(self)
 
     @cached_property
     def emergency_numbers(self) -> tuple[str, ...]:
@@ -104,16 +129,50 @@ class Snapshot:
         """Whether an emergency call could leave this system at all."""
         return any(self.of(kind) for kind in OUTSIDE)
 
+    def changed(self, changes: Iterable[Change]) -> Snapshot:
+        """With these records instead, as the next revision will be."""
+        records: dict[str, dict[str, Record]] = {}
+        for kind, key, record in changes:
+            there = records.get(kind)
+            if there is None:
+                there = records[kind] = dict(self.of(kind))
+            if record is None:
+                there.pop(key, None)
+            else:
+                there[key] = record
+        proxies = {kind: MappingProxyType(there) for kind, there in records.items()}
+        return Snapshot(self.revision, MappingProxyType({**self.records, **proxies}), self.moment)
+
     def with_record(self, kind: str, record: Record) -> Snapshot:
-        return Snapshot(
-            self.revision,
-            MappingProxyType({**self.records, kind: MappingProxyType({**self.of(kind), record.id: record})}),
-            self.moment,
-        )
+        return self.changed([Change(kind, record.id, record)])
 
     def without(self, kind: str, id: str) -> Snapshot:
-        rest = {key: record for key, record in self.of(kind).items() if key != id}
-        return Snapshot(self.revision, MappingProxyType({**self.records, kind: MappingProxyType(rest)}), self.moment)
+        return self.changed([Change(kind, id, None)])
+
+
+class Rest:
+    """All records but one: `declare.Records` for its checks."""
+
+    def __init__(self, snapshot: Snapshot, kind: str, id: str) -> None:
+        self._snapshot, self._kind, self._id = snapshot, kind, id
+
+    @cached_property
+    def _own(self) -> Mapping[str, Record]:
+        return MappingProxyType({key: one for key, one in self._snapshot.of(self._kind).items() if key != self._id})
+
+    def of(self, kind: str) -> Mapping[str, Record]:
+        return self._own if kind == self._kind else self._snapshot.of(kind)
+
+    def having(self, kind: str, field: str, value: str) -> Iterable[Record]:
+        found = self._snapshot.having(kind, field, value)
+        return (record for record in found if (kind, record.id) != (self._kind, self._id))
+
+    @cached_property
+    def claims(self) -> Claims:
+        mine = set()
+        if (record := find(self._snapshot, self._kind, self._id)) is not None:
+            mine = {claim for _, claim in KINDS[self._kind].claims(record)}
+        return Claims(claim for claim in self._snapshot.claims if claim not in mine)
 
 
 def find(snapshot: Snapshot, kind: str, key: str) -> Record | None:
@@ -159,15 +218,6 @@ def destinations(snapshot: Snapshot) -> Iterator[tuple[str, Said]]:
             yield ":".join(claim.target), owner(claim, snapshot)
 
 
-def next_number(snapshot: Snapshot) -> str:
-    """The lowest unused extension number from the first one on."""
-    first = snapshot.settings.first_extension
-    number = int(first)
-    while snapshot.claims.find(str(number).zfill(len(first))) is not None:
-        number += 1
-    return str(number).zfill(len(first))
-
-
 def make(kind: str, values: Mapping[str, Any]) -> Record:
     """A record of the kind; Refused with a problem per field when values do not fit it."""
     if kind not in KINDS:
@@ -180,30 +230,42 @@ def make(kind: str, values: Mapping[str, Any]) -> Record:
 
 
 def check(kind: str, record: Record, snapshot: Snapshot) -> list[Problem]:
-    """What making the record could not tell: letters, references that lead nowhere, numbers in use (by whom), and what the kind itself
-    demands."""
+    """What making the record could not tell: letters, references that lead nowhere, what only one may have, numbers in use (by whom), and
+    what the kind itself demands. The snapshot may hold it already as it will be: then many are checked on the same indices."""
     row = KINDS[kind]
-    rest = snapshot.without(kind, record.id) if record.id else snapshot
-    problems = list(_fields(record, rest))
+    together = snapshot if snapshot.of(kind).get(record.id) is record else snapshot.with_record(kind, record)
+    rest = Rest(together, kind, record.id)
+    problems = list(_fields(record, rest, together))
     wrong = {problem.field for problem in problems}
-    found = (*_numbers(row, record, snapshot), *row.check(record, rest))
+    found = (*_numbers(row, record, together), *row.check(record, rest))
     return problems + [problem for problem in found if problem.field not in wrong]
 
 
-def _fields(record: Record, rest: Snapshot) -> Iterator[Problem]:
+def _fields(record: Record, rest: Rest, together: Snapshot) -> Iterator[Problem]:
+    kind = record.declared.kind
     for name, declared in record.declared.fields.items():
         value = getattr(record, name, "")  # a record that was never checked may lack one
-        if isinstance(value, str) and any(_unprintable(letter) for letter in value):
+        texts = value if isinstance(value, tuple) else (value,)
+        if any(_unprintable(letter) for text in texts if isinstance(text, str) for letter in text):
             yield Problem(name, Said.of("fields.control-characters"))
         if not declared.fits(value):
             yield Problem(name, record.declared.wrong(name))
-        match declared:
-            case Reference(kind=kind, required=required):
-                if value not in rest.of(kind) and (value or required):
-                    yield Problem(name, Said.of("fields.gone", kind=Said.of(f"kind.{kind}")))
+        inner = declared.of if isinstance(declared, Several) else declared
+        match inner:
+            case Reference(kind=other, required=required):
+                ids = KINDS[kind].leads_to(record, name)
+                if any(id not in together.of(other) for id in ids) or (required and not ids):
+                    yield Problem(name, Said.of("fields.gone", kind=Said.of(f"kind.{other}")))
             case Destination():
-                if value is not None and ":".join(value) not in dict(destinations(rest)):
+                if isinstance(value, tuple) and not _is_destination(value, rest):
                     yield Problem(name, Said.of("fields.no-destination", field=record.declared.label(name)))
+            case Text(unique=True):
+                if value and any(True for _ in rest.having(kind, name, value)):
+                    yield Problem(name, Said.of(record.declared.key(name, "-taken"), name=value))
+
+
+def _is_destination(value: tuple[Any, ...], rest: Rest) -> bool:
+    return any(claim.target == value and claim.target.kind != EMERGENCY for claim in rest.claims)
 
 
 def _unprintable(letter: str) -> bool:
@@ -214,18 +276,14 @@ def _unprintable(letter: str) -> bool:
     )
 
 
-def _numbers(row: Kind[Any], record: Record, snapshot: Snapshot) -> Iterator[Problem]:
+def _numbers(row: Kind[Any], record: Record, together: Snapshot) -> Iterator[Problem]:
     """A problem for each number that somebody else has, or the record itself for something else, with the name of who has it."""
     claimed = list(row.claims(record))
-    if not claimed:
-        return
-    before = find(snapshot, row.name, record.id)
-    mine = {claim for _, claim in row.claims(before)} if before is not None else set()
-    others = Claims(claim for claim in snapshot.claims if claim not in mine)
+    mine = {claim for _, claim in claimed}
     own: list[Claim] = []
     for field, claim in claimed:
-        if (other := others.conflict(claim) or Claims(own).conflict(claim)) is not None:
-            number, who = PhoneNumber(claim.number), owner(other, snapshot)
+        if (other := together.claims.conflict(claim, mine) or Claims(own).conflict(claim)) is not None:
+            number, who = PhoneNumber(claim.number), owner(other, together)
             if claim.target.kind == EMERGENCY:
                 yield Problem(field, Said.of("claims.needed-for-emergency", number=number, owner=who))
             elif other.target.kind == EMERGENCY:
@@ -236,46 +294,45 @@ def _numbers(row: Kind[Any], record: Record, snapshot: Snapshot) -> Iterator[Pro
 
 
 def without(
-    snapshot: Snapshot, kind: str, key: str, kinds: Mapping[str, Kind[Any]] = KINDS
-) -> list[tuple[str, str, Record | None]]:
-    """What deleting a record does, as (kind, id, None or the record as it is then): it goes, and so does what refers to it, or the
-    reference is cleared. Refused with the names of what it may not be taken from."""
-    changes: dict[tuple[str, str], Record | None] = {(kind, key): None}
-    held: list[Said] = []
-    for gone_kind, gone in _going(snapshot, kind, key, kinds):
+    snapshot: Snapshot, gone: Iterable[tuple[str, str]], kinds: Mapping[str, Kind[Any]] = KINDS
+) -> list[Change]:
+    """What deleting records does: they go, and so does what refers to them, or the reference is cleared. Refused with the names of what
+    they may not be taken from."""
+    changes: dict[tuple[str, str], Record | None] = {}
+    held: dict[str, list[Said]] = {}
+    following = list(gone)
+    for kind, key in following:  # grows by what is taken along
+        changes[kind, key] = None
         for name, row in kinds.items():
             for field, reference in row.references.items():
-                if reference.kind != gone_kind:
+                if reference.kind != kind:
                     continue
-                for record in snapshot.of(name).values():
-                    if getattr(record, field) != gone:
+                for record in list(_referring(snapshot, row, field, key)):
+                    if changes.get((name, record.id), record) is None:
                         continue
                     if reference.gone == "refuse":
-                        held.append(
-                            Said.of(
-                                "fields.named", kind=Said.of(f"kind.{name}"), name=str(getattr(record, row.named_by))
-                            )
-                        )
+                        shown = str(getattr(record, row.named_by))
+                        held.setdefault(kind, []).append(Said.of("fields.named", kind=Said.of(f"kind.{name}"), name=shown))
                     elif reference.gone == "take along":
-                        changes[name, record.id] = None
-                    elif changes.get((name, record.id), record) is not None:
+                        following.append((name, record.id))
+                    else:
                         now = changes.get((name, record.id)) or record
-                        changes[name, record.id] = now.model_copy(update={field: ""})
+                        changes[name, record.id] = now.model_copy(update={field: _unreferred(getattr(now, field), key)})
     if held:
-        raise Refused(Problem("", Said.of("fields.in-use", kind=Said.of(f"kind.{kind}"), who=Listed(tuple(held)))))
-    return [(name, id, record) for (name, id), record in changes.items()]
+        raise Refused(
+            *(
+                Problem("", Said.of("fields.in-use", kind=Said.of(f"kind.{kind}"), who=Listed(tuple(who))))
+                for kind, who in held.items()
+            )
+        )
+    return [Change(name, id, record) for (name, id), record in changes.items()]
 
 
-def _going(snapshot: Snapshot, kind: str, key: str, kinds: Mapping[str, Kind[Any]]) -> Iterable[tuple[str, str]]:
-    """The record and all that is taken along with it."""
-    found = [(kind, key)]
-    for gone_kind, gone in found:
-        found += [
-            (name, record.id)
-            for name, row in kinds.items()
-            for field, reference in row.references.items()
-            if reference.kind == gone_kind and reference.gone == "take along"
-            for record in snapshot.of(name).values()
-            if getattr(record, field) == gone and (name, record.id) not in found
-        ]
-    return found
+def _referring(snapshot: Snapshot, row: Kind[Any], field: str, key: str) -> Iterable[Record]:
+    if row.name in KINDS and KINDS[row.name] is row:
+        return snapshot.having(row.name, field, key)
+    return [record for record in snapshot.of(row.name).values() if key in row.leads_to(record, field)]
+
+
+def _unreferred(value: Any, key: str) -> Any:
+    return tuple(each for each in value if each != key) if isinstance(value, tuple) else ""

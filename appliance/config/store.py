@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from appliance.config.model import KINDS, Record, Snapshot
+from appliance.config.model import KINDS, Change, Record, Snapshot
 from appliance.storage import on_disk
 from appliance.storage.database import Migrations, StorageDamaged, StorageFailed, alone, open_database, sentences
 
@@ -30,14 +30,6 @@ class Conflict(Exception):
     """Somebody else saved in between; load again."""
 
 
-class Change(NamedTuple):
-    """One record of a save. record None: deleted."""
-
-    kind: str
-    key: str
-    record: Record | None
-
-
 class JournalRow(NamedTuple):
     id: int
     revision: int
@@ -47,6 +39,11 @@ class JournalRow(NamedTuple):
     key: str
     before: Mapping[str, Any] | None
     after: Mapping[str, Any] | None
+
+    @property
+    def event(self) -> str:
+        """What somebody did that changed no record, in words; "" of a change."""
+        return str((self.after or {}).get("event", ""))
 
 
 class BoxKey:
@@ -106,6 +103,20 @@ def numbers_of_services(db: Tables) -> None:
         service = {"on": bool(number), "number": number or "*60"}
         db["record"].insert({"kind": "service", "id": "echo", "body": json.dumps(service)}, ignore=True)  # type: ignore[union-attr]
         db.execute("update record set body = ? where kind = 'settings'", [json.dumps(body)])
+
+
+@config_migrations()
+def what_undo_and_search_need(db: Tables) -> None:
+    db["journal"].add_column("kept", str)  # type: ignore[union-attr]  # secrets as they were before, sealed
+    db["journal"].create_index(["kind", "key"])  # type: ignore[union-attr]
+    db["folded"].create({"row": int, "kind": str, "id": str, "text": str}, pk="row", not_null={"kind", "id", "text"})  # type: ignore[union-attr]
+    db["folded"].create_index(["kind", "id"], unique=True)  # type: ignore[union-attr]
+    db.execute("create virtual table folded_words using fts5(text, content='folded', content_rowid='row', tokenize='trigram')")
+    gone = "insert into folded_words (folded_words, rowid, text) values ('delete', old.row, old.text);"
+    come = "insert into folded_words (rowid, text) values (new.row, new.text);"
+    db.execute(f"create trigger folded_come after insert on folded begin {come} end")
+    db.execute(f"create trigger folded_gone after delete on folded begin {gone} end")
+    db.execute(f"create trigger folded_other after update on folded begin {gone} {come} end")
 
 
 class Store:
@@ -193,9 +204,16 @@ class Store:
         ).fetchall()
 
     def save(
-        self, changes: Sequence[Change], who: str, at: float, based_on: int, audit: Iterable[tuple[str, str, str]] = ()
+        self,
+        changes: Sequence[Change],
+        who: str,
+        at: float,
+        based_on: int,
+        audit: Iterable[tuple[str, str, str]] = (),
+        texts: Iterable[tuple[str, str, str | None]] = (),
     ) -> int:
-        """All changes in one transaction; the new revision. audit rows are (kind, key, words). Conflict if `based_on` is not the newest."""
+        """All changes in one transaction; the new revision. audit rows are (kind, key, words), texts what finds a record (kind, key,
+        folded words; None: it is gone). Conflict if `based_on` is not the newest."""
         with sentences(), self._db.atomic():
             self._db.execute("update state set value = value + 1 where name = 'revision'")
             revision = self.revision()
@@ -205,14 +223,25 @@ class Store:
                 self._apply(change, who, at, revision)
             for kind, key, words in audit:
                 self._journal(revision, at, who, kind, key, None, json.dumps({"event": words}))
+            self._index(texts)
         return revision
 
     def journal(self, limit: int = 100, before: int | None = None) -> list[JournalRow]:
         """Newest first; `before` is the id of the last row of the page before."""
+        return self._rows_of("id < ? order by id desc limit ?", [before or 2**62, limit])
+
+    def journal_of(self, kind: str, key: str, limit: int = 100, before: int | None = None) -> list[JournalRow]:
+        """The same of one record."""
+        return self._rows_of("kind = ? and key = ? and id < ? order by id desc limit ?", [kind, key, before or 2**62, limit])
+
+    def revised(self, revision: int) -> list[JournalRow]:
+        """What one save has done, in its order."""
+        return self._rows_of("revision = ? order by id", [revision])
+
+    def _rows_of(self, condition: str, values: list[Any]) -> list[JournalRow]:
         with sentences():
             rows = self._db.execute(
-                "select id, revision, at, who, kind, key, before, after from journal where id < ? order by id desc limit ?",
-                [before or 2**62, limit],
+                f"select id, revision, at, who, kind, key, before, after from journal where {condition}", values
             ).fetchall()
         return [
             JournalRow(
@@ -220,6 +249,13 @@ class Store:
             )
             for id, revision, at, who, kind, key, old, new in rows
         ]
+
+    def secrets_before(self, row: JournalRow) -> dict[str, str]:
+        """The secrets that a change put away, by field, but for those that are never to come back."""
+        with sentences():
+            found = self._db.execute("select kept from journal where id = ?", [row.id]).fetchone()
+        kept = json.loads(found[0]) if found and found[0] else {}
+        return {name: self._key.unseal(sealed, f"{row.kind}/{row.key}/{name}") for name, sealed in kept.items()}
 
     def latest(self, since: str) -> float:
         """The latest time (unix) at which something was changed, from the newest row with the key `since` on, or at all; 0.0: nothing was."""
@@ -240,43 +276,41 @@ class Store:
 
     def changes_of(self, kind: str, key: str, since: int) -> list[JournalRow]:
         """What a record has been through after a revision, oldest first, without events."""
-        found = []
-        before = None
-        while rows := self.journal(before=before):
-            found += [row for row in rows if row.revision > since and (row.kind, row.key) == (kind, key)]
-            before = rows[-1].id
-            if rows[-1].revision <= since:
-                break
-        return [row for row in reversed(found) if "event" not in (row.after or {})]
+        rows = self._rows_of("kind = ? and key = ? and revision > ? order by id", [kind, key, since])
+        return [row for row in rows if not row.event]
 
     def _apply(self, change: Change, who: str, at: float, revision: int) -> None:
-        found = self._db.execute(
-            "select body from record where kind = ? and id = ?", [change.kind, change.key]
-        ).fetchone()
-        old = self._masked(change.kind, json.loads(found[0])) if found else self._from_the_start(change)
+        kind, key = change.kind, change.key
+        found = self._db.execute("select body from record where kind = ? and id = ?", [kind, key]).fetchone()
+        stored: dict[str, Any] = json.loads(found[0]) if found else {}
+        old = self._masked(kind, stored) if found else self._from_the_start(change)
+        kept: dict[str, str] = {}
         if change.record is None:
-            self._db.execute("delete from record where kind = ? and id = ?", [change.kind, change.key])
+            self._db.execute("delete from record where kind = ? and id = ?", [kind, key])
             new = None
+            kept = {name: stored[name] for name in KINDS[kind].secrets if stored.get(name)}
         else:
-            body = self._pack(change.kind, change.key, change.record)
+            body = self._pack(kind, key, change.record)
             self._db.execute(
                 "insert into record (kind, id, body) values (?, ?, ?) on conflict (kind, id) do update set body = excluded.body",
-                [change.kind, change.key, json.dumps(body)],
+                [kind, key, json.dumps(body)],
             )
-            new = self._masked(change.kind, body)
-            for name in KINDS[change.kind].secrets:
-                if found and getattr(change.record, name) != getattr(
-                    self._unpack(change.kind, change.key, json.loads(found[0])), name
-                ):
+            new = self._masked(kind, body)
+            for name in KINDS[kind].secrets & stored.keys():
+                if getattr(change.record, name) != self._key.unseal(stored[name], f"{kind}/{key}/{name}"):
                     new[name] = "(changed)"
+                    kept[name] = stored[name]
+        fields = KINDS[kind].record.declared.fields
+        kept = {name: sealed for name, sealed in kept.items() if name in fields and not fields[name].forgotten}
         self._journal(
             revision,
             at,
             who,
-            change.kind,
-            change.key,
+            kind,
+            key,
             json.dumps(old) if old is not None else None,
             json.dumps(new) if new is not None else None,
+            json.dumps(kept) if kept else None,
         )
 
     def _from_the_start(self, change: Change) -> dict[str, Any] | None:
@@ -285,12 +319,67 @@ class Store:
         return self._masked(change.kind, record.model_dump(exclude={"id"})) if record is not None else None
 
     def _journal(
-        self, revision: int, at: float, who: str, kind: str, key: str, before: str | None, after: str | None
+        self,
+        revision: int,
+        at: float,
+        who: str,
+        kind: str,
+        key: str,
+        before: str | None,
+        after: str | None,
+        kept: str | None = None,
     ) -> None:
         self._db.execute(
-            "insert into journal (revision, at, who, kind, key, before, after) values (?, ?, ?, ?, ?, ?, ?)",
-            [revision, at, who, kind, key, before, after],
+            "insert into journal (revision, at, who, kind, key, before, after, kept) values (?, ?, ?, ?, ?, ?, ?, ?)",
+            [revision, at, who, kind, key, before, after, kept],
         )
+
+    # ---- what finds records ------------------------------------------------------------------------------------------
+
+    def indexed_as(self) -> int:
+        """What the index was made for (`index_anew`); 0: for nothing."""
+        with sentences():
+            found = self._db.execute("select value from state where name = 'indexed'").fetchone()
+        return int(found[0]) if found else 0
+
+    def index_anew(self, mark: int, texts: Iterable[tuple[str, str, str | None]]) -> None:
+        """All words by which records are found, in place of those that are there."""
+        with sentences(), self._db.atomic():
+            self._db.execute("delete from folded")
+            self._index(texts)
+            self._db.execute("insert or replace into state (name, value) values ('indexed', ?)", [mark])
+
+    def _index(self, texts: Iterable[tuple[str, str, str | None]]) -> None:
+        for kind, key, text in texts:
+            if text is None:
+                self._db.execute("delete from folded where kind = ? and id = ?", [kind, key])
+            else:
+                self._db.execute(
+                    "insert into folded (kind, id, text) values (?, ?, ?)"
+                    " on conflict (kind, id) do update set text = excluded.text where text <> excluded.text",
+                    [kind, key, text],
+                )
+
+    def found(self, words: Sequence[str], kinds: Collection[str] | None, limit: int) -> list[tuple[str, str]]:
+        """Kind and id of the records in whose text each of these folded words is somewhere, those that begin with the first one first."""
+        long = [word for word in words if len(word) >= 3]  # a trigram at least
+        conditions, values = [], []
+        if long:
+            conditions.append("row in (select rowid from folded_words where folded_words match ?)")
+            values.append(" AND ".join('"' + word.replace('"', '""') + '"' for word in long))
+        for word in words:
+            if len(word) < 3:
+                conditions.append("instr(text, ?) > 0")
+                values.append(word)
+        if kinds is not None:
+            conditions.append(f"kind in ({', '.join('?' * len(kinds))})")
+            values += kinds
+        with sentences():
+            return self._db.execute(
+                f"select kind, id from folded where {' and '.join(conditions) or '1'}"
+                " order by instr(' ' || text, ' ' || ?) = 0, length(text), row limit ?",
+                [*values, words[0] if words else "", limit],
+            ).fetchall()
 
     def _pack(self, kind: str, key: str, record: Record) -> dict[str, Any]:
         body = record.model_dump(exclude={"id"})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
-from appliance.config.declare import Choice, Kind, Problem, Record, Records, Secret, Text, all_of
+from appliance.config.declare import Choice, Kind, Language, Problem, Record, Records, Secret, Text
 from appliance.words import Said
 
 Role = Literal["none", "own", "read-only", "full"]
@@ -25,16 +26,48 @@ def _is_user_name(text: str) -> bool:
     )
 
 
+def _is_address(text: str) -> bool:
+    """Empty, or an address that mail can be sent to: what stands on both sides of the one @."""
+    return not text or re.fullmatch(r"[^\s@<>\"(),:;\[\]]{1,64}@[^\s@<>\"(),:;\[\]]+\.[^\s@.<>\"(),:;\[\]]{2,}", text) is not None
+
+
 class User(Record):
-    username: Annotated[str, Text(64, _is_user_name)] = ""
+    username: Annotated[str, Text(64, _is_user_name, compared=login_name, examples=("anna", "bert.novák"))] = ""
     full_name: Annotated[str, Text(80)] = ""
+    email: Annotated[str, Text(254, _is_address, examples=("", "anna@example.com"))] = ""
     role: Annotated[Role, Choice(Role)] = "none"
-    password_hash: Annotated[str, Secret(1000, hidden=True)] = ""
+    language: Annotated[str, Language(personal=True)] = ""
+    password_hash: Annotated[str, Secret(1000, hidden=True, forgotten=True, examples=("",))] = ""
 
 
 def _check(user: User, rest: Records) -> Iterable[Problem]:
-    if any(login_name(other.username) == login_name(user.username) for other in all_of(rest, User).values()):
+    if any(True for _ in rest.having("user", "username", user.username)):
         yield Problem("username", Said.of("user.username-taken", name=user.username))
 
 
-USERS = Kind(User, named_by="username", owned_by="id", called=lambda user: user.full_name or user.username, check=_check)
+def _rule(before: User | None, after: User | None, records: Records) -> Iterable[Problem]:
+    """Somebody can administrate, once somebody could."""
+    if before is None or before.role != "full" or (after is not None and after.role == "full"):
+        return
+    if not has_administrator(records):
+        yield Problem("role", Said.of("user.role-last"))
+
+
+def has_administrator(records: Records) -> bool:
+    """Whether somebody can log in and change everything."""
+    return any(cast(User, user).password_hash for user in records.having("user", "role", "full"))
+
+
+USERS = Kind(
+    User,
+    named_by="username",
+    owned_by="id",
+    called=lambda user: user.full_name or user.username,
+    group="people",
+    place=10,
+    icon="users",
+    columns=("full_name", "username", "email", "role"),
+    searched=("full_name", "username", "email"),
+    check=_check,
+    rule=_rule,
+)

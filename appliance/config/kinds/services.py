@@ -9,13 +9,14 @@ from typing import Annotated
 from appliance.config.claims import SERVICE, Claim, Destination
 from appliance.config.declare import Kind, NumberPattern, Record, TickBox
 from appliance.config.folders import ROWS
+from appliance.words import Said
 
 
 class Service(Record):
     """`id` is the service's name."""
 
     on: Annotated[bool, TickBox()] = True
-    number: Annotated[str, NumberPattern(12, re.compile(r"[*#0-9]{1,12}").fullmatch)] = ""
+    number: Annotated[str, NumberPattern(12, re.compile(r"[*#0-9]{1,12}").fullmatch, examples=("", "*61"))] = ""
 
 
 def _claims(service: Service) -> Iterable[tuple[str, Claim]]:
@@ -24,5 +25,14 @@ def _claims(service: Service) -> Iterable[tuple[str, Claim]]:
 
 
 SERVICES = Kind(
-    Service, always={name: Service(id=name, number=row.number) for name, row in ROWS.items()}, claims=_claims
+    Service,
+    always={name: Service(id=name, number=row.number) for name, row in ROWS.items()},
+    named_by="number",
+    words=lambda service: Said.of(f"{service.id}.title"),
+    group="services",
+    place=30,
+    icon="apps",
+    columns=("number", "on"),
+    searched=("number",),
+    claims=_claims,
 )

@@ -10,8 +10,9 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from appliance.config.declare import FieldType, Reference
-from appliance.config.model import Problem, Record, Snapshot, name_of
+from appliance.config.declare import FieldType
+from appliance.config.model import Problem, Record, Snapshot
+from appliance.config.reading.differences import shown
 from appliance.config.store import Store
 from appliance.words import Said
 
@@ -35,8 +36,7 @@ def merge(
         if wanted == _text(declared[name], change.before):
             merged[name] = now
         else:
-            shown = _shown(declared[name], now, snapshot)
-            problems.append(Problem(name, Said.of("fields.meanwhile", who=change.who, value=shown)))
+            problems.append(Problem(name, Said.of("fields.meanwhile", who=change.who, value=shown(kind, name, now, snapshot))))
     return merged, problems
 
 
@@ -62,11 +62,3 @@ def _text(declared: FieldType, value: object) -> str:
     with contextlib.suppress(ValueError):  # typed text that is none stays as it is
         return declared.text(declared.read(value))
     return declared.text(value)
-
-
-def _shown(declared: FieldType, value: object, snapshot: Snapshot) -> Said:
-    """A field's value in a sentence."""
-    if isinstance(declared, Reference) and (record := snapshot.of(declared.kind).get(str(value))) is not None:
-        return Said.of("fields.quoted", text=name_of(record))
-    text = declared.text(value)
-    return Said.of("fields.quoted", text=text) if text else Said.of("fields.empty")

@@ -1,0 +1,1 @@
+"""How records are looked at: found, listed, told apart in words."""

@@ -1,0 +1,1 @@
+"""What a save does: batches, forms that were drawn earlier, undo."""
