@@ -92,7 +92,7 @@ LAYERS = {
         "appliance.config.model", "cryptography", "pure: file, box and date in, limits out"
     ),
     "appliance.config.saving": row(
-        "appliance.config.declare appliance.config.kinds appliance.config.model appliance.config.store appliance.config.reading "
+        "appliance.config.claims appliance.config.declare appliance.config.kinds appliance.config.model appliance.config.store appliance.config.reading "
         "appliance.config.licensing appliance.config.passwords appliance.words",
         "",
         "what a save does: batches, forms drawn earlier, undo",

@@ -139,7 +139,6 @@ TOLD_OF_FIELDS = {
         "",
         *(() if field.hidden else ("-help",)),
         *(("-wrong",) if may_be_wrong(field) else ()),
-        *(("-taken",) if getattr(field, "unique", False) else ()),
         *(f"-{value}{help}" for value in (field.values if isinstance(field, Choice) else ()) for help in ("", "-help")),
     )
 } | {f"{row.name}.tab-{tab}" for row in KINDS.values() for tab in row.record.declared.tabs()}
@@ -163,6 +162,12 @@ FAMILIES = {
     "refused.*": {f"refused.{kind.lower().replace(' ', '-')}" for kind in refusals.KINDS},
     "refused.*-repair": {f"refused.{kind.lower().replace(' ', '-')}-repair" for kind in refusals.KINDS},
     "fields.no-*": {f"fields.no-{name}" for name in (*_MISREAD.values(), "value")},
+    "*-taken": {
+        f"{row.name}.{name.replace('_', '-')}-taken"
+        for row in KINDS.values()
+        for name, field in row.record.declared.fields.items()
+        if getattr(field, "unique", False)
+    },
     "self.key(*)": TOLD_OF_FIELDS,  # of Declared
     "(why_not_encrypted)": set(),  # only keys that are in the catalogue get there
     "(t)": set(),  # of templates, which are looked at themselves

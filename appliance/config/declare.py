@@ -112,6 +112,10 @@ class Declared:
         """What the field has to be like."""
         return Said.of(self.key(field, "-wrong"))
 
+    def taken(self, field: str, value: str) -> Said:
+        """That another record has it."""
+        return Said.of(f"{self.key(field)}-taken", name=value)
+
     def choice(self, field: str, value: str) -> tuple[Said, Said]:
         """A choice's word, and what it means."""
         return Said.of(self.key(field, f"-{value}")), Said.of(self.key(field, f"-{value}-help"))

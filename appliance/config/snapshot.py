@@ -261,7 +261,7 @@ def _fields(record: Record, rest: Rest, together: Snapshot) -> Iterator[Problem]
                     yield Problem(name, Said.of("fields.no-destination", field=record.declared.label(name)))
             case Text(unique=True):
                 if value and any(True for _ in rest.having(kind, name, value)):
-                    yield Problem(name, Said.of(record.declared.key(name, "-taken"), name=value))
+                    yield Problem(name, record.declared.taken(name, value))
 
 
 def _is_destination(value: tuple[Any, ...], rest: Rest) -> bool:
