@@ -20,11 +20,9 @@ import pytest
 from appliance.box import facts
 from appliance.config import licensing
 from appliance.host import entitlement, fdstore, health, listeners, logfile
-from appliance.host.alarms import CHECKS, Alarms, Facts, ProcessFacts
 from appliance.host.boot import FOLLOWS, VARIABLE, Boot
 from appliance.host.process import DELAYS, STEADY, Backoff, Early, Process
 from appliance.host.resources import CannotStart, Options, _runs, acquire
-from appliance.words import Said
 
 
 def free_port() -> int:
@@ -43,56 +41,6 @@ def test_delay_grows_and_starts_anew_after_steady_running() -> None:
     assert backoff.died(STEADY - 1) == DELAYS[1]
     quick = Backoff(steady=0.5)
     assert [quick.died(0.5), quick.died(0.5), quick.died(0.4)] == [DELAYS[0], DELAYS[0], DELAYS[1]]
-
-
-# ---- alarms ----------------------------------------------------------------------------------------------------------
-
-WRONG = {
-    "runs-as-root": Facts(stays_root="this system does not let root be somebody else"),
-    "process-down": Facts(processes={"web": ProcessFacts("backing off", 0)}),
-    "process-died": Facts(processes={"web": ProcessFacts("running", 2)}),
-    "process-hung": Facts(processes={"core": ProcessFacts("running", 1, 1)}),
-    "part-failed": Facts(failed_parts={"certificate": "no"}),
-    "configuration-damaged": Facts(damage="config.db is missing."),
-    "records-damaged": Facts(records_lost=True),
-    "disk-full": Facts(disk_free=1 << 20),
-    "media-full": Facts(media_free=1 << 20),
-    "partition-repaired": Facts(partitions={"media": "repaired"}),
-    "certificate-ends": Facts(certificate_ends=1000.0 + 3 * 86400),
-    "rtp-ports-few": Facts(rtp_pairs=10, rtp_wanted=20, rtp_limited_by="the weather"),
-    "rtp-ports-none": Facts(rtp_pairs=0, rtp_wanted=20, rtp_limited_by="the weather"),
-    "hostile-media": Facts(hostile_media={"forged media 192.0.2.66 101": Said.of("call.told", words="Packets fail authentication.")}),
-    "fault": Facts(faults=[Said.of("fault.network", error="ValueError")]),
-    "cipher-differs": Facts(cipher_differs="openssl 3.0.22, because ipsec-mb 1.3.0 avx512 differs from libsrtp in AEAD_AES_128_GCM"),
-    "events-lost": Facts(events_lost=1),
-}
-
-
-def test_many_faults_are_few_alarms() -> None:
-    alarms = Alarms()
-    begun, _ = alarms.update(Facts(faults=[Said.of("call.told", words=f"Fault {number}.") for number in range(100)]), 1000.0)
-    assert [alarm.message for alarm in begun] == [*(f"Fault {number}." for number in range(95, 100)), "95 more faults in the last ten minutes are in the log."]
-
-
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
-def test_alarm_begins_once_lasts_and_ends(check: Any) -> None:
-    alarms = Alarms()
-    begun, ended = alarms.update(WRONG[check.id], 1000.0)
-    assert [alarm.id.split()[0] for alarm in begun] == [check.id]
-    assert not ended
-    assert begun[0].message.endswith(".")
-    assert begun[0].repair
-    assert alarms.update(WRONG[check.id], 1010.0) == ([], [])
-    assert alarms.standing[0].since == 1000.0
-    begun, ended = alarms.update(Facts(), 1020.0)
-    assert (len(begun), len(ended), alarms.standing) == (0, 1, [])
-
-
-def test_errors_stand_before_warnings() -> None:
-    alarms = Alarms()
-    alarms.update(WRONG["events-lost"], 1.0)
-    alarms.update(Facts(events_lost=1, disk_free=0), 2.0)
-    assert [alarm.id for alarm in alarms.standing] == ["disk-full", "events-lost"]
 
 
 # ---- sockets ---------------------------------------------------------------------------------------------------------
@@ -343,13 +291,42 @@ time.sleep(60)
 """
 
 
-def with_spare(tmp_path: Path) -> Process:
+def with_spare(tmp_path: Path, nice: int = 0) -> Process:
     file = tmp_path / "subject.py"
     file.write_text(SPARE)
     environment = dict(os.environ)
-    process = Process("subject", "subject", environment, (), spare={**environment, "STANDS_BY": "1"})
+    process = Process("subject", "subject", environment, (), spare={**environment, "STANDS_BY": "1"}, nice=nice)
     process._command = [process._command[0], str(file)]
     return process
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_what_comes_first_does_so_before_it_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, allowed: bool
+) -> None:
+    """Also a spare that is woken, which has stood back until then. Where the supervisor may not say so, all are alike."""
+    caplog.set_level(logging.INFO)
+    said: list[tuple[int, int]] = []
+
+    def say(which: int, pid: int, nice: int) -> None:
+        said.append((pid, nice))
+        assert f"at work {pid}" not in caplog.text
+        if not allowed:
+            raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", say)
+    process = with_spare(tmp_path, nice=-6)
+    process.start()
+    process.stand_by()
+    await until(lambda: process._spare is not None)
+    assert process._spare is not None
+    first, spare = process.pid, process._spare.pid
+    assert said == [(first, -6)]
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: f"at work {spare}" in caplog.text)
+    assert (spare, -6) in said
+    process.stop()
+    await process.ended()
 
 
 async def test_the_spare_takes_over_and_has_a_successor(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

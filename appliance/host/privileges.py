@@ -2,7 +2,7 @@
 
 The account is the owner of the data directory; of a new one, or of one that root has made, the system user `switchroom` where there is one
 and otherwise a number that nobody else uses. `enter` hands the data over and acts as that account from then on; `root` is for binding;
-`settle` ends it: the supervisor keeps the capabilities of `KEPT`, for it binds again when everything is started again, and what it starts
+`settle` ends it: the supervisor keeps the capabilities of `KEPT`, for it binds again and puts sound first when something is started again, and what it starts
 has none, for they do not pass an exec(2). Files that root's own commands make belong to the account too (`as_owner`).
 
 Where root keeps program or data in a folder that nobody else may enter, such as /root, the system has a view of the files of its own (mount
@@ -31,7 +31,8 @@ from appliance.host import confinement
 
 USER = "switchroom"
 UNNAMED = 60880  # of no system's or person's account (systemd's list of user and group ids)
-KEPT = {"NET_BIND_SERVICE": 10, "NET_ADMIN": 12, "NET_RAW": 13}  # <linux/capability.h>: low ports, and one socket for the RTP range
+# <linux/capability.h>: low ports, one socket for the RTP range, and that sound comes first on the processor
+KEPT = {"NET_BIND_SERVICE": 10, "NET_ADMIN": 12, "NET_RAW": 13, "SYS_NICE": 23}
 DAC_READ_SEARCH = 2
 LAST_CAPABILITY = Path("/proc/sys/kernel/cap_last_cap")
 # What may lie in a data directory. Root hands over nothing else, whatever folder it is told.

@@ -110,7 +110,7 @@ class Process:
         first: subprocess.Popen[bytes] | None = None,
     ) -> None:
         """`first`: what its first start is already (`Early`). `spare`: the environment of one that stands by; None: there is none. `steady`: seconds up after which a death is the first.
-        `nice`: how far it stands back when the processor is short."""
+        `nice`: how far it stands back when the processor is short; below 0 it comes first, where the supervisor may say so."""
         self.name = name
         self.state = "stopped"
         self.restarts = 0
@@ -207,6 +207,7 @@ class Process:
         self.started = loop.time()
         first, self._first = self._first, None
         child = first or self._wake_spare() or self._spawn(self._environment, subprocess.DEVNULL)
+        self._put_first(child)
         assert child.stdout is not None
         self._child = child
         if self._ending:  # asked to stop while it was being started
@@ -230,7 +231,13 @@ class Process:
             self._log.warning("%s (pid %d) died: %s", self.name, child.pid, _death(code))
 
     def _spawn(self, environment: Mapping[str, str], stdin: int) -> subprocess.Popen[bytes]:
-        return _spawn(self._command, environment, stdin, self._fds, self._nice)
+        return _spawn(self._command, environment, stdin, self._fds, max(0, self._nice))
+
+    def _put_first(self, child: subprocess.Popen[bytes]) -> None:
+        """Before the others, if it is to be: now, for threads that it starts inherit that. A process cannot say so itself, it may nothing."""
+        if self._nice < 0:
+            with contextlib.suppress(PermissionError, ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, child.pid, self._nice)
 
     # ---- the spare
 
@@ -278,6 +285,7 @@ class Process:
         if spare is None:
             return None
         assert spare.stdin is not None
+        self._put_first(spare)
         with contextlib.suppress(OSError):
             os.write(spare.stdin.fileno(), GO)
             spare.stdin.close()

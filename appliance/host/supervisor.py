@@ -39,7 +39,8 @@ UP_LIMIT = 10.0  # seconds until systemd is told that we are up, even when a pro
 # Until a process's first answer, unless databases are being brought up to date. Generous: killing what starts makes a busy box slower still.
 START_LIMIT = 90.0  # seconds
 TELL_FIRST = 0.3  # seconds until an end that was asked for: who asked is answered before, and the page can be
-PAGES_STAND_BACK = 5  # nice(2): calls come before pages
+SOUND_FIRST = -6  # nice(2): a process that starts burns a processor for half a second, and sound must not wait for it
+PAGES_STAND_BACK = 5  # and calls come before pages
 ADDRESS_WAIT = 20.0  # seconds more for an address, after those for phones
 PAGES_WAIT = 10.0  # seconds at most until the pages are started: at a start too, calls come first
 STDIN = 0  # what a spare core waits on
@@ -215,7 +216,7 @@ class Supervisor:
         resources.certify()
         if resources.memory is not None:
             spare, _ = resources.core(go=STDIN)
-            self._add("core", "media_core", *resources.core(), spare=spare, steady=CORE_STEADY)
+            self._add("core", "media_core", *resources.core(), spare=spare, steady=CORE_STEADY, nice=SOUND_FIRST)
             self.processes["core"].start()
         self._add("web", "webui", *resources.boot(WEB_FDS), nice=PAGES_STAND_BACK)
         self.processes = {name: self.processes[name] for name in ORDER if name in self.processes}

@@ -53,9 +53,8 @@ cdef extern from "<time.h>" nogil:
     enum: CLOCK_MONOTONIC
     int clock_gettime(int clock, timespec *time)
 
-cdef extern from "<sys/resource.h>" nogil:
-    enum: PRIO_PROCESS
-    int setpriority(int which, unsigned who, int value)
+cdef extern from "<unistd.h>" nogil:
+    int nice(int more)
 
 cdef extern from "<sys/prctl.h>" nogil:
     enum: PR_SET_NAME
@@ -64,7 +63,7 @@ cdef extern from "<sys/prctl.h>" nogil:
 cdef enum:
     TICK_MS = 20
     TONE_SAMPLES = 160          # 20 ms at 8 kHz
-    NICE = 5
+    NICE = 3                    # behind the relay
     LOSS_STEPS = 250            # 5 s
     LONG_KEY = 0x7FFFFFFF
     LATE_MS = 200               # so far behind, steps are left out
@@ -472,7 +471,7 @@ cdef int dsp_run(Header *memory, Worker *worker, Shelf *shelf, int core_wake, in
     else:
         name[4] += <char>(worker.number % 10)
         prctl(PR_SET_NAME, name)
-        setpriority(PRIO_PROCESS, 0, NICE)  # of this thread only; a refusal costs nothing but fairness
+        nice(NICE)  # of this thread only; a refusal costs nothing but fairness
         adopt(&dsp)
     due = milliseconds_now()
     while status == 0 and not load32(<uint32_t *>stopping, RELAXED):
