@@ -143,7 +143,7 @@ LAYERS = {
     ),
     "appliance.config.rights.acting": row(
         "appliance.config.admin appliance.config.declare appliance.config.kinds appliance.config.licensing appliance.config.rights "
-        "appliance.config.snapshot appliance.config.store appliance.words",
+        "appliance.config.saving appliance.config.snapshot appliance.config.store appliance.words",
         "",
         "the use-cases within somebody's rights: all that pages and command line know of them",
     ),

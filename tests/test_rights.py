@@ -10,10 +10,12 @@ import pytest
 
 from appliance.config.admin import Admin, NotFound
 from appliance.config.kinds import KINDS
-from appliance.config.model import Extension, Line, User
+from appliance.config.model import Extension, Line, Refused, User
 from appliance.config.rights import ALL, OWN, ROOT, SEE, Actor, Forbidden, Right, actor_of, named, owner_actor, owner_of
 from appliance.config.rights.acting import Acting
+from appliance.config.saving.batch import Wanted
 from appliance.config.store import Store
+from appliance.words import Said
 
 PASSWORD = "correct horse battery"
 ROOT_FOLDER = Path(__file__).parents[1]
@@ -207,6 +209,87 @@ def test_what_is_seen_is_made_once_for_all_who_see_the_same(admin: Admin) -> Non
     assert as_(admin, "anna").snapshot is as_(admin, "ben").snapshot
     assert Acting(admin, named("x")).snapshot is as_(admin, "ben").snapshot
     assert portal(admin, "anna").snapshot is not portal(admin, "anna").snapshot
+
+
+# ---- batches, undo, search -------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_is_saved_when_the_actor_may_do_all_of_it(admin: Admin) -> None:
+    clerk = Acting(admin, Actor("clerk", rights=(Right("extension", "see"), Right("extension", "change"))))
+    first, second = extension(admin, "102"), extension(admin, "103")
+    changes = [Wanted("extension", each.id, {"name": "x"}) for each in (first, second)]
+    assert [result.changes for result in clerk.save_all(changes, dry=True)] == [True, True]
+    assert extension(admin, "102").name == ""
+    clerk.save_all(changes)
+    assert extension(admin, "103").name == "x"
+    for one in (
+        Wanted("extension", first.id, None),
+        Wanted("extension", "", {"number": "104"}, new=True),
+        Wanted("extension", first.id, {}, inside={"name": "y"}),
+        Wanted("extension", "", {"number": "104"}, new=True, back=True),
+    ):
+        with pytest.raises(Forbidden):
+            clerk.save_all([*changes, one])
+
+
+def test_what_is_not_seen_is_gone_in_a_batch(admin: Admin) -> None:
+    cora, theirs = portal(admin, "cora"), line(admin, "101")
+    for key in (theirs.id, "nothing"):
+        (result,) = cora.save_all([Wanted("line", key, {"label": "x"})], dry=True)
+        assert (result.key, result.before, result.after) == (key, None, None)
+        assert [problem.said.key for problem in result.problems if isinstance(problem.said, Said)] == ["fields.gone"]
+    with pytest.raises(Refused):
+        cora.save_all([Wanted("line", theirs.id, {"label": "x"})])
+    assert line(admin, "101").label == ""
+
+
+def test_results_hold_no_secret(admin: Admin) -> None:
+    anna = as_(admin, "anna")
+    (result,) = anna.save_all([Wanted("line", line(admin, "100").id, {"label": "desk"})])
+    assert isinstance(result.after, Line)
+    assert (result.after.label, result.after.sip_password) == ("desk", "")
+    saved = anna.update("user", user(admin, "ben").id, {"full_name": "Ben"}, password="another long password")
+    assert isinstance(saved, User)
+    assert saved.password_hash == ""
+    assert admin.authenticate("ben", "another long password") is not None
+
+
+def test_undo_needs_the_rights_of_what_it_does(admin: Admin) -> None:
+    anna = as_(admin, "anna")
+    anna.update("extension", extension(admin, "103").id, {"name": "x"})
+    changed = admin.snapshot.revision
+    with pytest.raises(Forbidden):
+        as_(admin, "ben").undo(changed)
+    results, _ = anna.undo(changed, dry=True)
+    assert len(results) == 1
+    assert extension(admin, "103").name == "x"
+    anna.undo(changed)
+    assert extension(admin, "103").name == ""
+    anna.delete("extension", extension(admin, "103").id)
+    with pytest.raises(Forbidden):
+        as_(admin, "ben").undo(admin.snapshot.revision)
+    anna.undo(admin.snapshot.revision)
+    assert extension(admin, "103").number == "103"
+
+
+def test_a_search_finds_what_the_actor_may_see(admin: Admin) -> None:
+    assert ("extension", extension(admin, "101").id) in as_(admin, "ben").search("101")
+    assert portal(admin, "cora").search("101") == []
+    assert portal(admin, "cora").search("102")[0] in {
+        ("extension", extension(admin, "102").id),
+        ("line", line(admin, "102").id),
+    }
+    assert Acting(admin, Actor("nobody")).search("101") == []
+
+
+def test_the_history_of_others_is_not_there(admin: Admin) -> None:
+    assert as_(admin, "ben").history("extension", extension(admin, "101").id)
+    gone = extension(admin, "103").id
+    admin.delete("extension", gone, "root")
+    assert as_(admin, "ben").history("extension", gone)
+    for key in (extension(admin, "101").id, gone):
+        with pytest.raises(NotFound):
+            portal(admin, "cora").history("extension", key)
 
 
 # ---- the way around ------------------------------------------------------------------------------------------------------

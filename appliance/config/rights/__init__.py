@@ -118,6 +118,10 @@ class Actor:
         held = list(self._held(verb, kind, record))
         return bool(held) and all(any(each.fields is None or name in each.fields for each in held) for name in fields)
 
+    def may_all(self, verb: Verb, kind: str) -> bool:
+        """Whether there is a right to it with every record of the kind."""
+        return any(each.rows == "all" for each in self._held(verb, kind, None))
+
     def demand(self, verb: Verb, kind: str, record: Record | None = None, fields: Collection[str] = ()) -> None:
         """Forbidden when there is no right to it."""
         if not self.may(verb, kind, record, fields):
@@ -184,6 +188,17 @@ def _owned(records: Snapshot) -> Mapping[str, Mapping[str, list[str]]]:
                 found.setdefault(owner_of(record, records), {}).setdefault(kind, []).append(key)
         known = records.views[_owned] = found
     return cast(Mapping[str, Mapping[str, list[str]]], known)
+
+
+def _only(record: Record, fields: frozenset[str]) -> Record:
+    """The record with nothing in its other fields."""
+    empty = {name: type(record).model_fields[name].default for name in record.declared.fields if name not in fields}
+    return record.model_copy(update=empty) if empty else record
+
+
+def without_secrets(record: Record, actor: Actor) -> Record:
+    """As the actor sees it, who may see it."""
+    return _only(record, actor.sees(record.declared.kind, record))
 
 
 class _Rows(Mapping[str, Record]):

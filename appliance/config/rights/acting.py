@@ -6,17 +6,23 @@ Nobody gives away more rights than they have themselves, and nobody changes the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import contextlib
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from appliance.config import licensing
-from appliance.config.admin import Admin, NotFound, Usernames
-from appliance.config.declare import Record
+from appliance.config.admin import Admin, NotFound
+from appliance.config.declare import FieldType, Record
 from appliance.config.kinds import KINDS
-from appliance.config.rights import Actor, Forbidden, Verb, given_by, seen
+from appliance.config.rights import Actor, Forbidden, Verb, given_by, seen, without_secrets
+from appliance.config.saving.batch import Result, Usernames, Wanted
+from appliance.config.saving.undo import Undone
 from appliance.config.snapshot import Snapshot, find
 from appliance.config.store import JournalRow
 from appliance.words import Said
+
+NOBODYS = "nobodys"  # an id that no record has
+SEARCHED = 1_000  # found records of which those are taken that the actor may see
 
 
 class Acting:
@@ -56,6 +62,22 @@ class Acting:
         self.actor.demand("see", "journal")
         return self._admin.journal(limit=limit, before=before)
 
+    def history(self, kind: str, key: str, limit: int = 100, before: int | None = None) -> list[JournalRow]:
+        """What a record has been through, newest first; of one that is gone for who may see all of its kind."""
+        if find(self.actor.records, kind, key) is not None:
+            self._seen(kind, key)
+        elif not self.actor.may_all("see", kind):
+            raise NotFound(f"This {kind} does not exist (any more).")
+        return self._admin.history(kind, key, limit, before)
+
+    def search(self, query: str, kinds: Collection[str] | None = None, limit: int = 50) -> list[tuple[str, str]]:
+        """Kind and id of what is found, the best first; of what the actor may see alone."""
+        wanted = [kind for kind in (KINDS if kinds is None else kinds) if self.actor.may("see", kind)]
+        some = [kind for kind in wanted if not self.actor.may_all("see", kind)]
+        found = self._admin.search(query, wanted, SEARCHED if some else limit)
+        rows = self.snapshot
+        return [(kind, key) for kind, key in found if kind not in some or key in rows.of(kind)][:limit]
+
     def licence_usage(self) -> licensing.Usage:
         self.actor.demand("see", "licence")
         return self._admin.licence_usage()
@@ -63,16 +85,13 @@ class Acting:
     # ---- change --------------------------------------------------------------------------------------------------------
 
     def create(self, kind: str, values: Mapping[str, Any], *, password: str = "") -> Record:
-        actor = self.actor
-        actor.demand("add", kind, fields=values)
-        self._demand_result("add", kind, values)
-        return self._admin.create(kind, values, actor.name, password=password)
+        self._demand_wanted(Wanted(kind, "", values, new=True, password=password))
+        return self._shown(self._admin.create(kind, values, self.actor.name, password=password))
 
     def add_line(self, extension: str, values: Mapping[str, Any]) -> Record:
         self._seen("extension", extension)
-        self.actor.demand("add", "line", fields=values)
-        self._demand_result("add", "line", {"extension": extension})
-        return self._admin.add_line(extension, values, self.actor.name)
+        self._demand_wanted(Wanted("line", "", {**values, "extension": extension}, new=True))
+        return self._shown(self._admin.add_line(extension, values, self.actor.name))
 
     def update(
         self,
@@ -84,17 +103,34 @@ class Acting:
         password: str = "",
         usernames: Usernames = "",
     ) -> Record:
-        self._demand_change(kind, key, values, {*values, *(["password_hash"] if password else ())})
-        return self._admin.update(kind, key, values, self.actor.name, mark=mark, password=password, usernames=usernames)
+        self._demand_wanted(Wanted(kind, key, values, password=password))
+        saved = self._admin.update(
+            kind, key, values, self.actor.name, mark=mark, password=password, usernames=usernames
+        )
+        return self._shown(saved)
 
     def update_all(self, wanted: Mapping[tuple[str, str], Mapping[str, Any]], *, mark: str = "") -> None:
         for (kind, key), values in wanted.items():
-            self._demand_change(kind, key, values, values)
+            self._demand_wanted(Wanted(kind, key, values))
         self._admin.update_all(wanted, self.actor.name, mark=mark)
 
     def delete(self, kind: str, key: str) -> None:
-        self._demand("delete", kind, key)
+        self._demand_wanted(Wanted(kind, key, None))
         self._admin.delete(kind, key, self.actor.name)
+
+    def save_all(self, wanted: Sequence[Wanted], *, dry: bool = False) -> list[Result]:
+        """As `Admin.save_all`. What the actor may not see is told to be gone, as is what has been deleted meanwhile."""
+        asked = [self._demand_if_there(one) for one in wanted]
+        results = self._admin.save_all(asked, self.actor.name, dry=dry)
+        return [self._result(one, result) for one, result in zip(wanted, results, strict=True)]
+
+    def undo(self, revision: int, *, dry: bool = False) -> tuple[list[Result], Undone]:
+        """As `Admin.undo`, when the actor may do all of what it takes."""
+        _, undone = self._admin.undo(revision, self.actor.name, dry=True)
+        for one in undone.wanted:
+            self._demand_wanted(one._replace(back=False))
+        results, undone = self._admin.undo(revision, self.actor.name, dry=dry)
+        return [self._result(one, result) for one, result in zip(undone.wanted, results, strict=True)], undone
 
     def reveal_sip_password(self, line: str) -> str:
         """The password in clear; who looked is written to the journal."""
@@ -119,9 +155,18 @@ class Acting:
 
     def _seen(self, kind: str, key: str) -> Record:
         """As it is stored. What the actor may not see is not there."""
-        if (found := find(self.actor.records, kind, key)) is None or not self.actor.may("see", kind, found):
+        found = find(self.actor.records, kind, key) if kind in KINDS else None
+        if found is None or not self.actor.may("see", kind, found):
             raise NotFound(f"This {kind} does not exist (any more).")
         return found
+
+    def _shown(self, record: Record) -> Record:
+        return without_secrets(record, self.actor)
+
+    def _result(self, wanted: Wanted, result: Result) -> Result:
+        """Without what the actor may not see; of what was asked for, where something else stood for it."""
+        before, after = (record and self._shown(record) for record in (result.before, result.after))
+        return result._replace(key=result.key if wanted.new else wanted.key, before=before, after=after)
 
     def _demand(self, verb: Verb, kind: str, key: str, fields: Collection[str] = ()) -> Record:
         """A record that the actor may do this with."""
@@ -131,17 +176,37 @@ class Acting:
             self._demand_no_more(record)
         return record
 
-    def _demand_change(self, kind: str, key: str, values: Mapping[str, Any], fields: Collection[str]) -> None:
-        record = self._demand("change", kind, key, fields)
-        self._demand_result("change", kind, {**record.model_dump(), **values}, record)
+    def _demand_if_there(self, wanted: Wanted) -> Wanted:
+        """What is to be saved; in the place of what is not there for the actor, what is not there for anybody."""
+        try:
+            self._demand_wanted(wanted)
+        except NotFound:
+            return wanted._replace(key=NOBODYS)
+        return wanted
+
+    def _demand_wanted(self, wanted: Wanted) -> None:
+        if wanted.inside or wanted.back:  # these have use-cases of their own
+            raise Forbidden()
+        kind, key, values = wanted.kind, wanted.key, wanted.values
+        fields = {*(values or ()), *(["password_hash"] if wanted.password else ())}
+        if wanted.new:
+            self.actor.demand("add", kind, fields=fields)
+            self._demand_result("add", kind, {**(values or {}), "id": key})
+        elif values is None:
+            self._demand("delete", kind, key)
+        else:
+            record = self._demand("change", kind, key, fields)
+            before = {name: getattr(record, name) for name in type(record).model_fields}
+            self._demand_result("change", kind, {**before, **values}, record)
 
     def _demand_result(self, verb: Verb, kind: str, values: Mapping[str, Any], before: Record | None = None) -> None:
         """What a record is going to be has to be one that the actor has the right to as well, and must give no more rights than the actor has.
         Values that make no record are told by who saves."""
         if kind not in KINDS:
             return
-        known = {name: value for name, value in values.items() if name in KINDS[kind].record.model_fields}
-        record = KINDS[kind].record.model_construct(**known)
+        fields = KINDS[kind].record.declared.fields
+        known = {name: _read(fields[name], value) for name, value in values.items() if name in fields}
+        record = KINDS[kind].record.model_construct(id=values.get("id", ""), **known)
         self.actor.demand(verb, kind, record)
         if given_by(record, self.actor.records) != (given_by(before, self.actor.records) if before else ()):
             self._demand_no_more(record)
@@ -149,3 +214,10 @@ class Acting:
     def _demand_no_more(self, record: Record) -> None:
         if not self.actor.covers(given_by(record, self.actor.records)):
             raise Forbidden(Said.of("rights.too-much"))
+
+
+def _read(field: FieldType, value: Any) -> Any:
+    """What was typed as a value, where it is one."""
+    with contextlib.suppress(ValueError):
+        return field.read(value)
+    return value
