@@ -203,11 +203,11 @@ def licence_show(data: Path, as_json: bool) -> None:
     }
     figures |= {"users_used": usage.users, "users_left": usage.users_left}
     figures |= {"extensions_used": usage.extensions, "extensions_left": usage.extensions_left}
-    figures |= {"expires": str(limits.expires or "never"), "note": limits.note}
+    figures |= {"expires": str(limits.expires or "never"), "note": english().say(limits.note)}
     if as_json:
         click.echo(json.dumps(figures, indent=2))
     else:
-        click.echo(f"Box {figures['box']}\n{limits.note}\n{usage.words}")
+        click.echo(f"Box {figures['box']}\n{figures['note']}\n{english().say(usage.words)}")
 
 
 @licence.command("install")
@@ -225,7 +225,7 @@ def licence_install(data: Path, file: Path) -> None:
             limits = entitlement.install(data.absolute(), text, acting)
     except licensing.BadLicence as error:
         fail(str(error), 1)
-    click.echo(limits.note)
+    click.echo(english().say(limits.note))
 
 
 def _status_lines(report: cti.Status) -> Iterator[str]:

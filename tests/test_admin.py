@@ -9,6 +9,7 @@ from appliance.config.admin import Admin
 from appliance.config.licensing import Limits
 from appliance.config.model import Extension, Refused, User, service_number
 from appliance.config.store import Change, Conflict, Store
+from appliance.words import Day, Said
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_an_expired_licence_refuses_only_adding(store: Store) -> None:
     limits = Limits()
     admin = Admin(store, limits=lambda: limits)
     extension = admin.create("extension", {"number": "100"}, "root")
-    limits = Limits(users=50, adding_refused="The licence expired.")
+    limits = Limits(users=50, adding_refused=Said.of("licence.expired", day=Day("2026-05-31")))
     with pytest.raises(Refused, match="expired"):
         admin.create("extension", {"number": "101"}, "root")
     admin.update("extension", extension.id, {"name": "still works"}, "root")

@@ -89,7 +89,7 @@ LAYERS = {
         "pure: how records are looked at",
     ),
     "appliance.config.licensing": row(
-        "appliance.config.model", "cryptography", "pure: file, box and date in, limits out"
+        "appliance.config.model appliance.words", "cryptography", "pure: file, box and date in, limits out"
     ),
     "appliance.config.saving": row(
         "appliance.config.claims appliance.config.declare appliance.config.kinds appliance.config.model appliance.config.store appliance.config.reading "
@@ -148,7 +148,7 @@ LAYERS = {
         "the use-cases within somebody's rights: all that pages and command line know of them",
     ),
     "appliance.host.entitlement": row(
-        "appliance.config.rights.acting appliance.config.admin appliance.cti appliance.config.licensing appliance.config.store appliance.storage.on_disk appliance.host.privileges",
+        "appliance.config.rights.acting appliance.config.admin appliance.cti appliance.config.licensing appliance.config.store appliance.storage.on_disk appliance.host.privileges appliance.words",
         "cryptography",
         "opens the use-cases with the licence of the box",
     ),

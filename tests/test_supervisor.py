@@ -23,6 +23,7 @@ from appliance.host import entitlement, fdstore, health, listeners, logfile
 from appliance.host.boot import FOLLOWS, VARIABLE, Boot
 from appliance.host.process import DELAYS, STEADY, Backoff, Early, Process
 from appliance.host.resources import CannotStart, Options, _runs, acquire
+from appliance.words import english
 
 
 def free_port() -> int:
@@ -454,4 +455,4 @@ def test_licence_of_this_box_counts_and_a_foreign_one_is_named(tmp_path: Path, m
         text = licensing.issue(private, box=name, users=20, edition="office", issued=date(2026, 1, 1), expires=None, maintenance_until=None)
         entitlement.licence_file(tmp_path).write_text(text)
         assert entitlement.read_limits(tmp_path).users == users
-    assert "AAAA-BBBB" in entitlement.read_limits(tmp_path).note
+    assert "AAAA-BBBB" in english().say(entitlement.read_limits(tmp_path).note)

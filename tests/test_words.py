@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import nodes
 
+from appliance.box import notices
 from appliance.calls.history.causes import Cause
 from appliance.calls.history.record import Fate, PartKind
 from appliance.calls.plan.plan import Outcome
@@ -26,8 +27,10 @@ from appliance.config.declare import _MISREAD, Choice, FieldType, Several, Text
 from appliance.config.fields import _anything
 from appliance.config.folders import ROWS
 from appliance.config.kinds import KINDS
+from appliance.config.kinds.numbers import Encrypt
 from appliance.words import (
     LANGUAGES,
+    Day,
     Duration,
     Fact,
     Instant,
@@ -67,6 +70,7 @@ ENGLISH = Words("en", {"t.fact": "<b>{fact}</b>", "t.count": "{count|# phone|# p
         (Duration(86400), "1 day 0 h"),
         (Duration(270000), "3 days 3 h"),
         (Instant(datetime(2026, 12, 24, 10, tzinfo=UTC).timestamp()), "24 December 2026, 10:00"),
+        (Day("2026-12-24"), "24 December 2026"),
         (PhoneNumber("0030"), "0030"),
         (Person("Ann <x>", "101"), "Ann &lt;x&gt; (101)"),
         (Person("", "101"), "101"),
@@ -103,7 +107,7 @@ def test_a_sentence_nobody_can_say_is_a_bug(said: Said) -> None:
 
 
 FACTS = st.recursive(
-    st.integers(-(2**53), 2**53) | st.text() | st.builds(Duration, st.floats(0, 1e9)) | st.builds(PhoneNumber, st.text())
+    st.integers(-(2**53), 2**53) | st.text() | st.builds(Day, st.dates().map(str)) | st.builds(Duration, st.floats(0, 1e9)) | st.builds(PhoneNumber, st.text())
     | st.builds(Person, st.text(), st.text()) | st.builds(Instant, st.floats(0, 4e9)),
     lambda inner: st.builds(Listed, st.lists(inner, max_size=3).map(tuple), st.booleans())
     | st.builds(Said, st.text(), st.dictionaries(st.text(), inner, max_size=3)),
@@ -150,6 +154,12 @@ FAMILIES = {
     "setup.step-*": {f"setup.step-{step}" for step in setup.STEPS},
     "setup.width-*": {f"setup.width-{width}" for width in setup.WIDTHS},
     "setup.width-*-help": {f"setup.width-{width}-help" for width in setup.WIDTHS},
+    "licence.*": {"licence.users", "licence.extensions"},
+    "licence.*-left": {"licence.users-left", "licence.extensions-left"},
+    "licences.*": {f"licences.{column}" for column in ("name", "version", "licence", "kind")},
+    "licences.kind-*": {f"licences.kind-{kind}" for kind in notices.KINDS},
+    "trust.*": {f"trust.{policy}" for policy in get_args(Encrypt)},
+    "extension.encrypt-*": {f"extension.encrypt-{policy}" for policy in get_args(Encrypt)},
     "kind.*": {f"kind.{name}" for name in KINDS},
     "kind.*-many": {f"kind.{name}-many" for name in KINDS},
     "language.*": {f"language.{code}" for code in ("office", *LANGUAGES)},

@@ -6,7 +6,7 @@ Templates write `{{ t("section.key", fact=…) }}`; facts are escaped, and a fac
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
@@ -152,10 +152,19 @@ def fate_words(fate: str) -> str:
     return say(Said(f"fate.{fate.replace(' ', '-')}"))
 
 
+def day(at: date) -> str:
+    return words().day(at)
+
+
+def link(address: str, text: str) -> Markup:
+    """As a fact of a sentence."""
+    return Markup('<a href="{}">{}</a>').format(address, text)
+
+
 def install(app: Flask) -> None:
     app.jinja_env.filters.update(
         breakable=breakable, say=say, fate=fate_words, why_not_encrypted=why_not_encrypted, clock=clock, span=span, size=size, iso=iso, plain_time=plain_time, initials=initials
     )  # fmt: skip
     app.jinja_env.globals.update(
-        count=count, protection=protection, went=went, t=t, language=lambda: words().language, script_words=script_words
+        count=count, link=link, day=day, protection=protection, went=went, t=t, language=lambda: words().language, script_words=script_words
     )

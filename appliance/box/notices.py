@@ -25,19 +25,12 @@ LICENCE_FILE = re.compile(r"(?i)(^|/)(licen[cs]es?/|licen[cs]e|copying|notice|au
 LONGEST = 1 << 20  # octets of a text
 OURS = "Switchroom"
 PASSWORDS = "Common passwords (@zxcvbn-ts/language-common)"
-KINDS = {
-    "ours": "This product",
-    "deb": "System package",
-    "pypi": "Python package",
-    "npm": "Part of the page",
-    "data": "Data",
-    "text": "Standard text",
-}
+KINDS = ("ours", "deb", "pypi", "npm", "data", "text")  # in their order on the page; a text is one that parts refer to
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    kind: str  # a key of KINDS
+    kind: str  # one of KINDS
     name: str
     version: str
     licences: str  # names, or "" when only the text says it
@@ -48,10 +41,9 @@ def parts(assets: Path) -> list[Part]:
     bill = _bill()
     own = [Part("ours", OURS, VERSION, "Apache-2.0"), Part("data", PASSWORDS, "4.1.3", "MIT")]
     found = [*own, *(bill if bill is not None else [*_python(), *_page(assets)])]
-    order = list(KINDS)
     return sorted(
         {(part.kind, part.name): part for part in found}.values(),
-        key=lambda part: (order.index(part.kind), part.name.lower()),
+        key=lambda part: (KINDS.index(part.kind), part.name.lower()),
     )
 
 

@@ -16,16 +16,17 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from appliance.config.model import Extension, Problem, Record, Snapshot, User
+from appliance.words import Day, Explained, Said
 
 FREE_USERS = 5
 EXTENSIONS_PER_USER = 3
 LARGEST_FILE = 16_384
 CLOCK_SLACK = timedelta(days=1)  # a clock that is behind by less was not set back
-REMEDY = "Remove one, or install a licence for more users on the page Licence."
+REMEDY = Said("licence.remedy")
 
 
-class BadLicence(Exception):
-    """The file cannot be taken; the message says why."""
+class BadLicence(Explained):
+    """The file cannot be taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class Limits:
     edition: str = "free"
     expires: date | None = None
     maintenance_until: date | None = None
-    adding_refused: str = ""  # why nothing may be added at all, in a sentence
-    note: str = "No licence file: the whole product for 5 users."
+    adding_refused: Said | None = None  # why nothing may be added at all
+    note: Said = Said.of("licence.none", users=FREE_USERS)
 
     @property
     def extensions(self) -> int:
@@ -61,13 +62,12 @@ class Usage:
         return 0 if self.limits.adding_refused else max(0, self.limits.extensions - self.extensions)
 
     @property
-    def words(self) -> str:
-        return (
-            f"{self.limits.users} users are licensed: {self.users} are here, {self.users_left} can be added. "
-            f"They allow {self.limits.extensions} extensions ({EXTENSIONS_PER_USER} for each licensed user): "
-            f"{self.extensions} are in use, {self.extensions_left} can be added. "
-            "Not counted: service extensions, lines and registrations."
-        )
+    def words(self) -> Said:
+        return Said.of(
+            "licence.usage",
+            allowed=self.limits.users, users=self.users, users_left=self.users_left, each=EXTENSIONS_PER_USER,
+            extensions_allowed=self.limits.extensions, extensions=self.extensions, extensions_left=self.extensions_left,
+        )  # fmt: skip
 
 
 def canonical(licence: Mapping[str, Any]) -> bytes:
@@ -97,7 +97,7 @@ def verify(text: str, public: Ed25519PublicKey, box: str, today: date, seen: dat
     latest day that this box has known: where the clock is behind that, or behind the day of the licence, it was set back, and the later
     day decides."""
     if len(text) > LARGEST_FILE:
-        raise BadLicence("This is not a licence file: it is too large.")
+        raise BadLicence(Said("licence.too-large"))
     try:
         outer = json.loads(text)
         licence, signature = outer["licence"], bytes.fromhex(outer["signature"])
@@ -108,16 +108,14 @@ def verify(text: str, public: Ed25519PublicKey, box: str, today: date, seen: dat
             date.fromisoformat(licence[name]) if licence[name] else None for name in ("expires", "maintenance_until")
         )
     except InvalidSignature:
-        raise BadLicence(
-            "The licence file was changed after it was signed, or is not from the maker of this system."
-        ) from None
+        raise BadLicence(Said("licence.not-signed")) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # RecursionError: json of a thousand brackets
-        raise BadLicence("This is not a licence file.") from None
+        raise BadLicence(Said("licence.no-file")) from None
     if users < 1:
-        raise BadLicence("This licence is for no users at all.")
+        raise BadLicence(Said("licence.no-users"))
     if owner != box:
-        raise BadLicence(f"This licence belongs to the box {owner}; this box is {box}.")
-    known = Limits(users, edition, expires, maintenance, note=f"{edition.capitalize()} licence for {users} users.")
+        raise BadLicence(Said.of("licence.of-another-box", owner=owner, box=box))
+    known = Limits(users, edition, expires, maintenance, note=Said.of("licence.what", edition=edition.capitalize(), users=users))
     return _judged(known, today, max(seen, issued))
 
 
@@ -125,13 +123,11 @@ def _judged(limits: Limits, today: date, seen: date) -> Limits:
     """With what the day makes of them."""
     day = max(today, seen)
     if limits.expires is not None and day > limits.expires:
-        refusal = (
-            f"The licence expired on {limits.expires}. Everything that is set up goes on working; renew it to add more."
-        )
+        refusal = Said.of("licence.expired", day=Day(limits.expires.isoformat()))
         limits = replace(limits, adding_refused=refusal, note=refusal)
     if seen - today > CLOCK_SLACK:
-        back = f"The clock of this box was set back: it says {today}, and it has been {seen} before. The licence is judged by {seen}; set the clock right."
-        limits = replace(limits, note=f"{limits.note} {back}")
+        back = Said.of("licence.clock-back", today=Day(today.isoformat()), seen=Day(seen.isoformat()))
+        limits = replace(limits, note=Said.of("licence.both", note=limits.note, more=back))
     return limits
 
 
@@ -148,22 +144,20 @@ def check_adding(records: Sequence[Record], before: Snapshot, limits: Limits) ->
         problem = None
         if isinstance(record, User | Extension):
             rescue = isinstance(record, User) and record.role == "full" and not before.has_administrator
-            sentence = "" if rescue else _one_more(record, users, extensions, limits)
-            problem = Problem("", sentence) if sentence else None
+            said = None if rescue else _one_more(record, users, extensions, limits)
+            problem = Problem("", said) if said else None
             users, extensions = users + isinstance(record, User), extensions + isinstance(record, Extension)
         found.append(problem)
     return found
 
 
-def _one_more(record: Record, users: int, extensions: int, limits: Limits) -> str:
-    """Why there may not be one more beside so many, in a sentence; "" when there may."""
+def _one_more(record: Record, users: int, extensions: int, limits: Limits) -> Said | None:
+    """Why there may not be one more beside so many; None when there may."""
     if limits.adding_refused:
         return limits.adding_refused
     if isinstance(record, User) and users >= limits.users:
-        return f"This box is licensed for {limits.users} users, and {users} are set up; they all go on working. {REMEDY}"
+        return Said.of("licence.users-full", allowed=limits.users, used=users, remedy=REMEDY)
     if isinstance(record, Extension) and extensions >= limits.extensions:
-        return (
-            f"This box is licensed for {limits.users} users, which allows {limits.extensions} extensions; "
-            f"{extensions} are in use, and they all go on working. {REMEDY}"
-        )
-    return ""
+        allowed = limits.extensions
+        return Said.of("licence.extensions-full", allowed=limits.users, extensions=allowed, used=extensions, remedy=REMEDY)
+    return None

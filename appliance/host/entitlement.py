@@ -29,6 +29,7 @@ from appliance.config.rights.acting import Acting
 from appliance.config.store import Store
 from appliance.host import privileges
 from appliance.storage import on_disk
+from appliance.words import Fact, Said
 
 PUBLIC_HALF = "maker.pem"
 MAKER_KEY = Path(__file__).with_name(PUBLIC_HALF)
@@ -65,9 +66,9 @@ def maker_key(data: Path) -> Ed25519PublicKey | None:
     try:
         key = serialization.load_pem_public_key(file.read_bytes())
     except (OSError, ValueError, UnsupportedAlgorithm):
-        raise licensing.BadLicence(f"The maker's key {file} cannot be read.") from None
+        raise licensing.BadLicence(Said.of("licence.bad-key", file=str(file))) from None
     if not isinstance(key, Ed25519PublicKey):
-        raise licensing.BadLicence(f"The maker's key {file} is not an Ed25519 key.")
+        raise licensing.BadLicence(Said.of("licence.other-key", file=str(file)))
     return key
 
 
@@ -81,8 +82,11 @@ def read_limits(data: Path, seen: float = 0.0) -> licensing.Limits:
         with file.open("rb") as opened:
             text = opened.read(licensing.LARGEST_FILE + 1).decode(errors="replace")
         return _verified(data, text, _day(seen))
-    except (licensing.BadLicence, OSError) as error:
-        return licensing.Limits(note=f"The licence file is not used: {error} {licensing.Limits().note}")
+    except licensing.BadLicence as error:
+        why: Fact = error.said
+    except OSError as error:
+        why = f"{error.strerror}."
+    return licensing.Limits(note=Said.of("licence.not-used", why=why, note=licensing.Limits().note))
 
 
 def install(data: Path, text: str, acting: Acting) -> licensing.Limits:
@@ -99,7 +103,7 @@ def install(data: Path, text: str, acting: Acting) -> licensing.Limits:
 def _verified(data: Path, text: str, seen: date) -> licensing.Limits:
     key = maker_key(data)
     if key is None:
-        raise licensing.BadLicence("This system holds no maker's key, so no licence file can be checked.")
+        raise licensing.BadLicence(Said("licence.no-key"))
     return licensing.verify(text, key, box_id(data), datetime.now(UTC).date(), seen)
 
 

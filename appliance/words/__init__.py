@@ -11,12 +11,14 @@ one file alone. In a pattern `{name}` is the fact of that name, and
 (`RULES`). Nothing here imports anything of the product.
 """
 
-from appliance.words.catalogue import LANGUAGES, UnknownSentence, Words, english, printable, words_of
-from appliance.words.said import Duration, Fact, Instant, Listed, Person, PhoneNumber, Said
+from appliance.words.catalogue import LANGUAGES, Explained, UnknownSentence, Words, english, printable, words_of
+from appliance.words.said import Day, Duration, Fact, Instant, Listed, Person, PhoneNumber, Said
 
 __all__ = [
     "LANGUAGES",
+    "Day",
     "Duration",
+    "Explained",
     "Fact",
     "Instant",
     "Listed",

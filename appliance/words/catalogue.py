@@ -6,11 +6,11 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import date, datetime, tzinfo
 from functools import cache
 from pathlib import Path
 
-from appliance.words.said import Duration, Fact, Instant, Listed, Person, PhoneNumber, Said
+from appliance.words.said import Day, Duration, Fact, Instant, Listed, Person, PhoneNumber, Said
 
 HERE = Path(__file__).parent
 APPLIANCE = HERE.parent
@@ -142,6 +142,8 @@ class Words:
                 return self.duration(seconds)
             case Instant(unix=unix):
                 return self._instant(datetime.fromtimestamp(unix, zone))
+            case Day(iso=iso):
+                return self.day(date.fromisoformat(iso))
             case PhoneNumber(digits=digits):
                 return escape(digits)
             case Person(name=name, number=number):
@@ -165,9 +167,11 @@ class Words:
         return " ".join(f"{count} {forms[min(self._rules.plural(count), len(forms) - 1)]}" for count, forms in shown)
 
     def _instant(self, at: datetime) -> str:
+        return f"{self.day(at)}, {at:%H:%M}"
+
+    def day(self, at: date) -> str:
         rules = self._rules
-        date = rules.date.format(day=at.day, month=rules.months[at.month - 1], year=at.year)
-        return f"{date}, {at:%H:%M}"
+        return rules.date.format(day=at.day, month=rules.months[at.month - 1], year=at.year)
 
 
 def files(language: str, appliance: Path = APPLIANCE) -> list[Path]:
@@ -210,3 +214,14 @@ def words_of(language: str) -> Words:
 
 def english() -> Words:
     return words_of("en")
+
+
+class Explained(Exception):
+    """A failure that people are told of: `said` at the edge, in their language; in a log, in English."""
+
+    def __init__(self, said: Said) -> None:
+        super().__init__(said)
+        self.said = said
+
+    def __str__(self) -> str:
+        return english().say(self.said)

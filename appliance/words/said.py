@@ -15,6 +15,12 @@ class Instant(msgspec.Struct, frozen=True, tag="instant"):
     unix: float
 
 
+class Day(msgspec.Struct, frozen=True, tag="day"):
+    """A date without a time, of no zone."""
+
+    iso: str
+
+
 class PhoneNumber(msgspec.Struct, frozen=True, tag="number"):
     """As this office has to dial it."""
 
@@ -46,7 +52,7 @@ class Said(msgspec.Struct, frozen=True, tag="said"):
         return cls(key, facts)
 
 
-Fact = int | float | str | Duration | Instant | PhoneNumber | Person | Listed | Said
+Fact = int | float | str | Duration | Instant | Day | PhoneNumber | Person | Listed | Said
 _decode = msgspec.json.Decoder(Said).decode
 
 

@@ -11,6 +11,7 @@ from appliance.config.licensing import LARGEST_FILE, BadLicence
 from appliance.host import entitlement
 from webui.desk import desk
 from webui.login.guard import acting, route
+from webui.wording import say, t
 
 pages = Blueprint("licence", __name__)
 
@@ -24,7 +25,7 @@ def _page(wrong: str) -> str:
     try:
         takes_files = entitlement.maker_key(Path(desk().boot.data)) is not None
     except BadLicence as error:
-        takes_files, wrong = True, wrong or str(error)
+        takes_files, wrong = True, wrong or say(error.said)
     usage = acting().licence_usage()
     return render_template("licence.html", usage=usage, box_id=desk().box_id, wrong=wrong, takes_files=takes_files)
 
@@ -36,6 +37,6 @@ def install() -> ResponseReturnValue:
     try:
         limits = entitlement.install(Path(desk().boot.data), text, acting())
     except BadLicence as error:
-        return _page(str(error)), 422
-    flash(f"Installed. {limits.note}")
+        return _page(say(error.said)), 422
+    flash(t("licence.installed", note=limits.note))
     return redirect(url_for("licence.listing"), 303)

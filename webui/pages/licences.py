@@ -9,9 +9,14 @@ from flask.typing import ResponseReturnValue
 
 from appliance.box import notices
 from webui.login.guard import route
+from webui.wording import t
 
 pages = Blueprint("licences", __name__)
 ASSETS = Path(__file__).parents[1] / "static" / "vendor"
+
+
+def _kind(kind: str) -> str:
+    return t(f"licences.kind-{kind}")
 
 
 @route(pages, "/licences", role="person")
@@ -22,7 +27,7 @@ def listing() -> ResponseReturnValue:
     found = [
         one
         for one in every
-        if all(word in f"{one.name} {one.licences} {notices.KINDS[one.kind]}".casefold() for word in words)
+        if all(word in f"{one.name} {one.licences} {_kind(one.kind)}".casefold() for word in words)
     ]
     part = request.headers.get("HX-Target") == "licences"
     return render_template(
@@ -30,7 +35,6 @@ def listing() -> ResponseReturnValue:
         parts=found,
         every=len(every),
         text=text,
-        kinds=notices.KINDS,
         standard=notices.standard_texts(),
         box=notices.BILL.exists(),
     )
@@ -40,7 +44,7 @@ def listing() -> ResponseReturnValue:
 def detail(kind: str, name: str) -> ResponseReturnValue:
     if kind == "text":
         text = notices.standard_text(name) or abort(404)
-        return render_template("licences/text.html", title=name, lead=notices.KINDS[kind], text=text)
+        return render_template("licences/text.html", title=name, lead=_kind(kind), text=text)
     part = next((one for one in notices.parts(ASSETS) if (one.kind, one.name) == (kind, name)), None) or abort(404)
-    lead = " · ".join(filter(None, (notices.KINDS[kind], part.version, part.licences)))
+    lead = " · ".join(filter(None, (_kind(kind), part.version, part.licences)))
     return render_template("licences/text.html", title=part.name, lead=lead, text=notices.text_of(part, ASSETS))
