@@ -23,6 +23,7 @@ EXTENSIONS_PER_USER = 3
 LARGEST_FILE = 16_384
 CLOCK_SLACK = timedelta(days=1)  # a clock that is behind by less was not set back
 REMEDY = Said("licence.remedy")
+UNLICENSED = Said.of("licence.none", users=FREE_USERS)
 
 
 class BadLicence(Explained):
@@ -38,7 +39,7 @@ class Limits:
     expires: date | None = None
     maintenance_until: date | None = None
     adding_refused: Said | None = None  # why nothing may be added at all
-    note: Said = Said.of("licence.none", users=FREE_USERS)
+    note: Said = UNLICENSED
 
     @property
     def extensions(self) -> int:
