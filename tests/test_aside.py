@@ -48,7 +48,7 @@ def test_they_are_counted_and_added_once(tmp_path: Path) -> None:
     assert aside.take_over(tmp_path, kept.name, lambda *row: told.append(row)) == 2
     assert told == [(3, 3)]
     with contextlib.closing(CallRecords(tmp_path)) as records:
-        assert sorted(row.id for row in records.search(selftest=True)) == ["after", "before", "between 1", "between 2"]
+        assert sorted(row.id for row in records.page().rows) == ["after", "before", "between 1", "between 2"]
     assert aside.listing(tmp_path)[0].unused == 0
     assert aside.take_over(tmp_path, kept.name) == 0
     assert sorted(path.name for path in (tmp_path / "aside").iterdir()) == ["calls.db.1"]

@@ -64,7 +64,9 @@ def seen(data: Path) -> tuple[list[str], list[str]]:
     with contextlib.closing(Store(data)) as store:
         numbers = sorted(extension.number for extension in store.load().extensions.values())
     with contextlib.closing(CallRecords(data)) as records:
-        return numbers, sorted(row.id for row in records.search())
+        while records.index_more():
+            pass
+        return numbers, sorted(row.id for row in records.page().rows)
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:

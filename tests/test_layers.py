@@ -98,10 +98,11 @@ LAYERS = {
         "what a save does: batches, forms drawn earlier, undo",
     ),
     "appliance.calls.history.records": row(
-        "appliance.storage.database appliance.config.search appliance.calls.history.encryption appliance.words",
+        "appliance.storage.database appliance.calls.history.encryption appliance.words",
         "sqlite_utils msgspec",
-        "call records and registrations",
+        "call records and registrations, and what calls are found by",
     ),
+    "appliance.calls.history.records.query": row("appliance.config.search appliance.words", "", "pure: what is looked for in the call history"),
     # 3
     "appliance.upkeep.aside": row(
         "appliance.calls.history.records appliance.storage.copies appliance.config.store appliance.words", "", "what a newer version left"

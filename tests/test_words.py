@@ -19,6 +19,7 @@ from jinja2 import nodes
 from appliance.box import notices
 from appliance.calls.history.causes import Cause
 from appliance.calls.history.record import Fate, PartKind
+from appliance.calls.history.record import Outcome as Outcomes
 from appliance.calls.plan.plan import Outcome
 from appliance.calls.registrar import refusals
 from appliance.config.claims import EMERGENCY
@@ -168,6 +169,7 @@ FAMILIES = {
     "plan.*": {f"plan.{outcome}" for outcome in get_args(Outcome)},
     "cause.*": {f"cause.{cause.name.lower().replace('_', '-')}" for cause in Cause},
     "fate.*": {f"fate.{fate.replace(' ', '-')}" for fate in get_args(Fate)},
+    "outcome.*": {f"outcome.{word.replace(' ', '-')}" for word in (*get_args(Outcomes), "cut off") if word != "answered"},
     "part.*": {f"part.{kind.replace(' ', '-')}" for kind in get_args(PartKind)},
     "refused.*": {f"refused.{kind.lower().replace(' ', '-')}" for kind in refusals.KINDS},
     "refused.*-repair": {f"refused.{kind.lower().replace(' ', '-')}-repair" for kind in refusals.KINDS},

@@ -27,6 +27,8 @@ FILES = {
     "tabler.css": "@tabler/core/dist/css/tabler.min.css",
     "tabler.js": "@tabler/core/dist/js/tabler.min.js",
     "htmx.js": "htmx.org/dist/htmx.min.js",
+    "uplot.js": "uplot/dist/uPlot.iife.min.js",
+    "uplot.css": "uplot/dist/uPlot.min.css",
     "inter-latin.woff2": "@fontsource-variable/inter/files/inter-latin-wght-normal.woff2",
     "inter-latin-ext.woff2": "@fontsource-variable/inter/files/inter-latin-ext-wght-normal.woff2",
 }
@@ -38,7 +40,7 @@ RANGES = {  # the characters each font file holds, as the font's own style sheet
 }
 # In node_modules and not in the pages: the tests look for barriers with it.
 AXE = WORK / "node_modules" / "axe-core" / "axe.min.js"
-LICENCES = ("@tabler/core", "@tabler/icons", "htmx.org", "@fontsource-variable/inter", "@popperjs/core")
+LICENCES = ("@tabler/core", "@tabler/icons", "htmx.org", "@fontsource-variable/inter", "@popperjs/core", "uplot")
 
 
 def npm_command() -> list[str]:

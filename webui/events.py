@@ -1,7 +1,7 @@
 """`/events`: tells open pages what has changed (server-sent events, WHATWG HTML §9.2), so that they fetch that part again.
 
 A small ASGI function beside Flask, because a stream held open inside Flask would keep one of its threads. An event carries only the name of
-what changed (`calls`, `registrations`, `status`), never contents: what may be seen is decided where it is fetched. One subscription per process feeds all
+what changed (`calls`, `history`, `registrations`, `status`) and the ids of the rows, never contents: what may be seen is decided where it is fetched. One subscription per process feeds all
 pages; changes that arrive while a page is slow melt into one. Bounds: `STREAMS` in all, `PER_USER` and `PER_SESSION`, and the oldest makes room; each at most
 `LONGEST` seconds (the browser comes back by itself), ended within `BEAT` seconds of its session.
 """
@@ -29,9 +29,11 @@ SETTLE = 0.3  # seconds until a connection stands
 BACK_OFF = b"retry: 30000\n\n"  # milliseconds: a page that made room must not take the place of the next one at once
 RETRY = 2.0  # seconds until a process that went away is asked again
 
+MOST_IDS = 50  # of one event; more than that are told as "look again"
+
 NAMES: Mapping[type[Message], str] = {
     CallsChanged: "calls",
-    CallEnded: "calls",
+    CallEnded: "history",
     RegistrationsChanged: "registrations",
     StatusChanged: "status",
 }
@@ -44,12 +46,18 @@ class Listener:
 
     def __init__(self, session: str, user: str) -> None:
         self.session, self.user = session, user
-        self.changed: set[str] = set()
+        self.changed: dict[str, set[str]] = {}  # names, and the ids of their rows; none: not known which
         self.wake = asyncio.Event()
         self.ended = False  # it has made room for another one
 
-    def tell(self, name: str) -> None:
-        self.changed.add(name)
+    def tell(self, name: str, id: str = "") -> None:
+        ids = self.changed.get(name)
+        if ids is None:
+            self.changed[name] = {id} - {""}
+        elif not id or not ids or len(ids) == MOST_IDS:
+            ids.clear()
+        else:
+            ids.add(id)
         self.wake.set()
 
 
@@ -81,7 +89,7 @@ class Hub:
             try:
                 async for event in self._subscribe(service):
                     if name := NAMES.get(type(event)):
-                        self.publish(name)
+                        self.publish(name, getattr(event, "id", ""))
             except (Unavailable, OSError) as problem:
                 log.debug("no events from %s: %s", service, problem)
             except Exception:
@@ -90,12 +98,12 @@ class Hub:
             await asyncio.sleep(RETRY)
 
     def _look_again(self, service: Service) -> None:
-        for name in ("calls", "registrations") if service == "calls" else ("status",):
+        for name in ("calls", "history", "registrations") if service == "calls" else ("status",):
             self.publish(name)
 
-    def publish(self, name: str) -> None:
+    def publish(self, name: str, id: str = "") -> None:
         for listener in self._listeners:
-            listener.tell(name)
+            listener.tell(name, id)
 
     def join(self, session: str, user: str) -> Listener:
         """A new stream. Where there is no room for it the oldest one goes: of its session, of its user, or of the user who has the most."""
@@ -162,8 +170,9 @@ async def _next(listener: Listener) -> bytes:
     except TimeoutError:
         return b": still here\n\n"
     listener.wake.clear()
-    names, listener.changed = sorted(listener.changed), set()
-    return b"".join(f"event: {name}\ndata:\n\n".encode() for name in names) or b": still here\n\n"
+    changed, listener.changed = sorted(listener.changed.items()), {}
+    told = (f"event: {name}\ndata: {' '.join(sorted(ids))}".rstrip() + "\n\n" for name, ids in changed)
+    return "".join(told).encode() or b": still here\n\n"
 
 
 async def _disconnected(receive: Receive, listener: Listener) -> None:

@@ -161,9 +161,13 @@ def link(address: str, text: str) -> Markup:
     return Markup('<a href="{}">{}</a>').format(address, text)
 
 
+def outcome_words(outcome: str) -> str:
+    return say(Said(f"outcome.{outcome.replace(' ', '-')}"))
+
+
 def install(app: Flask) -> None:
     app.jinja_env.filters.update(
-        breakable=breakable, say=say, fate=fate_words, why_not_encrypted=why_not_encrypted, clock=clock, span=span, size=size, iso=iso, plain_time=plain_time, initials=initials
+        breakable=breakable, say=say, fate=fate_words, outcome=outcome_words, why_not_encrypted=why_not_encrypted, clock=clock, span=span, size=size, iso=iso, plain_time=plain_time, initials=initials
     )  # fmt: skip
     app.jinja_env.globals.update(
         count=count, link=link, day=day, protection=protection, went=went, t=t, language=lambda: words().language, script_words=script_words

@@ -47,6 +47,8 @@ log = logging.getLogger("appliance.calls")
 
 TOGETHER = 0.05  # seconds of call records go to the disk in one transaction; their slots hold them until then
 AT_MOST_EVERY = 0.5  # seconds, when there are many: one call alone is listed as soon as it has ended
+INDEX_PAUSE = 0.1  # seconds between two small steps that make calls of before findable
+INDEX_LOOK = 60.0  # seconds until it is looked again whether all can be found
 TELL_AFTER = 0.2  # changes within this time are told once
 
 
@@ -169,7 +171,7 @@ class CallsProcess:
         self._server = cti.Server(str(Path(boot.run) / "calls.sock"), self._handle)
         await self._server.start()
         self._tasks = [loop.create_task(work, name=name) for name, work in (
-            ("archive", self._keep()), ("news", self._publish()),
+            ("archive", self._keep()), ("index", self._index()), ("news", self._publish()),
         )]  # fmt: skip
         log.info(
             "calls ready: revision %d, %d registrations, %d calls go on", self._base.revision, len(registrar), resumed
@@ -221,6 +223,14 @@ class CallsProcess:
                 asyncio.get_running_loop().call_later(5, self._again, stored, removed, finished)
                 return
         board.turn.run(lambda: written(board, finished))
+
+    async def _index(self) -> None:
+        """Records of before become findable behind everything else, also those that an older version has written meanwhile."""
+        while True:
+            more = False
+            with contextlib.suppress(StorageFailed):  # it is told by what keeps the records
+                more = await self._archive.run(lambda records: records.index_more())
+            await asyncio.sleep(INDEX_PAUSE if more else INDEX_LOOK)
 
     def _again(
         self, stored: list[Binding], removed: list[Binding], finished: list[tuple[int | None, CallRecord]]
@@ -326,7 +336,7 @@ class CallsProcess:
         def find(records: CallRecords) -> Any:
             if id:
                 return records.find(id)
-            return next((row for row in records.search(selftest=True) if row.selftest), None)
+            return records.newest_selftest()
 
         row = await self._archive.run(find)
         return cti.Record(asdict(row)) if row is not None else cti.Failed("There is no such call record (yet).")

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from datetime import tzinfo
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
@@ -76,6 +77,11 @@ class Snapshot:
     @cached_property
     def settings(self) -> Settings:
         return cast(Settings, find(self, "settings", "settings"))
+
+    @cached_property
+    def zone(self) -> tzinfo:
+        """The time zone of the office: where its days begin, and when something is due."""
+        return countries.zone(self.settings.time_zone, self.settings.country)
 
     @cached_property
     def users(self) -> Mapping[str, User]:

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from appliance.storage import copies
 from appliance.storage.migration import Progress
@@ -47,7 +47,7 @@ def sentences() -> Iterator[None]:
             raise StorageFailed("The disk can only be read: nothing was saved. It may be failing.") from error
         if "locked" in text:
             raise StorageFailed("The database is busy: nothing was saved. Try again.") from error
-        if _is_damage(error):
+        if is_damage(error):
             raise StorageDamaged(f"The database is damaged ({text}): nothing was saved. Restore a backup.") from error
         raise StorageFailed(f"The database reports: {text}. Nothing was saved.") from error
 
@@ -56,7 +56,7 @@ def sentences() -> Iterator[None]:
 _UNREADABLE = (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_FSTAT, sqlite3.SQLITE_IOERR_CORRUPTFS)
 
 
-def _is_damage(error: Exception) -> bool:
+def is_damage(error: Exception) -> bool:
     code = getattr(error, "sqlite_errorcode", 0)
     damaged = code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
     system = isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR, errno.EUCLEAN)
@@ -85,9 +85,9 @@ class Database(sqlite3.Connection):
     """A statement is a transaction of its own, unless it stands in `atomic`."""
 
     @contextmanager
-    def atomic(self) -> Iterator[None]:
-        """One transaction: all of it or nothing."""
-        self.execute("begin")
+    def atomic(self, kind: Literal["deferred", "immediate"] = "deferred") -> Iterator[None]:
+        """One transaction: all of it or nothing. immediate: nobody else writes while it is looked what to write."""
+        self.execute(f"begin {kind}")
         try:
             yield
             self.execute("commit")
@@ -162,7 +162,7 @@ def _open_database(path: Path, migrations: Migrations) -> Database:
             path, timeout=5.0, check_same_thread=False, isolation_level=None, factory=Database
         )
     except (OSError, sqlite3.Error) as error:
-        if _is_damage(error):
+        if is_damage(error):
             raise StorageDamaged(f"{path.name} cannot be read ({error}). Restore a backup.") from error
         raise StorageFailed(f"{path.name} cannot be opened ({error}).") from error
     try:
@@ -178,7 +178,7 @@ def _open_database(path: Path, migrations: Migrations) -> Database:
             migrations.apply(connection, lambda step, steps: progress.now("changing", step=step, steps=steps))
     except sqlite3.DatabaseError as error:
         connection.close()
-        if _is_damage(error):
+        if is_damage(error):
             raise StorageDamaged(f"{path.name} is damaged and cannot be read ({error}). Restore a backup.") from error
         raise StorageFailed(f"{path.name} cannot be opened now ({error}).") from error
     except BaseException:  # a fault of a migration too: the file must not stay locked

@@ -386,8 +386,9 @@ def put_in_place(data: Path) -> Path | None:
         (data / "before" / name).unlink(missing_ok=True)
         if (ready / "before" / name).exists():
             (ready / "before" / name).rename(data / "before" / name)
-    for extra in ("keys/tickets.key", *(f"run/web-sessions.db{log}" for log in ("", "-wal", "-shm"))):
-        (data / extra).unlink(missing_ok=True)  # nobody stays logged in, no TLS session is taken up again
+    derived = [f"{name}{log}" for name in ("run/web-sessions.db", "found.db") for log in ("", "-wal", "-shm")]
+    for extra in ("keys/tickets.key", *derived):
+        (data / extra).unlink(missing_ok=True)  # nobody stays logged in, no TLS session is taken up again; calls are found anew
     for folder in (data / "keys", data / "before", data):
         sync(folder)
     (ready / CONTENTS).unlink()  # from here on nothing waits

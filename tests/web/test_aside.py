@@ -48,7 +48,7 @@ def test_listed_and_added(kept: Desk, anna: Visitor) -> None:
     text = " ".join(anna.get("/updates").get_data(as_text=True).split())
     assert "2 call records were added to the history." in text
     assert "3 call records, all of them in the history" in text
-    assert {row.id for row in kept.history.search()} == {"before", "between 1", "between 2", "after"}
+    assert {row.id for row in kept.history.page().rows} == {"before", "between 1", "between 2", "after"}
     assert "added the call records of calls.db.1" in anna.get("/changes").get_data(as_text=True)
 
 

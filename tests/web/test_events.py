@@ -11,7 +11,7 @@ import pytest
 from appliance import cti
 from tests.web.made import Clock
 from webui.desk import Desk, Service
-from webui.events import BACK_OFF, PER_SESSION, PER_USER, STREAMS, Hub, serve_events
+from webui.events import BACK_OFF, MOST_IDS, PER_SESSION, PER_USER, STREAMS, Hub, Listener, _next, serve_events
 from webui.login.sessions import COOKIE, IDLE, Stored
 
 
@@ -142,7 +142,23 @@ async def test_what_was_away_is_looked_at_when_it_is_back(monkeypatch: pytest.Mo
     hub = Hub(silent)  # connects and says nothing
     listener = hub.join("one", "ben")
     hub.start()
-    while not {"calls", "registrations", "status"} <= listener.changed:
+    while not {"calls", "registrations", "status"} <= listener.changed.keys():
         listener.wake.clear()
         await asyncio.wait_for(listener.wake.wait(), 5)
     await hub.stop()
+
+
+def test_a_page_is_told_which_rows_have_changed_as_long_as_they_are_few() -> None:
+    listener = Listener("s", "u")
+    for id in ("c2", "c1", "c2"):
+        listener.tell("history", id)
+    listener.tell("calls")
+    assert listener.changed == {"history": {"c1", "c2"}, "calls": set()}
+    for number in range(MOST_IDS + 1):
+        listener.tell("history", f"more{number}")
+    assert listener.changed["history"] == set()  # look at all of it
+    listener.tell("history", "late")
+    assert listener.changed["history"] == set()
+    assert asyncio.run(_next(listener)) == b"event: calls\ndata:\n\nevent: history\ndata:\n\n"
+    listener.tell("history", "c3")
+    assert asyncio.run(_next(listener)) == b"event: history\ndata: c3\n\n"

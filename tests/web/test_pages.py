@@ -296,25 +296,6 @@ def test_of_two_phones_one_answered_and_the_page_says_what_became_of_the_other(a
     assert page.count("<i>") == 0
 
 
-def test_history_is_searched_and_turned_page_by_page(anna: Visitor, desk: Desk) -> None:
-    assert "No calls yet" in text_of(anna.get("/calls"))
-    for number in range(60):
-        past_call(desk, number)
-    first, second = text_of(anna.get("/calls")), text_of(anna.get("/calls?page=2"))
-    assert first.count("Nobody answered") == 50
-    assert second.count("Nobody answered") == 10
-    assert "Older" in first
-    assert "Newer" in second
-    found = text_of(anna.get("/calls?q=107"))
-    assert "Nobody answered call 7." in found
-    assert "call 8." not in found
-    assert "No call fits" in text_of(anna.get("/calls?q=zzz"))
-    detail = text_of(anna.get("/calls/call-7"))
-    assert "Nobody answered call 7." in detail
-    assert "nobody" in detail
-    assert anna.get("/calls/nothing").status_code == 404
-
-
 def test_a_call_that_failed_has_a_word_and_a_picture(anna: Visitor, desk: Desk) -> None:
     past_call(desk, 1)
     for page in ("/calls", "/calls/call-1"):

@@ -10,13 +10,13 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from appliance.box import update_client
-from appliance.config.countries import emergency_numbers
+from appliance.config.countries import COUNTRIES, emergency_numbers, zones
 from appliance.config.model import Problem, Refused, Service, Settings, services
 from appliance.words import Said
 from webui.desk import desk
 from webui.forms import Field, Option, fields_of, problems_by_field, typed, values_of
 from webui.login.guard import acting, route
-from webui.wording import countries, say
+from webui.wording import countries, say, t
 from webui.work import live
 
 pages = Blueprint("settings", __name__)
@@ -68,7 +68,7 @@ def _page(shown: Mapping[str, Any], refused: Refused | None = None) -> str:
     status = live.system(desk())
     return render_template(
         "settings.html",
-        fields=fields_of(Settings, values, problems, options={"country": options}),
+        fields=fields_of(Settings, values, problems, options={"country": options, "time_zone": _zones(values)}),
         numbers=_numbers(values, problems),
         wrong=problems_by_field(problems),
         emergency=emergency_numbers(str(values.get("country", ""))),
@@ -78,6 +78,13 @@ def _page(shown: Mapping[str, Any], refused: Refused | None = None) -> str:
         certificate=desk().certificate(),
         box=update_client.available(),
     )
+
+
+def _zones(values: Mapping[str, Any]) -> list[Option]:
+    """All there are; the first one is the country's."""
+    named = str(values.get("country", "")) in COUNTRIES
+    first = t("settings.zone-of-country") if named else t("settings.zone-of-machine")
+    return [Option("", first), *(Option(name, name.replace("_", " ")) for name in zones())]
 
 
 def _numbers(values: Mapping[str, Any], problems: Iterable[Problem]) -> list[Field]:

@@ -57,7 +57,7 @@ def _xor(one: bytes, other: bytes) -> bytes:
 def compress(response: Response) -> Response:
     """After a page is drawn. What is streamed, partial or compressed already stays as it is."""
     kind = (response.mimetype or "").startswith(TEXTS)
-    if not kind or response.direct_passthrough or response.status_code in (204, 206, 304):
+    if not kind or response.direct_passthrough or response.is_streamed or response.status_code in (204, 206, 304):
         return response
     response.vary.add("Accept-Encoding")
     if "Content-Encoding" in response.headers or not request.accept_encodings["gzip"]:

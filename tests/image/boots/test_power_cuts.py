@@ -221,7 +221,9 @@ class Checked:
         store.close()
         assert told.before(place, "extension") <= extensions
         records = CallRecords(data)
-        calls = {row.dialled for row in records.search(limit=100_000)}
+        while records.index_more():
+            pass
+        calls = {row.dialled for row in records.each()}
         records.close()
         assert told.before(place, "call") <= calls
         for name in ("config.db", "calls.db"):

@@ -1,6 +1,7 @@
 // What every page can do: running timers, local times, copy, show and hide, ask before, tabs, live events.
 import { startTimers, localTimes } from "./time.js";
 import { listen } from "./live.js";
+import { liveRows } from "./rows.js";
 import { updates } from "./update.js";
 import { word } from "./words.js";
 import { works } from "./work.js";
@@ -121,5 +122,6 @@ document.addEventListener("htmx:afterSettle", (event) => prepare(event.target));
 prepare(document);
 startTimers();
 if (document.body.hasAttribute("data-live")) listen();
+liveRows();
 updates();
 works();
