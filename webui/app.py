@@ -130,6 +130,7 @@ def _for_every_page() -> dict[str, Any]:
         "now": desk().now(),
         "start": desk().start,
         "hostname": request.host,
+        "office_zone": str(desk().admin.snapshot.zone),
         "version": VERSION,
         "box_name": desk().admin.snapshot.settings.name if getattr(g, "person", None) else "",
         "no_emergency": wording.no_emergency(desk().admin.snapshot),

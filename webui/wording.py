@@ -6,7 +6,7 @@ Templates write `{{ t("section.key", fact=…) }}`; facts are escaped, and a fac
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, tzinfo
 from typing import Any
 
 import msgspec
@@ -46,16 +46,21 @@ def words() -> Words:
 
 
 def say(said: Said | str) -> str:
-    return said if isinstance(said, str) else words().say_any(said)
+    return said if isinstance(said, str) else words().say_any(said, zone=zone())
+
+
+def zone() -> tzinfo | None:
+    """The office's, by which times are told; None: this machine's."""
+    return desk().admin.snapshot.zone if has_request_context() else None
 
 
 def t(key: str, **facts: Fact) -> str:
     """The sentence. With a fact that is `Markup` it is Markup itself, everything else in it escaped."""
     marked = {name: fact for name, fact in facts.items() if isinstance(fact, Markup)}
     if not marked:
-        return words().say(Said(key, facts))
+        return words().say(Said(key, facts), zone=zone())
     places = {name: f"\ue000{n}\ue001" for n, name in enumerate(marked)}  # letters nobody types, while the rest is escaped
-    text = str(escape(words().say(Said(key, {**facts, **places}))))
+    text = str(escape(words().say(Said(key, {**facts, **places}), zone=zone())))
     for name, place in places.items():
         text = text.replace(place, str(marked[name]))
     return Markup(text)
@@ -95,13 +100,13 @@ def size(octets: float) -> str:
 
 
 def iso(moment: float) -> str:
-    """For <time datetime>; the browser turns it into its own time zone."""
+    """For <time datetime>; the browser turns it into the office's time zone, or its own where the office has said none."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def plain_time(moment: float) -> str:
     """What is shown until the browser has done so."""
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return datetime.fromtimestamp(moment, zone() or UTC).strftime("%Y-%m-%d %H:%M %Z")
 
 
 def count(number: int, one: str, many: str = "") -> str:

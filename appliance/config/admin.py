@@ -77,6 +77,8 @@ class Admin:
         )  # so that an unknown user costs as much as a known one
         self._lock = threading.RLock()
         self._snapshot = store.load()
+        if not self._snapshot.revision:  # what is found is kept up with each save from the first one on
+            store.index_anew(finding.MARK, ())
 
     @property
     def snapshot(self) -> Snapshot:

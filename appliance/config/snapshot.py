@@ -53,20 +53,22 @@ class Snapshot:
         return self.records.get(kind, MappingProxyType({}))
 
     @cached_property
-    def _indices(self) -> dict[tuple[str, str], dict[str, list[Record]]]:
+    def made(self) -> dict[tuple[str, ...], Any]:
+        """What is made of it once and asked often: indices, orders. Whoever makes something keeps it here, by a name of its own."""
         return {}
 
     def having(self, kind: str, field: str, value: str) -> Iterable[Record]:
         """Those of a kind whose text is the same as `value`, or one of whose references is that."""
         declared = KINDS[kind].record.declared.fields[field]
         same = declared.compared if isinstance(declared, Text) else str
-        index = self._indices.get((kind, field))
+        index: dict[str, list[Record]] | None = self.made.get(("having", kind, field))
         if index is None:
-            index = self._indices.setdefault((kind, field), {})
+            index = {}
             for record in self.of(kind).values():
                 held = getattr(record, field)
                 for each in held if isinstance(held, tuple) else (held,):
                     index.setdefault(same(each), []).append(record)
+            self.made["having", kind, field] = index
         return index.get(same(value), ())
 
     @property

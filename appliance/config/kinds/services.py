@@ -16,7 +16,7 @@ class Service(Record):
     """`id` is the service's name."""
 
     on: Annotated[bool, TickBox()] = True
-    number: Annotated[str, NumberPattern(12, re.compile(r"[*#0-9]{1,12}").fullmatch, examples=("", "*61"))] = ""
+    number: Annotated[str, NumberPattern(12, re.compile(r"[*#0-9]{1,12}").fullmatch, examples=("*61", "700"))] = ""
 
 
 def _claims(service: Service) -> Iterable[tuple[str, Claim]]:

@@ -29,6 +29,17 @@ export function startTimers() {
   }, 500);
 }
 
+// The office's, where it has said one that this browser knows.
+const timeZone = known(document.body.dataset.zone);
+
+function known(zone) {
+  try {
+    return zone ? new Intl.DateTimeFormat("en", { timeZone: zone }).resolvedOptions().timeZone : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 const shapes = {
   full: { dateStyle: "medium", timeStyle: "short" },
   exact: { dateStyle: "medium", timeStyle: "medium" },
@@ -36,13 +47,14 @@ const shapes = {
 };
 
 export function localTimes(root) {
-  const today = new Date().toDateString();
+  const day = new Intl.DateTimeFormat("en", { dateStyle: "short", timeZone });
+  const today = day.format(new Date());
   for (const element of root.querySelectorAll("time[data-time]")) {
     const moment = new Date(element.dateTime);
     const shape = element.dataset.time === "short"
-      ? (moment.toDateString() === today ? { timeStyle: "short" } : { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" })
+      ? (day.format(moment) === today ? { timeStyle: "short" } : { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" })
       : shapes[element.dataset.time];
-    element.textContent = new Intl.DateTimeFormat(language, shape).format(moment);
-    element.title = new Intl.DateTimeFormat(language, shapes.exact).format(moment);
+    element.textContent = new Intl.DateTimeFormat(language, { ...shape, timeZone }).format(moment);
+    element.title = new Intl.DateTimeFormat(language, { ...shapes.exact, timeZone }).format(moment);
   }
 }
