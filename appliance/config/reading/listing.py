@@ -10,8 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from appliance.config.declare import Choice, FieldType, NumberPattern, Record, Reference, Several
-from appliance.config.kinds import KINDS
-from appliance.config.model import Snapshot, find, name_of
+from appliance.config.model import KINDS, Snapshot, find, name_of
 from appliance.config.search import folded
 
 PAGE = 50  # records
