@@ -81,6 +81,7 @@ class Box:
         self.records: list[CallRecord] = []
         self.wrap: Callable[[Any], Any] = lambda slots: slots  # for who watches what is written
         self.alive = False
+        self.deaths = 0  # by its own hand
         self._services = services
         self._fd = os.memfd_create("journal")
         self._numbers = itertools.count(1)
@@ -140,9 +141,16 @@ class Box:
             unix=self.unix,
             user_agent="Switchroom/test",
         )
+        self.exchange.turn.die = self._died
         self.alive = True
         self.resumed = begin(self.exchange, self.engine, old)
         self._tasks = [loop.create_task(self._archive())]
+
+    def _died(self) -> None:
+        """It has ended itself; the next one runs a moment later."""
+        self.deaths += 1
+        self.kill()
+        asyncio.get_running_loop().call_later(0.05, self.start)
 
     def kill(self) -> None:
         """Everything in the process is gone at once; nothing is said to anybody. At any moment; of the dead nothing happens."""

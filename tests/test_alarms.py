@@ -26,7 +26,7 @@ WRONG = {
     "hostile-media": Facts(
         hostile_media={"forged media 192.0.2.66 101": Said.of("call.told", words="Packets fail authentication.")}
     ),
-    "fault": Facts(faults=[Said.of("fault.network", error="ValueError")]),
+    "fault": Facts(faults=[Said.of("fault.turn", error="ValueError")]),
     "cipher-differs": Facts(
         cipher_differs="openssl 3.0.22, because ipsec-mb 1.3.0 avx512 differs from libsrtp in AEAD_AES_128_GCM"
     ),

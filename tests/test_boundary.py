@@ -125,7 +125,7 @@ ROWS = {
         sip/boundary.py:Boundary._bury sip/boundary.py:Boundary._drop sip/boundary.py:Boundary._end sip/boundary.py:Boundary.fault
         sip/usage/ending.py:Ending.abort sip/usage/ending.py:Ending.forget sip/stack.py:Stack.failed sip/transaction.py:Transactions.of
         flows/driver.py:Driver._fault calls/arriving.py:Arriving._fault calls/arriving.py:Arriving._fault_of calls/call.py:Call.failed
-        calls/call.py:Call._whose calls/call.py:Call.__repr__ calls/legs/standing.py:Standing.__repr__ calls/switchboard.py:Switchboard.fault""",
+        calls/turns/turn.py:end_process calls/call.py:Call._whose calls/call.py:Call.__repr__ calls/legs/standing.py:Standing.__repr__ calls/switchboard.py:Switchboard.fault""",
     "is asked for by the control socket, whose requests have their own boundary (the last test here)": """
         sip/stack.py:Stack.counters sip/timers.py:Timers.__len__ sip/transaction.py:Transactions.__len__ calls/plan/plan.py:asked
         calls/plan/plan.py:explained calls/registrar/refusals.py:Refusals.last calls/registrar/refusals.py:Refusals.last_of

@@ -112,8 +112,13 @@ class Switchboard(Generic[LegT, CallT]):
                 turn.changed(leg)
         stack.touched.clear()
         for id in [id for id in self.leaving if not stack.alive(id)]:
-            self.leaving[id].forgotten()
-            del self.leaving[id]
+            leg = self.leaving.pop(id)
+            for _ in range(2):  # once more what a fault has kept from being done
+                try:
+                    leg.forgotten()
+                    break
+                except Exception as error:
+                    self.fault(error, Said.of("fault.turn", error=type(error).__name__))
 
     def finish(self, slot: int | None, record: CallRecord) -> None:
         """A call is over: its record goes to the disk, once this turn counts."""

@@ -43,7 +43,7 @@ cdef struct Header:
     uint64_t positions          # offset
     uint64_t outbox             # offset
     uint64_t moved              # offset of the header that counts in place of this one; 0: this one does
-    uint64_t room
+    uint64_t failed             # 4 * the turn that a process could not commit + how badly (slots.pyx)
     # written at every turn
     uint64_t turn               # the counter: the last one that counts
     uint64_t left               # the last one whose messages have left

@@ -53,6 +53,11 @@ class Slots:
     def commit(self, positions: Sequence[int], messages: Sequence[tuple[int, bytes]]) -> None:
         """Make the turn count: what was written and freed in both areas, these positions of the rings, and these messages
         (flow, message), of which as many as fit into 1 MiB are there for a later process to send again."""
+    @property
+    def failure(self) -> int:
+        """What a process before this one has said of the turn that comes next: see fail(). 0: nothing."""
+    def fail(self, alone: bool) -> None:
+        """The turn that comes next cannot be committed. 1: it has read several inputs, 2: one alone, so that this one is known."""
     def left(self) -> None:
         """The messages of the last commit are where the core sees them."""
     def close(self) -> None:

@@ -341,6 +341,17 @@ cdef class Slots:
             at += 16 + (length + 7 & ~<uint64_t>7)
         into.used = at
 
+    @property
+    def failure(self):
+        """What a process before this one has said of the turn that comes next: see fail(). 0: nothing."""
+        cdef Header *header = self.mapping.open()
+        return header.failed & 3 if header.failed >> 2 == header.turn + 1 else 0
+
+    def fail(self, bint alone):
+        """The turn that comes next cannot be committed. 1: it has read several inputs, 2: one alone, so that this one is known."""
+        cdef Header *header = self.mapping.open()
+        store64(&header.failed, header.turn + 1 << 2 | 1 + alone, RELEASE)
+
     def left(self):
         """The messages of the last commit are where the core sees them."""
         cdef Header *header = self.mapping.open()

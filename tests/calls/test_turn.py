@@ -5,18 +5,29 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
 
 import media_core
 from appliance.calls.legs.abilities import SWITCHROOM
-from appliance.calls.turns.turn import INPUTS, Turn
+from appliance.calls.turns.turn import INPUTS, SOFTWARE, Turn
 from appliance.flows.admission import BURST
 from appliance.flows.driver import Driver, Event
 from appliance.sip import events
+from appliance.words import Said
 from media_core import FlowClosed, FlowInfo, FlowReceived, Slots
 from tests.box_engine import FakeEngine
 from tests.clock import run
 
 PHONE = ("198.51.100.7", 5060)
+
+
+NUMBERS = iter(range(10**9))
 
 
 def register(number: int) -> bytes:
@@ -41,19 +52,28 @@ class Core(FakeEngine):
 
 
 class Process:
-    """A turn whose user answers every REGISTER and remembers everything."""
+    """A turn whose user answers every REGISTER and remembers everything. One that ends itself has a successor at once."""
 
     def __init__(self) -> None:
         self.core = Core()
         self.flow: FlowInfo = self.core.open_flow(media_core.Transport.UDP, ("192.0.2.1", 5060), PHONE)
-        numbers = iter(range(10**9))
         self._fd = os.memfd_create("slots")
         Slots.make(self._fd, 4)
-        driver = Driver(self.core, user_agent="x", tokens=lambda: f"token{next(numbers):09d}", can=SWITCHROOM)
-        self.turn = Turn(self.core, driver, Slots(self._fd))
-        self.turn.handle = self._handle
         self.events: list[Event] = []
-        self.turn.begin()
+        self.faults: list[Said] = []
+        self.deaths = -1
+        self.wrap: Callable[[Slots], Slots] = lambda slots: slots
+        self._start()
+
+    def _start(self) -> None:
+        self.deaths += 1
+        self.core.attach()
+        driver = Driver(self.core, user_agent="x", tokens=lambda: f"token{next(NUMBERS):09d}", can=SWITCHROOM)
+        self.turn = turn = Turn(self.core, driver, self.wrap(Slots(self._fd)))
+        turn.handle, turn.die = self._handle, lambda: asyncio.get_running_loop().call_soon(self._start)  # type: ignore[assignment]
+        turn.fault = lambda error, whose, said: self.faults.append(said)
+        turn.driver.outbox.extend(turn.slots.unsent)
+        turn.begin()
 
     def _handle(self, event: Event) -> None:
         self.events.append(event)
@@ -122,6 +142,99 @@ def test_nothing_leaves_before_the_commit() -> None:
         process.close()
 
     run(scene())
+
+
+class Refusing:
+    """Slots that cannot commit a turn in which this message is said."""
+
+    def __init__(self, slots: Slots, said: bytes) -> None:
+        self._slots, self._said = slots, said
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._slots, name)
+
+    def commit(self, positions: Sequence[int], messages: Sequence[tuple[int, bytes]]) -> None:
+        if any(self._said in message for _, message in messages):
+            raise ValueError("it cannot be written")
+        self._slots.commit(positions, messages)
+
+
+def test_a_turn_that_fails_says_nothing_and_costs_one_message() -> None:
+    """The process ends, its successor reads one message at a time, and leaves out the one that it cannot go on with."""
+
+    async def scene() -> None:
+        process = Process()
+        process.turn.driver.trust(process.flow.id, True)
+        process.wrap = lambda slots: Refusing(slots, b"Call-ID: 17\r\n")  # type: ignore[return-value,assignment]
+        process.turn.slots = process.wrap(process.turn.slots)
+        for number in range(40):
+            process.core.tell(FlowReceived(process.flow.id, register(number)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert (process.core.sent, process.deaths) == ([], 0), "of a turn that does not count nobody hears"
+        await asyncio.sleep(1)
+        answered = [int(re.findall(rb"Call-ID: (\d+)", data)[0]) for data in process.core.sent]
+        assert answered == [number for number in range(40) if number != 17]
+        assert process.deaths == 2, "once with all of them, once with it alone"
+        assert [said.key for said in process.faults] == ["fault.input"]
+        process.core.tell(FlowReceived(process.flow.id, register(99)))
+        await asyncio.sleep(1)
+        assert len(process.core.sent) == 40
+        assert process.turn.slots.failure == 0
+        process.close()
+
+    run(scene())
+
+
+@pytest.mark.parametrize("step", ["_settle", "_leave", "_set_timer", "_due"])
+def test_a_fault_of_the_turn_itself_loses_nothing(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, in the middle of answers: a successor says what was not said, and nothing twice but what may be repeated."""
+
+    async def scene() -> None:
+        process = Process()
+        process.turn.driver.trust(process.flow.id, True)
+        await asyncio.sleep(0)
+
+        def fail() -> None:
+            raise RuntimeError(step)
+
+        monkeypatch.setattr(process.turn, step, fail)
+        for number in range(3):
+            process.core.tell(FlowReceived(process.flow.id, register(number)))
+        await asyncio.sleep(1)
+        assert process.deaths == 1
+        answered = [int(re.findall(rb"Call-ID: (\d+)", data)[0]) for data in process.core.sent]
+        assert sorted(set(answered)) == [0, 1, 2]
+        assert process.faults == []
+        process.close()
+
+    run(scene())
+
+
+def test_a_step_that_fails_costs_its_call() -> None:
+    async def scene() -> None:
+        process = Process()
+        whose: list[object] = []
+        process.turn.fault = lambda error, run, said: whose.append(run)
+
+        class Broken:
+            def step(self) -> None:
+                raise RuntimeError
+
+        broken = Broken()
+        process.turn.run(lambda: process.turn.ready(broken))
+        assert (whose, process.deaths) == ([broken], 0)
+        process.close()
+
+    run(scene())
+
+
+def test_the_process_ends_by_itself() -> None:
+    """For the supervisor, which starts the next one."""
+    ended = subprocess.run(
+        [sys.executable, "-c", "from appliance.calls.turns.turn import end_process; end_process()"], check=False
+    )
+    assert ended.returncode == SOFTWARE
 
 
 def test_a_box_that_does_not_keep_up_says_so() -> None:

@@ -9,13 +9,16 @@
 So a kill at any instruction leaves the last committed turn: what was read after it is read again, what it wanted to say is said again,
 which SIP takes as a repetition, and nobody has heard anything of a turn that does not count.
 
-One event, one message, one step of a script is one exception boundary: whoever raises costs what it belongs to.
+One event, one message, one step of a script is one exception boundary: whoever raises costs what it belongs to. Where nobody can be charged,
+for the turn itself fails, nothing of it is said and the process ends: the next one goes on from the turn before. It reads one input at a
+time, and leaves one out that fails again alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -31,6 +34,7 @@ log = logging.getLogger(__name__)
 INPUTS = 128  # read at most in one turn
 BEHIND = 8  # turns in a row that have read so many: the box does not keep up
 RETRY = 0.005  # seconds until messages are offered again to a core that took none
+SOFTWARE = 70  # exit status: a fault of ours (sysexits.h)
 
 T = TypeVar("T")
 
@@ -63,6 +67,14 @@ class Runs(Protocol):
     def step(self) -> None: ...
 
 
+class Poison(Exception):
+    """An input with which a turn could not be committed."""
+
+
+def end_process() -> None:
+    os._exit(SOFTWARE)
+
+
 class Turn:
     def __init__(self, engine: Engine, driver: Driver, slots: media_core.Slots) -> None:
         self._engine = engine
@@ -73,6 +85,7 @@ class Turn:
         self.handle: Callable[[Event], None] = lambda event: None  # call control's way in
         self.fault: Callable[[BaseException, Any, Said], None] = lambda error, whose, said: None
         self.settle: Callable[[], None] = lambda: None  # finds what else has changed
+        self.die: Callable[[], None] = end_process
         self._ready: dict[Runs, None] = {}
         self._changed: dict[Slotted, None] = {}
         self._commands: deque[tuple[Callable[[], Any], Any]] = deque()  # what to do, and for whom
@@ -82,6 +95,9 @@ class Turn:
         self._reading = False
         self._timer: asyncio.TimerHandle | None = None
         self._full = 0  # turns in a row that have read INPUTS
+        self._leave_out = slots.failure > 1  # the next input: with it alone a process before this one has failed
+        self._careful = INPUTS if slots.failure else 0  # inputs that are still read one at a time
+        self._alone = False  # this turn has read one input and no other
 
     @property
     def now(self) -> float:
@@ -130,30 +146,43 @@ class Turn:
         """A turn for what comes from elsewhere (a page, a new configuration)."""
         if self._inside or self._closed:
             return work()
-        self._inside = True
+        self._inside, self._alone = True, False
         self._engine.cork()  # one wake-up for all that the turn says
         try:
             return work()
         finally:
-            for step in (self._settle, self._commit, self._leave, self._set_timer):
-                try:
-                    step()
-                except Exception as error:  # the others are taken, and what this one has left undone is the next turn's, a moment later
-                    self._loop.call_later(RETRY, self._wake)
-                    self.fault(error, None, Said.of("fault.turn", error=type(error).__name__))
+            self._guarded(self._finish)
             self._engine.uncork()
             self._inside = False
 
+    def _finish(self) -> None:
+        for step in (self._settle, self._commit, self._leave, self._set_timer):
+            step()
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Of the turn itself: nothing may come behind it when it fails."""
+        if self._closed:
+            return
+        try:
+            step()
+        except Exception as error:
+            log.critical("a turn has failed: call control ends, its successor goes on from the last one that counts", exc_info=error)
+            self.slots.fail(self._alone)
+            self.close()
+            self.die()
+
     def _readable(self) -> None:
-        self.run(self._read)
+        self.run(lambda: self._guarded(self._read))
 
     def _read(self) -> None:
-        found: Sequence[media_core.Event] = ()
-        try:
-            found = self._engine.poll(INPUTS)
-        except Exception as error:
-            self.fault(error, None, Said.of("fault.network", error=type(error).__name__))
+        found: Sequence[media_core.Event] = self._engine.poll(1 if self._careful else INPUTS)
         self._full = self._full + 1 if len(found) >= INPUTS else 0
+        if self._careful and found:
+            self._alone, self._careful = True, self._careful - 1
+            if self._leave_out:
+                self._leave_out, kind = False, type(found[0]).__name__
+                self.fault(Poison(kind), None, Said.of("fault.input", event=kind))
+                found = ()
         now = self.now
         for event in found:  # all of them first: who dials and gives up in the same moment rings nobody
             self.driver.take(event, now)
@@ -162,7 +191,7 @@ class Turn:
 
     def _wake(self) -> None:
         self._timer = None
-        self.run(self._due)
+        self.run(lambda: self._guarded(self._due))
 
     def _due(self) -> None:
         now = self.now
@@ -184,7 +213,10 @@ class Turn:
                 return
             run = next(iter(self._ready))
             del self._ready[run]
-            run.step()
+            try:
+                run.step()
+            except Exception as error:
+                self.fault(error, run, Said.of("fault.turn", error=type(error).__name__))
 
     def _commit(self) -> None:
         self.settle()
