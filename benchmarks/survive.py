@@ -22,7 +22,8 @@ ringing: answered, given up, refused, unanswered), one after the other, while th
 - `media_gap_ms`: the longest time without a packet in the moments of the kills, beyond the longest in as many moments as long in which nothing
   is killed (`shams`), drawn between them under the same load; both without what the load was late itself. Two groups of moments without any kill
   differ, too: one of their longest gaps is the longer one. So `gap_ms_added` is the difference of the means of the moments, and `gap_by_chance` how
-  often moments dealt out at random differ by as much: near 0, the kills did it; near 1/2 or above, they did nothing that can be seen.
+  often moments dealt out at random differ by as much: near 0, the kills did it; near 1/2 or above, they did nothing that can be seen. `starts`
+  are as many moments again in which a process only loads what `calls` loads: what the kills add to those is not the processor's.
 
 The last line is one JSON object.
 """

@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import sqlite3
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -80,6 +81,7 @@ class Killer:
         self.restarts: list[float] = []  # seconds
         self.kills: list[Window] = []  # around each
         self.shams: list[Window] = []
+        self.starts: list[Window] = []
 
     async def _pid(self) -> int:
         status = await cti.ask(str(self._run / "supervisor.sock"), cti.GetStatus())
@@ -109,6 +111,14 @@ class Killer:
         await asyncio.sleep(max(0.0, begin + last - time.time()))
         await self.answers()
         self.shams.append((begin, time.time() + AROUND))
+
+    async def start(self) -> None:
+        """A process loads what `calls` loads, at the same priority, and ends; nothing is killed."""
+        begin, ours = time.time(), os.getpriority(os.PRIO_PROCESS, 0)
+        load = [sys.executable, "-P", "-c", "import appliance.calls.process"]
+        process = await asyncio.create_subprocess_exec(*load, preexec_fn=lambda: os.nice(-ours))
+        await process.wait()
+        self.starts.append((begin, time.time() + AROUND))
 
     async def answers(self, not_pid: int = 0) -> dict[str, int]:
         """Its counters, as soon as it answers."""
@@ -205,14 +215,16 @@ def by_chance(ours: list[float], others: list[float]) -> float:
 def gaps(killer: Killer) -> dict[str, Any]:
     """The longest time without a packet in each moment of a kill beside that in as many moments of the same length, the same run and the
     same load in which nothing was killed."""
-    kills, shams = longest(killer.kills), longest(killer.shams)
-    ours, others = [gap for gap, _ in kills], [gap for gap, _ in shams]
+    kills, starts, shams = longest(killer.kills), longest(killer.starts), longest(killer.shams)
+    ours, loads, others = ([gap for gap, _ in found] for found in (kills, starts, shams))
     return {
         "media_gap_ms": round(max(0.0, max(ours, default=0.0) - max(others, default=0.0)), 1),
         "gap_ms_kills": spread(ours),
+        "gap_ms_starts": spread(loads),
         "gap_ms_shams": spread(others),
         "gap_ms_added": round(sum(ours) / max(1, len(ours)) - sum(others) / max(1, len(others)), 2),
         "gap_by_chance": by_chance(ours, others),
+        "gap_by_chance_of_starts": by_chance(ours, loads),
         "gap_where": max(kills, default=(0.0, ""))[1],
     }
 
@@ -228,7 +240,7 @@ async def telephone(system: System, kinds: list[Kind], accounts: list[Credential
     begin = time.monotonic()
     await asyncio.sleep(6.0)
     for _ in range(kills):
-        for moment in random.sample((killer.kill, killer.sham), 2):
+        for moment in random.sample((killer.kill, killer.start, killer.sham), 3):
             await asyncio.sleep(random.uniform(*BETWEEN))
             await moment()
     await asyncio.sleep(3.0)
