@@ -7,6 +7,11 @@ from typing import Any
 import pytest
 
 from appliance.calls.history.encryption import protection, protection_of_call
+from appliance.words import Said, english
+
+
+def told(what: tuple[bool, Said]) -> tuple[bool, str]:
+    return what[0], english().say(what[1])
 
 
 def leg(
@@ -39,7 +44,7 @@ TALKED, HEARD = (500, 500), (480, 480)
     ],
 )  # fmt: skip
 def test_the_lock_says_what_was_encrypted(side: dict[str, Any], lock: bool, words: str) -> None:
-    assert protection(side) == (lock, words)
+    assert told(protection(side)) == (lock, words)
     assert protection_of_call([side])[0] == lock
     assert protection_of_call([side, leg(received=TALKED, sent=HEARD)])[0] == lock
 
@@ -54,7 +59,7 @@ def test_the_lock_says_what_was_encrypted(side: dict[str, Any], lock: bool, word
 )
 def test_a_record_of_before_the_counting(agreed: bool, packets: int, words: str) -> None:
     side = {"signalling_secure": True, "media_secure": agreed, "packets_received": packets, "packets_sent": packets}
-    assert protection(side)[1] == words
+    assert told(protection(side))[1] == words
 
 
 def test_a_call_without_sound_has_no_lock() -> None:
@@ -62,8 +67,8 @@ def test_a_call_without_sound_has_no_lock() -> None:
     silent = leg(received=(0, 0), sent=(0, 0))
     plain = leg("UDP", received=(9, 0), sent=(9, 0), agreed=False)
     for legs in ([], [refused], [silent, silent]):
-        assert protection_of_call(legs) == (False, "No sound flowed")
+        assert told(protection_of_call(legs)) == (False, "No sound flowed")
     talked = leg(received=TALKED, sent=HEARD)
-    assert protection_of_call([talked, refused]) == (True, "Encrypted: signalling and sound"), "who refused had no part"
-    assert protection_of_call([talked, plain]) == (False, "Not all of it encrypted")
-    assert protection_of_call([plain, plain]) == (False, "Not encrypted")
+    assert told(protection_of_call([talked, refused])) == (True, "Encrypted: signalling and sound"), "who refused had no part"
+    assert told(protection_of_call([talked, plain])) == (False, "Not all of it encrypted")
+    assert told(protection_of_call([plain, plain])) == (False, "Not encrypted")

@@ -132,7 +132,8 @@ def no_emergency(snapshot: Snapshot) -> str:
 
 def protection(leg: cti.LegView | Mapping[str, Any]) -> tuple[bool, str]:
     """Of a live leg or a recorded one: is its lock closed, and what was encrypted."""
-    return encryption.protection(leg if isinstance(leg, Mapping) else msgspec.structs.asdict(leg))
+    closed, what = encryption.protection(leg if isinstance(leg, Mapping) else msgspec.structs.asdict(leg))
+    return closed, say(what)
 
 
 def why_not_encrypted(key: str) -> str:

@@ -88,8 +88,8 @@ class CallRow:
         return max(0.0, self.ended - self.answered) if self.answered is not None else 0.0
 
     @property
-    def protection(self) -> tuple[bool, str]:
-        """Is its lock closed, and what was encrypted, in words."""
+    def protection(self) -> tuple[bool, Said]:
+        """Is its lock closed, and what was encrypted."""
         return protection_of_call(self.legs)
 
     @property
