@@ -9,6 +9,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 from argon2 import PasswordHasher
@@ -72,13 +73,15 @@ class Admin:
         self._limits = limits
         self._now = now
         self._hasher = PasswordHasher()
-        self._nobody = self._hasher.hash(
-            secrets.token_urlsafe(16)
-        )  # so that an unknown user costs as much as a known one
         self._lock = threading.RLock()
         self._snapshot = store.load()
         if not self._snapshot.revision:  # what is found is kept up with each save from the first one on
             store.index_anew(finding.MARK, ())
+
+    @cached_property
+    def _nobody(self) -> str:
+        """So that an unknown user costs as much as a known one. Made at the first login: most processes see none."""
+        return self._hasher.hash(secrets.token_urlsafe(16))
 
     @property
     def snapshot(self) -> Snapshot:
@@ -279,11 +282,11 @@ class Admin:
 
     def authenticate(self, username: str, password: str) -> User | None:
         """The user whose login this is. Takes as long for unknown names as for known ones."""
-        wanted = login_name(username)
+        wanted, nobody = login_name(username), self._nobody
         user = next((each for each in self.snapshot.users.values() if login_name(each.username) == wanted), None)
         usable = user is not None and bool(user.password_hash)
         try:
-            self._hasher.verify(user.password_hash if usable and user else self._nobody, password[: passwords.LONGEST])
+            self._hasher.verify(user.password_hash if usable and user else nobody, password[: passwords.LONGEST])
         except (VerificationError, InvalidHashError):
             return None
         return user if usable else None
