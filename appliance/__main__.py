@@ -142,7 +142,8 @@ def status(data: Path, as_json: bool) -> None:
         fail(f"The supervisor answered something else: {report}", 1)
     refused = _refused(data)
     if as_json:
-        click.echo(json.dumps(msgspec.to_builtins(report) | {"refusals": [_in_words(one) for one in refused]}, indent=2))
+        found = {"refusals": [_in_words(one) for one in refused], "alarms": [_in_words(one) for one in report.alarms]}
+        click.echo(json.dumps(msgspec.to_builtins(report) | found, indent=2))
     else:
         for line in [*_status_lines(report), *_refusal_lines(refused)]:
             click.echo(line)
@@ -229,6 +230,8 @@ def licence_install(data: Path, file: Path) -> None:
 
 
 def _status_lines(report: cti.Status) -> Iterator[str]:
+    from appliance.host.alarms import told
+
     yield f"Switchroom {report.version} · {'healthy' if report.healthy else 'NOT HEALTHY'} · up {_span(time.time() - report.started)}"
     yield ""
     heading = ("PROCESS", "PID", "STATE", "UP", "RESTARTS", "MEMORY", "FILES")
@@ -241,7 +244,7 @@ def _status_lines(report: cti.Status) -> Iterator[str]:
     if report.alarms:
         yield ""
     for alarm in report.alarms:
-        yield f"{alarm.severity.upper()}: {alarm.message} {alarm.repair}"
+        yield f"{alarm.severity.upper()}: {told(alarm)}"
 
 
 def _refused(data: Path) -> list[cti.RefusalView]:
@@ -263,7 +266,7 @@ def _refusal_lines(refused: list[cti.RefusalView]) -> Iterator[str]:
         yield f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(one.time))} {one.address}{times}: {words}"
 
 
-def _in_words(one: cti.RefusalView) -> dict[str, object]:
+def _in_words(one: cti.RefusalView | cti.Alarm) -> dict[str, object]:
     plain: dict[str, object] = msgspec.to_builtins(one)
     return plain | {"message": english().say(one.message), "repair": english().say(one.repair)}
 

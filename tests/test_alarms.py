@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from appliance.host.alarms import CHECKS, Alarms, Facts, ProcessFacts
-from appliance.words import Said
+from appliance.words import LANGUAGES, Said, english, words_of
 
 WRONG = {
     "runs-as-root": Facts(stays_root="this system does not let root be somebody else"),
@@ -39,7 +39,7 @@ def test_many_faults_are_few_alarms() -> None:
     begun, _ = alarms.update(
         Facts(faults=[Said.of("call.told", words=f"Fault {number}.") for number in range(100)]), 1000.0
     )
-    assert [alarm.message for alarm in begun] == [
+    assert [english().say(alarm.message) for alarm in begun] == [
         *(f"Fault {number}." for number in range(95, 100)),
         "95 more faults in the last ten minutes are in the log.",
     ]
@@ -51,8 +51,9 @@ def test_alarm_begins_once_lasts_and_ends(check: Any) -> None:
     begun, ended = alarms.update(WRONG[check.id], 1000.0)
     assert [alarm.id.split()[0] for alarm in begun] == [check.id]
     assert not ended
-    assert begun[0].message.endswith(".")
-    assert begun[0].repair
+    for language in LANGUAGES:
+        said = [words_of(language).say(said) for said in (begun[0].message, begun[0].repair)]
+        assert all(each[-1] in ".)" for each in said), said
     assert alarms.update(WRONG[check.id], 1010.0) == ([], [])
     assert alarms.standing[0].since == 1000.0
     begun, ended = alarms.update(Facts(), 1020.0)

@@ -22,9 +22,11 @@ from appliance import cti
 from appliance.box import console, privileged, system
 from appliance.box.privileged import Helper
 from appliance.upkeep import support
+from appliance.words import Said
 
 ALARM = cti.Alarm(
-    id="clock", severity="warning", since=0.0, message="The clock is wrong by an hour.", repair="See that the box reaches a time server."
+    id="clock", severity="warning", since=0.0, message=Said.of("call.told", words="The clock is wrong by an hour."),
+    repair=Said.of("call.told", words="See that the box reaches a time server."),
 )  # fmt: skip
 
 
@@ -84,11 +86,11 @@ def test_the_qr_code_is_whole_and_beside_the_words(size: dict[str, int]) -> None
 
 
 def test_the_qr_code_gives_way_to_what_is_wrong() -> None:
-    wrong = [msgspec.structs.replace(ALARM, message=f"Number {number} is wrong.") for number in range(5)]
+    wrong = [msgspec.structs.replace(ALARM, message=Said.of("call.told", words=f"Number {number} is wrong.")) for number in range(5)]
     text = screen(status(alarms=wrong), "ABCDEFGHJK")
     assert "█" not in text
     assert "Setup code   ABCDEFGHJK" in text
-    assert all(alarm.message in text for alarm in wrong)
+    assert all(f"Number {number} is wrong." in text for number in range(5))
     assert "█" in screen(status(alarms=wrong), "ABCDEFGHJK", columns=160, rows=50), "where there is room for both"
 
 

@@ -65,7 +65,7 @@ LAYERS = {
     ),
     "appliance.version": row("", "", "one number"),
     "appliance.host": row(
-        "", "msgspec", "the machine: processes, sockets, privileges, health; nothing of the telephone"
+        "appliance.words", "msgspec", "the machine: processes, sockets, privileges, health; nothing of the telephone"
     ),
     "appliance.storage": row("", "cryptography msgspec sqlite_utils", "files and databases, whatever is in them"),
     # 2

@@ -23,7 +23,7 @@ from appliance.host import entitlement, fdstore, health, listeners, logfile
 from appliance.host.boot import FOLLOWS, VARIABLE, Boot
 from appliance.host.process import DELAYS, STEADY, Backoff, Early, Process
 from appliance.host.resources import CannotStart, Options, _runs, acquire
-from appliance.words import english
+from appliance.words import Said, english
 
 
 def free_port() -> int:
@@ -80,7 +80,7 @@ def test_full_range_is_said() -> None:
         rtp = listeners.bind_rtp("127.0.0.1", port, port + 1, 5)
     assert rtp.sockets == []
     assert rtp.wanted == 1
-    assert str(port) in rtp.limited_by
+    assert rtp.limited_by == Said.of("alarm.port-range", range=f"{port}-{port + 1}")
 
 
 def test_runs_of_descriptors() -> None:

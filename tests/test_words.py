@@ -29,6 +29,7 @@ from appliance.config.fields import _anything
 from appliance.config.folders import ROWS
 from appliance.config.kinds import KINDS
 from appliance.config.kinds.numbers import Encrypt
+from appliance.host.alarms import CHECKS
 from appliance.words import (
     LANGUAGES,
     Day,
@@ -166,6 +167,7 @@ FAMILIES = {
     "language.*": {f"language.{code}" for code in ("office", *LANGUAGES)},
     "claims.*": {f"claims.{EMERGENCY}"},
     **{f"*.{word}": {f"{name}.{word}" for name in ROWS} for word in ("name", "title", "help")},  # of services
+    "alarm.*-repair": {f"alarm.{check.id}-repair" for check in CHECKS},
     "plan.*": {f"plan.{outcome}" for outcome in get_args(Outcome)},
     "cause.*": {f"cause.{cause.name.lower().replace('_', '-')}" for cause in Cause},
     "fate.*": {f"fate.{fate.replace(' ', '-')}" for fate in get_args(Fate)},

@@ -28,6 +28,7 @@ from appliance.box import facts, system
 from appliance.box.privileged import PROGRESS
 from appliance.box.system import CannotDo
 from appliance.host import setup_code
+from appliance.host.alarms import told
 from appliance.storage import migration, on_disk
 from appliance.version import VERSION
 
@@ -83,7 +84,7 @@ def words(
     phones = [status.addresses[kind] for kind in ("sip", "sips") if kind in status.addresses] if address else []
     lines += ["", *(f"{'' if number else 'Phones':<13}{phone}" for number, phone in enumerate(phones))]
     lines += ["", "State        " + state_of(status)]
-    alarms = [f"{alarm.severity.upper()}: {alarm.message} {alarm.repair}" for alarm in status.alarms]
+    alarms = [f"{alarm.severity.upper()}: {told(alarm)}" for alarm in status.alarms]
     return lines, [*alarms, *notes]
 
 

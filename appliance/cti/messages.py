@@ -216,8 +216,8 @@ class Alarm(Message):
     id: str
     severity: str  # warning, error
     since: float
-    message: str  # what happened
-    repair: str  # what to do
+    message: Said  # what happened
+    repair: Said  # what to do
 
 
 class Status(Message):

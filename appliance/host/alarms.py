@@ -1,7 +1,7 @@
 """What is wrong, how bad, and what to do: a table of checks over plain facts. Pure: time and facts are arguments.
 
-An alarm is a row of CHECKS: severity, what to look for, what to do. `find` gives a sentence for each thing that is wrong, keyed so
-that an alarm keeps its beginning while it lasts. Adding an alarm is adding a row.
+An alarm is a row of CHECKS: severity, and what to look for. `find` gives a sentence for each thing that is wrong, keyed so that an alarm keeps
+its beginning while it lasts; what to do stands in the catalogue (`alarm.ID-repair`). Adding an alarm is adding a row and those words.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from appliance import cti
-from appliance.words import Said, english
+from appliance.words import Said, english, printable
+from appliance.words.said import pack
 
 DAY = 86400.0
 FAULTS = 5  # shown by themselves
@@ -36,7 +37,7 @@ class Facts:
     certificate_ends: float | None = None  # unix time
     rtp_pairs: int = 0
     rtp_wanted: int = 0
-    rtp_limited_by: str = ""
+    rtp_limited_by: Said | str = ""
     events_lost: int = 0
     hostile_media: Mapping[str, Said] = field(default_factory=dict)  # by kind, source and account, of the last ten minutes
     faults: Sequence[Said] = ()  # what has cost a call in the last ten minutes, oldest first
@@ -47,7 +48,7 @@ class Facts:
     cipher_differs: str = ""  # the core's cipher code is not as it should be: what was found, and what is used instead
 
 
-Findings = Iterable[tuple[str, str]]  # (key within the check, sentence)
+Findings = Iterable[tuple[str, Said]]  # (key within the check, sentence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,187 +56,136 @@ class Check:
     id: str
     severity: Literal["warning", "error"]
     find: Callable[[Facts, float], Findings]
-    repair: str
+
+    @property
+    def repair(self) -> Said:
+        return Said(f"alarm.{self.id}-repair")
+
+
+STANDING = {"stopped": Said.of("alarm.stopped"), "backing off": Said.of("alarm.backing-off")}
 
 
 def _down(facts: Facts, now: float) -> Findings:
     return (
-        (name, f"The process {name} is not running ({p.state}).")
+        (name, Said.of("alarm.process-down", name=name, state=STANDING[p.state]))
         for name, p in facts.processes.items()
-        if p.state in ("stopped", "backing off")
+        if p.state in STANDING
     )
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
 
 
 def _dying(facts: Facts, now: float) -> Findings:
     for name, process in facts.processes.items():
         deaths = process.recent_deaths - process.recent_hangs  # a hang not yet seen as a death makes it negative
         if deaths > 0:
-            yield name, f"The process {name} died {_times(deaths)} in the last ten minutes and was started again."
+            yield name, Said.of("alarm.process-died", name=name, times=deaths)
 
 
 def _hanging(facts: Facts, now: float) -> Findings:
     for name, process in facts.processes.items():
         if hangs := process.recent_hangs:
-            again = f"The process {name} stood still {_times(hangs)} in the last ten minutes; it was killed and started again."
-            yield name, again
+            yield name, Said.of("alarm.process-hung", name=name, times=hangs)
 
 
 def _failed(facts: Facts, now: float) -> Findings:
-    return ((part, f"The part {part} could not be started ({why}).") for part, why in facts.failed_parts.items())
+    return ((part, Said.of("alarm.part-failed", part=part, why=why)) for part, why in facts.failed_parts.items())
 
 
 def _damage(facts: Facts, now: float) -> Findings:
     if facts.damage and "calls" in facts.processes:  # it has read it before
-        yield "", f"The configuration cannot be read any more: {facts.damage} Telephones go on with what was read before; nothing can be changed."
+        yield "", Said.of("alarm.damaged-since", why=facts.damage)
     elif facts.damage:
-        yield "", f"The configuration cannot be read, so no telephone works: {facts.damage}"
+        yield "", Said.of("alarm.damaged", why=facts.damage)
 
 
 def _records(facts: Facts, now: float) -> Findings:
     if facts.records_lost:
-        yield "", "The call records were damaged and have been begun anew at this start; calls are not affected."
+        yield "", Said.of("alarm.records-lost")
 
 
 def _disk(facts: Facts, now: float) -> Findings:
     if facts.disk_free is not None and facts.disk_free < 50 << 20 and not facts.reserve:
-        yield "", f"The disk is full: calls go on and are recorded into the last {facts.disk_free >> 20} MB."
+        yield "", Said.of("alarm.disk-full", megabytes=facts.disk_free >> 20)
     elif facts.disk_free is not None and facts.disk_free < 200 << 20:
-        yield "", f"Only {facts.disk_free >> 20} MB are free where the data is."
+        yield "", Said.of("alarm.disk-low", megabytes=facts.disk_free >> 20)
 
 
 def _repaired(facts: Facts, now: float) -> Findings:
     for name, said in facts.partitions.items():
         if said == "repaired":
-            yield name, f"The {name} partition was damaged and has been repaired at this start."
+            yield name, Said.of("alarm.partition-repaired", name=name)
 
 
 def _media(facts: Facts, now: float) -> Findings:
     if facts.media_free is not None and facts.media_free < 50 << 20:
-        yield "", f"Only {facts.media_free >> 20} MB are free for recordings and prompts; calls go on."
+        yield "", Said.of("alarm.media-low", megabytes=facts.media_free >> 20)
 
 
 def _certificate(facts: Facts, now: float) -> Findings:
     if facts.certificate_ends is not None and facts.certificate_ends - now < 14 * DAY:
         days = int((facts.certificate_ends - now) // DAY)
-        yield "", "The certificate has expired." if days < 0 else f"The certificate expires in {days} days."
+        yield "", Said.of("alarm.expired") if days < 0 else Said.of("alarm.expires", days=days)
 
 
 def _few_ports(facts: Facts, now: float) -> Findings:
     if 0 < facts.rtp_pairs < facts.rtp_wanted:
-        yield (
-            "",
-            f"Only {facts.rtp_pairs} of {facts.rtp_wanted} RTP port pairs could be opened, because of {facts.rtp_limited_by}.",
-        )
+        why, pairs, wanted = facts.rtp_limited_by, facts.rtp_pairs, facts.rtp_wanted
+        yield "", Said.of("alarm.ports-few", pairs=pairs, wanted=wanted, why=why)
 
 
 def _no_ports(facts: Facts, now: float) -> Findings:
     if facts.rtp_wanted and not facts.rtp_pairs:
-        yield "", f"No RTP port could be opened, because of {facts.rtp_limited_by}: calls have no sound."
+        yield "", Said.of("alarm.ports-none", why=facts.rtp_limited_by)
 
 
 def _events(facts: Facts, now: float) -> Findings:
     if facts.events_lost:
-        yield "", f"{facts.events_lost} events of the media core were lost."
+        yield "", Said.of("alarm.events-lost", count=facts.events_lost)
 
 
 def _cipher(facts: Facts, now: float) -> Findings:
     if facts.cipher_differs:
-        yield "", f"The code that encrypts sound failed its test when the media core started; SRTP is done by {facts.cipher_differs}."
+        yield "", Said.of("alarm.cipher-differs", found=facts.cipher_differs)
 
 
 def _hostile(facts: Facts, now: float) -> Findings:
-    yield from ((key, english().say(said)) for key, said in facts.hostile_media.items())
+    yield from facts.hostile_media.items()
 
 
 def _faults(facts: Facts, now: float) -> Findings:
-    yield from ((message, message) for message in map(english().say, facts.faults[-FAULTS:]))
+    yield from ((pack(said).decode(), said) for said in facts.faults[-FAULTS:])
     if (more := len(facts.faults) - FAULTS) > 0:
-        yield "more", f"{more} more faults in the last ten minutes are in the log."
+        yield "more", Said.of("alarm.more-faults", count=more)
 
 
 def _root(facts: Facts, now: float) -> Findings:
     if facts.stays_root:
-        yield "", f"Everything runs as root: {facts.stays_root}."
+        yield "", Said.of("alarm.runs-as-root", why=facts.stays_root)
 
 
 CHECKS: tuple[Check, ...] = (
-    Check(
-        "process-down",
-        "error",
-        _down,
-        "It is started again by itself. If it stays down, its last words are in the log.",
-    ),
-    Check(
-        "process-died",
-        "warning",
-        _dying,
-        "Nothing need be done if it stays up. Its last words are in the log; please report them.",
-    ),
-    Check(
-        "process-hung",
-        "warning",
-        _hanging,
-        "Nothing need be done if it happens once. If it comes back, look at the load of the machine, and please report it.",
-    ),
-    Check("part-failed", "error", _failed, "Mend the cause and start Switchroom again."),
-    Check(
-        "configuration-damaged",
-        "error",
-        _damage,
-        "Open the admin page with the setup code: it restores a backup and keeps what is damaged aside.",
-    ),
-    Check(
-        "records-damaged",
-        "warning",
-        _records,
-        "What is damaged is kept aside; a backup has the older records. The disk may be failing.",
-    ),
-    Check("disk-full", "error", _disk, "Delete old recordings and logs, or give the box a larger disk."),
-    Check("media-full", "warning", _media, "Delete old recordings, or give the box a larger disk."),
-    Check(
-        "partition-repaired",
-        "warning",
-        _repaired,
-        "Look whether extensions and call records are complete; otherwise restore a backup. The disk may be failing.",
-    ),
-    Check(
-        "certificate-ends",
-        "warning",
-        _certificate,
-        "Switchroom renews it by itself, 30 days before; that it could not means that its clock is wrong or that the data directory cannot be written, which the log then says.",
-    ),
-    Check(
-        "runs-as-root",
-        "warning",
-        _root,
-        "Telephones work. For safety, put program and data where others may go (--data), or start it as another user.",
-    ),
-    Check("rtp-ports-few", "warning", _few_ports, "Raise the limit of open files or choose a free port range (--rtp)."),
-    Check("rtp-ports-none", "error", _no_ports, "Choose a free port range (--rtp) and start Switchroom again."),
-    Check(
-        "hostile-media",
-        "warning",
-        _hostile,
-        "The call goes on, what is not genuine is not heard. Look at the device with this address; if it is the phone itself, restart it.",
-    ),
-    Check(
-        "fault",
-        "warning",
-        _faults,
-        "Only what is named here was affected. If it comes back, please report it with a support bundle; if a phone is named, update it.",
-    ),
-    Check(
-        "cipher-differs",
-        "warning",
-        _cipher,
-        "Calls go on. Install an update when there is one, and please report this line; if it comes back, the processor or its memory may be faulty.",
-    ),
-    Check("events-lost", "warning", _events, "The process calls was too slow. Look at the load of the box."),
+    Check("process-down", "error", _down),
+    Check("process-died", "warning", _dying),
+    Check("process-hung", "warning", _hanging),
+    Check("part-failed", "error", _failed),
+    Check("configuration-damaged", "error", _damage),
+    Check("records-damaged", "warning", _records),
+    Check("disk-full", "error", _disk),
+    Check("media-full", "warning", _media),
+    Check("partition-repaired", "warning", _repaired),
+    Check("certificate-ends", "warning", _certificate),
+    Check("runs-as-root", "warning", _root),
+    Check("rtp-ports-few", "warning", _few_ports),
+    Check("rtp-ports-none", "error", _no_ports),
+    Check("hostile-media", "warning", _hostile),
+    Check("fault", "warning", _faults),
+    Check("cipher-differs", "warning", _cipher),
+    Check("events-lost", "warning", _events),
 )
+
+
+def told(alarm: cti.Alarm) -> str:
+    """For a log or a terminal."""
+    return " ".join(english().say(said, escape=printable) for said in (alarm.message, alarm.repair))
 
 
 class Alarms:

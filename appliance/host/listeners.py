@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from appliance.words import Said
+
 EXPEDITED = 46 << 2  # DSCP EF (RFC 4594): voice goes first, in networks that care
 RESERVED_FILES = 512  # what the core needs beside the RTP sockets: flows, rings, libraries
 BACKLOG = 1024
@@ -38,7 +40,7 @@ class Rtp:
 
     sockets: list[socket.socket]
     wanted: int  # pairs that were asked for
-    limited_by: str  # why there are fewer, in words; "" when there are not
+    limited_by: Said | None  # why there are fewer
 
     @property
     def pairs(self) -> int:
@@ -74,18 +76,16 @@ def bind_rtp(host: str, first: int, last: int, pairs: int) -> Rtp:
     """Bind as many of `pairs` as the range and the limit of open files allow; ports that are taken are passed over."""
     pairs = min(pairs, (last - first - first % 2 + 1) // 2)
     allowed = min(pairs, max(0, (_raise_file_limit(2 * pairs + RESERVED_FILES) - RESERVED_FILES) // 2))
-    limited_by = (
-        f"the limit of open files (ulimit -Hn is {resource.getrlimit(resource.RLIMIT_NOFILE)[1]})"
-        if allowed < pairs
-        else ""
-    )
+    limited_by = None
+    if allowed < pairs:
+        limited_by = Said.of("alarm.open-files", most=resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     sockets: list[socket.socket] = []
     for port in _spread(first, last, allowed):
         if len(sockets) >= 2 * allowed:
             break
         sockets.extend(_bind_pair(host, port))
     if len(sockets) < 2 * allowed:
-        limited_by = f"the port range {first}-{last}, where others have ports"
+        limited_by = Said.of("alarm.port-range", range=f"{first}-{last}")
     return Rtp(sockets, pairs, limited_by)
 
 

@@ -295,7 +295,7 @@ def _rtp(options: Options, kept: dict[str, list[int]]) -> listeners.Rtp:
         adopted = [socket.socket(fileno=fd) for fd in kept["rtp"]]
         for bound in adopted:
             bound.setblocking(False)
-        rtp = listeners.Rtp(adopted, options.legs, "")
+        rtp = listeners.Rtp(adopted, options.legs, None)
     else:
         rtp = listeners.bind_rtp(options.host, options.rtp_first, options.rtp_last, options.legs)
     rtp.sockets.sort(key=_port)

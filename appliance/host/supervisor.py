@@ -22,7 +22,7 @@ from typing import Any
 
 from appliance import cti
 from appliance.host import health, heartbeat, listeners
-from appliance.host.alarms import Alarms, Facts, ProcessFacts
+from appliance.host.alarms import Alarms, Facts, ProcessFacts, told
 from appliance.host.boot import VARIABLE
 from appliance.host.process import Early, Process
 from appliance.host.renewal import Renewal
@@ -185,10 +185,8 @@ class Supervisor:
         if facts := self._resources.certificate:
             yield f"  Certificate  SHA-256 {facts.server_fingerprint}"
         yield f"  Phones       {addresses['sip']}" + (f" · {addresses['sips']}" if "sips" in addresses else "")
-        if self._resources.rtp.limited_by:
-            yield f"  RTP          only {self._resources.rtp.pairs} port pairs, because of {self._resources.rtp.limited_by}"
         for alarm in self._alarms.standing:
-            yield f"  {alarm.severity.capitalize():<12} {alarm.message} {alarm.repair}"
+            yield f"  {alarm.severity.capitalize():<12} {told(alarm)}"
         yield "  First call   add two extensions on the admin page, give two phones their SIP user names and passwords,"
         yield "               and dial one from the other; or dial *60 to hear yourself. Ctrl-C ends Switchroom."
 
@@ -446,7 +444,7 @@ class Supervisor:
             certificate_ends=resources.certificate.valid_until if resources.certificate else None,
             rtp_pairs=resources.rtp.pairs,
             rtp_wanted=resources.rtp.wanted,
-            rtp_limited_by=resources.rtp.limited_by,
+            rtp_limited_by=resources.rtp.limited_by or "",
             events_lost=self._counters.get("events_lost", 0),
             hostile_media={
                 f"{event.kind} {event.source} {event.account}": event.message
@@ -462,9 +460,9 @@ class Supervisor:
         )
         begun, ended = self._alarms.update(facts, time.time())
         for alarm in begun:
-            log.warning("alarm: %s %s", alarm.message, alarm.repair)
+            log.warning("alarm: %s", told(alarm))
         for alarm in ended:
-            log.info("alarm is over: %s", alarm.message)
+            log.info("alarm is over: %s", told(alarm))
 
     async def _keep_systemd(self) -> None:
         interval = health.watchdog_interval()

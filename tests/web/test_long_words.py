@@ -63,7 +63,7 @@ def fill(desk: Desk, box: FakeBox) -> dict[str, str]:
     first, second = leg("123456789012", NAME, secure=True), leg("100", NAME, secure=False, state="held")
     box.calls = [cti.CallView("one", now - 80, now - 75, first, [second], "123456789012")]
     box.status = a_status()
-    box.status.alarms.append(cti.Alarm("x", "error", now, f"{ADDRESS} was refused: {MAIL}", f"Look at {NAME}."))
+    box.status.alarms.append(cti.Alarm("x", "error", now, *(Said.of("call.told", words=words) for words in (f"{ADDRESS} was refused: {MAIL}", f"Look at {NAME}."))))
     legs = [{"number": "123456789012", "name": NAME, "address": ADDRESS, "transport": "TLS", "signalling_secure": True, "media_secure": True, "codec": "Opus",
              "packets_received": 123456789, "packets_sent": 123456789, "lost": 12345, "burst_lost": 123, "jitter_ms": 12.3}] * 2  # fmt: skip
     for id, answered in (("past", now - 3990), ("failed", None)):

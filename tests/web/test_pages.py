@@ -216,11 +216,11 @@ def test_a_hung_up_call_is_journalled_by_its_numbers_and_one_that_had_ended_is_n
 
 
 def test_alarms_come_with_their_repair(anna: Visitor, box: FakeBox, clock: Clock) -> None:
-    alarm = cti.Alarm("disk", "error", clock.now - 60, "The disk is nearly full", "Remove old logs.")
+    alarm = cti.Alarm("disk", "error", clock.now - 60, Said.of("alarm.disk-low", megabytes=3), Said("alarm.disk-full-repair"))
     box.status = cti.Status("1", clock.now - 90, False, [], {}, [alarm], "epoll", {})
     page = text_of(anna.get("/"))
-    assert "The disk is nearly full" in page
-    assert "Remove old logs." in page
+    assert "Only 3 MB are free" in page
+    assert "Delete old recordings and logs" in page
     assert "Needs attention" in page
 
 
