@@ -170,6 +170,9 @@ class Service:
     """A row of the service table: a number that is served by a script instead of a phone."""
 
     name: str  # stays the same for ever: it is kept in call slots, and the claim of its number names it
-    title: str  # for people
     script: Script
     state: type[msgspec.Struct] = NoState
+
+    @property
+    def title(self) -> Said:
+        return Said(f"{self.name}.title")

@@ -33,7 +33,7 @@ from appliance.calls.verbs import AUDIT_EVERY, Verbs, own
 from appliance.config.claims import SERVICE, Destination
 from appliance.config.model import Extension
 from appliance.sip.errors import PeerError
-from appliance.words import Person, PhoneNumber, Said
+from appliance.words import Person, PhoneNumber, Said, english
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +87,8 @@ class Call(Verbs):
             self.callee = Party(wanted.number, wanted.name)
             self.story.add(now, Kind.WANTED, 0, wanted.number, wanted.name)
         elif service is not None:
-            self.callee = Party(self.dialled, service.title)
-            self.story.add(now, Kind.SERVICE, 0, service.name, service.title)
+            self.callee = Party(self.dialled, english().say(service.title))
+            self.story.add(now, Kind.SERVICE, 0, service.name)
 
     def woken(self, leg: Leg) -> None:
         if not self._over:
@@ -159,7 +159,7 @@ class Call(Verbs):
         self.target, self.argument, self._script, self.callee = to, "", None, None
         service = self._board.services.get(_script_of(to))
         if service is not None and to.kind == SERVICE:
-            self.callee = Party(to.id, service.title)
+            self.callee = Party(to.id, english().say(service.title))
         self._forget_verbs(b"")
         self._board.turn.ready(self)
 

@@ -12,7 +12,6 @@ import msgspec
 from appliance.calls.api import Service
 from appliance.config.folders import ROWS, BrokenFolder
 from appliance.services.destinations import extension
-from appliance.words import Said, english
 
 
 def load(name: str) -> Service:
@@ -24,10 +23,10 @@ def load(name: str) -> Service:
     state = typing.get_type_hints(script).get(list(inspect.signature(script).parameters)[1])
     if not (isinstance(state, type) and issubclass(state, msgspec.Struct)):
         raise BrokenFolder(f"{module.__file__}: `state` is not annotated with a msgspec.Struct.")
-    return Service(name, english().say(Said.of(f"{name}.title")), script, state)
+    return Service(name, script, state)
 
 
 # By kind of destination: what has a number and is no service.
-DESTINATIONS: Mapping[str, Service] = {"extension": Service("extension", "Extension", extension.script)}
+DESTINATIONS: Mapping[str, Service] = {"extension": Service("extension", extension.script)}
 SERVICES: Mapping[str, Service] = {name: load(name) for name in ROWS}
 SCRIPTS: Mapping[str, Service] = {**SERVICES, **DESTINATIONS}

@@ -170,7 +170,7 @@ def served(
         if not call.ended:
             call.hang_up()
 
-    services: Mapping[str, Service] = {**SCRIPTS, "echo": Service("echo", "A test", script, state)}
+    services: Mapping[str, Service] = {**SCRIPTS, "echo": Service("echo", script, state)}
     return Scene(play, outcome, office=office("101", "102", "103"), services=services)
 
 

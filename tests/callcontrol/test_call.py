@@ -456,7 +456,7 @@ def test_a_bug_in_a_script_costs_one_call() -> None:
         raise ZeroDivisionError
 
     async def scene() -> None:
-        services = {**SCRIPTS, "echo": api.Service("echo", "Broken", broken)}
+        services = {**SCRIPTS, "echo": api.Service("echo", broken)}
         async with Box(office("101", "102"), services=services) as box:
             a, b = await box.phone("101"), await box.phone("102")
             good = await a.call("102")

@@ -26,7 +26,7 @@ class Kept(msgspec.Struct, array_like=True):
 
 def box(script: api.Script, state: State = NoState, **office_: Any) -> Box:
     """*60 is this script."""
-    services = {**SCRIPTS, "echo": Service("echo", "Test", script, state)}
+    services = {**SCRIPTS, "echo": Service("echo", script, state)}
     return Box(office("101", "102", "103", **office_), services=services)
 
 

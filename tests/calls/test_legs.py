@@ -82,7 +82,7 @@ def test_a_call_that_goes_in_a_circle_ends_with_a_reason() -> None:
         await call.go(Destination("service", "echo"))
 
     async def scene() -> None:
-        async with Box(office("101"), services={**SCRIPTS, "echo": Service("echo", "Circle", script)}) as box:
+        async with Box(office("101"), services={**SCRIPTS, "echo": Service("echo", script)}) as box:
             a = await box.phone("101")
             call = await a.call("*60")
             assert call.final.result() == 482
@@ -117,7 +117,7 @@ def test_a_sentence_is_heard_as_it_was_recorded(tmp_path: Path) -> None:
         await call.play(call.caller, Said.of("menu.other"))
 
     async def scene() -> None:
-        async with Box(office("101"), services={**SCRIPTS, "echo": Service("echo", "Menu", script)}) as box:
+        async with Box(office("101"), services={**SCRIPTS, "echo": Service("echo", script)}) as box:
             box.exchange.prompts = find
             a = await box.phone("101")
             call = await a.call("*60")

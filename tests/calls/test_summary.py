@@ -15,7 +15,7 @@ from appliance.calls.history.quality import Quality
 from appliance.calls.history.record import CallRecord
 from appliance.calls.history.story import Kind, Story
 from appliance.calls.history.summary import counters, live, record
-from appliance.words import english
+from appliance.words import english, words_of
 
 BEGIN = 1.75e9
 BOB = ("102", "Bob")
@@ -181,13 +181,24 @@ def test_nobody_to_ring_and_a_service() -> None:
     echo = (
         Told("*60")
         .caller()
-        .at(0, Kind.SERVICE, 0, "echo", "Echo test")
+        .at(0, Kind.SERVICE, 0, "echo")
         .at(1, Kind.ANSWERED, 1)
         .at(2, Kind.BRIDGED, 1, 1)
     )
     made = echo.over(9, Cause.NORMAL, "caller")
     assert (made.callee_number, made.callee_name, made.people) == ("*60", "Echo test", ())
+    assert "Echo test (*60)" in words_of("en").say(made.said)
+    assert "Echotest (*60)" in words_of("de").say(made.said)
     assert parts(made) == {(1, "calling"): 1.0, (1, "alone"): 1.0, (1, "talking"): 7.0}
+
+
+@pytest.mark.parametrize(("service", "told"), [("echo", "Echo"), ("gone", "")])
+def test_a_service_of_before_or_that_is_gone(service: str, told: str) -> None:
+    """The story of an older version has its title in words; of one that this version has not, the name is all there is."""
+    values = (service, told) if told else (service,)
+    made = Told("*60").caller().at(0, Kind.SERVICE, 0, *values).at(1, Kind.ANSWERED, 1).over(9, Cause.NORMAL, "caller")
+    assert made.callee_name == (told or service)
+    assert f"{told or service} (*60)" in words_of("en").say(made.said)
 
 
 def test_a_story_that_breaks_off_was_cut_off() -> None:

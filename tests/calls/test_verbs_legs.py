@@ -316,7 +316,7 @@ def test_a_state_is_kept_and_grows() -> None:
             call = await a.call("*60")
             await made.seconds(1)
             made.kill()
-            made._services = {**SCRIPTS, "echo": Service("echo", "Test", new, More)}
+            made._services = {**SCRIPTS, "echo": Service("echo", new, More)}
             made.start()
             await made.seconds(1)
             assert not call.ended

@@ -26,7 +26,9 @@ def _caller(record: CallRecord) -> Person:
     return Person(record.caller_name, record.caller_number)
 
 
-def _callee(record: CallRecord) -> Person:
+def _callee(record: CallRecord) -> Person | Said:
+    if record.service:
+        return Said.of("call.service", title=Said(f"{record.service}.title"), number=PhoneNumber(record.dialled))
     return Person(record.callee_name, record.callee_number or record.dialled)
 
 

@@ -95,6 +95,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[Part, ...] = ()
     said: Said = UNSAID  # how it went
     selftest: bool = False
+    service: str = ""  # that was called; callee_name is its title in English then
 
     @property
     def seconds(self) -> float:

@@ -44,7 +44,7 @@ class Kind(IntEnum):
         13  # other: the leg it hears now; itself for an echo, 0 for more than one (a conference) or none (a source)
     )
     ALONE = 14  # it hears nobody any more
-    SERVICE = 15  # name, title: the call is served by the system itself. who 0
+    SERVICE = 15  # name, and of old its title in words: the call is served by the system itself. who 0
     STEP = 16  # text: where the script has got to. who 0
     DIGITS = 17  # count of digits it has sent
     POOR = 18  # seconds, worst lost (0..1), worst jitter (ms): of the whole leg up to now, told when its sound has become poor or good

@@ -20,6 +20,7 @@ from appliance.calls.history.diagnosis import diagnose
 from appliance.calls.history.quality import Quality
 from appliance.calls.history.record import UNSAID, CallRecord, Fate, LegRecord, Part, PartKind, PersonRecord, outcome_of
 from appliance.calls.history.story import Fact, Kind, Story
+from appliance.words import Said, english
 
 _FATES: tuple[Fate, ...] = ("answered", "refused", "answered elsewhere", "missed", "busy", "cancelled", "failed")
 _GROUPS: tuple[
@@ -75,6 +76,7 @@ class _Read:
     dialled: str = ""
     selftest: bool = False
     service: str = ""
+    told: str = ""  # its title, in a story of before titles were sentences
     wanted: list[tuple[str, str]] = field(default_factory=list)
     legs: dict[int, _Leg] = field(default_factory=dict)
     over: tuple[Cause, str] | None = None
@@ -94,17 +96,23 @@ class _Read:
         return min((leg.answered for leg in legs if leg is not None and leg.answered is not None), default=None)
 
     @property
-    def callee(self) -> tuple[str, str]:
-        """Number and name of who has answered first; of a call nobody answered, of whom it was to reach first."""
+    def title(self) -> str:
+        """Of the service, as a text to be searched and for who has nothing else; sentences say it in the reader's language."""
+        title = Said(f"{self.service}.title")
+        return self.told or (english().say(title) if english().has(title.key) else self.service)
+
+    @property
+    def callee(self) -> tuple[str, str, str]:
+        """Number and name of who has answered first; of a call nobody answered, of whom it was to reach first. Of a service its name, too."""
         answered = [leg for leg in self.callees if leg.answered is not None]
         if self.answered is not None and answered:
             first = min(answered, key=lambda leg: leg.answered or 0)
-            return first.number, first.name
+            return first.number, first.name, ""
         if self.wanted:
-            return self.wanted[0]
+            return *self.wanted[0], ""
         if self.service:
-            return self.dialled, self.service
-        return next(((leg.number, leg.name) for leg in self.callees), (self.dialled, ""))
+            return self.dialled, self.title, self.service if not self.told and self.title != self.service else ""
+        return next(((leg.number, leg.name, "") for leg in self.callees), (self.dialled, "", ""))
 
     def state(self, leg: _Leg) -> PartKind:
         if leg.answered is None:
@@ -146,7 +154,7 @@ def _of_call(read: _Read, fact: Fact) -> None:
         case Kind.BEGAN if not read.dialled:
             read.dialled, read.selftest = fact.get(0, ""), fact.get(2, False)
         case Kind.SERVICE:
-            read.service = fact.get(1, "")
+            read.service, read.told = fact.get(0, ""), fact.get(1, "")
         case Kind.WANTED:
             read.wanted.append((fact.get(0, ""), fact.get(1, "")))
         case Kind.OVER:
@@ -204,7 +212,7 @@ def record(story: Story) -> CallRecord:
     """Of a call that is over; where nothing says so it was cut off."""
     read = _read(story)
     cause, hung_up_by = read.over or (Cause.TEMPORARY_FAILURE, "system")
-    caller, (callee_number, callee_name) = read.caller, read.callee
+    caller, (callee_number, callee_name, service) = read.caller, read.callee
     made = CallRecord(
         id=story.id,
         started=read.began / 1000,
@@ -215,6 +223,7 @@ def record(story: Story) -> CallRecord:
         dialled=read.dialled,
         callee_number=callee_number,
         callee_name=callee_name,
+        service=service,
         outcome=outcome_of(cause, hung_up_by, answered=read.answered is not None),
         cause=int(cause),
         hung_up_by=hung_up_by,
@@ -307,7 +316,7 @@ def live(
     caller = next((leg for leg in living if leg.side == "caller"), None)
     if caller is None:
         called = read.caller is not None and living  # who began it has left; the others go on
-        caller = living[0] if called else _Leg(0, "caller", "", read.service, read.began)
+        caller = living[0] if called else _Leg(0, "caller", "", read.title, read.began)
     return cti.CallView(
         id=id or story.id,
         started=read.began / 1000,
