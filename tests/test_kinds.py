@@ -172,10 +172,13 @@ def test_every_field_has_words_and_a_default(row: Kind[Any]) -> None:
         )
 
 
+LOGIN = {"password_hash", "totp_seed", "recovery_codes"}
+
+
 def test_what_is_sealed_and_what_no_form_changes_follow_from_the_fields() -> None:
     assert {name: (row.secrets, row.hidden) for name, row in KINDS.items()} == {
         "settings": (set(), {"completed"}),
-        "user": ({"password_hash"}, {"password_hash"}),
+        "user": (LOGIN, LOGIN | {"password_given"}),
         "extension": (set(), set()),
         "line": ({"sip_password"}, {"extension"}),
         "service": (set(), set()),

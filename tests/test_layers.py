@@ -142,6 +142,7 @@ LAYERS = {
     "appliance.config.rights": row(
         "appliance.config.declare appliance.config.kinds appliance.config.snapshot appliance.words", "", "pure: who may do what"
     ),
+    "appliance.config.rights.second_factor": row("", "pyotp", "pure: codes of an app, recovery codes"),
     "appliance.config.rights.acting": row(
         "appliance.config.admin appliance.config.declare appliance.config.kinds appliance.config.licensing appliance.config.rights "
         "appliance.config.saving appliance.config.snapshot appliance.config.store appliance.words",

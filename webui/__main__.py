@@ -105,7 +105,7 @@ async def run(boot: Boot) -> None:
 
     def open_pages() -> tuple[Application, Application]:
         desk = make_desk(boot, box)
-        return server.combine(create_app(desk), desk, hub), server.portal(create_portal(desk))
+        return server.combine(create_app(desk), desk, hub), server.portal(create_portal(desk), desk)
 
     pages = Starting(Path(boot.data), open_pages, hub.start, stop.set)
     files = certificates.ensure(Path(boot.data), boot.host)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, abort, g, render_template, request, send_file, url_for
+from flask import Flask, Response, abort, current_app, g, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError  # type: ignore[import-untyped]
 from jinja2 import StrictUndefined
@@ -77,28 +77,30 @@ def create_app(made: Desk) -> Flask:
     """The admin pages on a desk. Nothing is read from the environment."""
     app = Flask(__name__, static_folder=None)
     app.config.update(
-        SECRET_KEY=made.sessions.secret(),
         MAX_CONTENT_LENGTH=LARGEST_FORM,
-        WTF_CSRF_TIME_LIMIT=None,  # the token dies with its session
-        TRUSTED_HOSTS=None,
+        FRAME="base.html",
     )
-    app.session_interface = ServerSideSessions(made.sessions, made.now)
     app.before_request(_allow_files)
     furnish(app, made, actor_of, tuple(f"{name}.listing" for name, _, _ in MENU))
-    MaskedTokens(app)
     app.jinja_env.globals.update(menu=MENU)
     for pages in BLUEPRINTS:
         app.register_blueprint(pages)
     return app
 
 
-def furnish(app: Flask, made: Desk, actor: Callable[[User, Snapshot], Actor], homes: tuple[str, ...]) -> None:
-    """What the pages of either port have: the desk, their guard, style sheets and icons, wording, what is said when something fails."""
+def furnish(
+    app: Flask, made: Desk, actor: Callable[[User, Snapshot], Actor], homes: tuple[str, ...], *, portal: bool = False
+) -> None:
+    """What the pages of either port have: the desk, sessions, their guard, style sheets and icons, wording, what is said when something fails."""
     app.extensions["switchroom"] = made
+    # tokens in forms die with their session
+    app.config.update(SECRET_KEY=made.sessions.secret(), WTF_CSRF_TIME_LIMIT=None, TRUSTED_HOSTS=None)
+    app.session_interface = ServerSideSessions(made.sessions, made.now, portal=portal)
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.after_request(compression.compress)
     guard.install(app, actor, homes)
+    MaskedTokens(app)  # after the guard: who was logged out is sent to the login, with what was typed
     wording.install(app)
     assets = Assets(STATIC)
     app.jinja_env.globals.update(
@@ -125,6 +127,8 @@ def _allow_files() -> None:
 
 def _for_every_page() -> dict[str, Any]:
     return {
+        "frame": current_app.config["FRAME"],
+        "portal": current_app.config["FRAME"] != "base.html",
         "person": getattr(g, "person", None),
         "role": _role(g.person) if getattr(g, "person", None) else "",
         "now": desk().now(),

@@ -19,6 +19,7 @@ from appliance.host.boot import Boot
 from webui.login.sessions import Sessions
 from webui.login.throttle import Throttle
 from webui.work import Desktop
+from webui.work.phone_apps import Handed
 
 Service = Literal["calls", "supervisor"]
 
@@ -53,6 +54,7 @@ class Desk:
     elapsed: Callable[[], float] = time.monotonic  # seconds that no change of the clock touches
     throttle: Throttle = field(default_factory=Throttle)
     desktop: Desktop = field(default_factory=Desktop)
+    handed: Handed = field(default_factory=Handed)
     damage: str = ""  # why the configuration cannot be read: `admin` stands on an empty one, and only a restore is offered
     start: str = field(default_factory=lambda: secrets.token_hex(8))  # another one at each start of the pages
     pending_setups: dict[str, PendingSetup] = field(default_factory=dict)  # by session key; at most 8

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from webui.login import account, entering, second_factor
 from webui.pages import (
-    account,
     aside,
     backup,
     calls,
@@ -13,13 +13,12 @@ from webui.pages import (
     health,
     licence,
     licences,
-    login,
     reset,
     setup,
     status,
     updates,
 )
-from webui.records import extensions, lines, settings, users
+from webui.records import extensions, lines, logins, settings, users
 
 BLUEPRINTS = (
     account.pages,
@@ -29,13 +28,15 @@ BLUEPRINTS = (
     changes.pages,
     dialplan.pages,
     encryption.pages,
+    entering.pages,
     extensions.pages,
     health.pages,
     licence.pages,
     licences.pages,
     lines.pages,
-    login.pages,
+    logins.pages,
     reset.pages,
+    second_factor.pages,
     settings.pages,
     setup.pages,
     status.pages,

@@ -328,7 +328,10 @@ class Console:
                     return "There is no administrator yet: use the setup code."
                 if not await terminal.sure(f"{found.username} gets a new password."):
                     return "Nothing was changed."
-                Acting(admin, named("the console")).set_password(found.id, word)
+                acting = Acting(admin, named("the console"))
+                acting.set_password(found.id, word)
+                if found.totp_seed:  # whoever needs this may have lost the app too
+                    acting.remove_second_factor(found.id)
             return f"New password of {found.username}: {word}\nChange it on the admin page. (Enter)" + await terminal.ask(
                 ""
             )

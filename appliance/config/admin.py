@@ -127,7 +127,7 @@ class Admin:
         self._find(self.snapshot, kind, key)
         self._one(Wanted(kind, key, None), who)
 
-    def _one(self, wanted: Wanted, who: str) -> Record:
+    def _one(self, wanted: Wanted, who: str, audit: tuple[str, str, str] | None = None) -> Record:
         def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
             planned = self._plan(snapshot, [wanted])
             (result,) = planned.results
@@ -138,7 +138,7 @@ class Admin:
             changes = self._with_passwords([wanted], planned)
             return next((change.record for change in changes if change[:2] == (result.kind, result.key) and change.record), record), changes
 
-        return self._save(plan, who)
+        return self._save(plan, who, audit)
 
     def save_all(self, wanted: Sequence[Wanted], who: str, *, dry: bool = False) -> list[Result]:
         """A batch in one revision, all of it or nothing. Refused tells fields, and the values to show now, as PLACE.FIELD, PLACE being that
@@ -275,10 +275,16 @@ class Admin:
         self.update("line", line, {"sip_password": password}, who)
         return password
 
-    def set_password(self, user: str, password: str, who: str) -> None:
+    def set_password(self, user: str, password: str, who: str, *, given: bool = False) -> None:
+        """given: the user has to change it at the next login."""
         if not password:
             raise Refused(Problem("password", passwords.TOO_SHORT))
-        self.update("user", user, {}, who, password=password)
+        self._find(self.snapshot, "user", user)
+        self._one(Wanted("user", user, {}, password=password, inside={"password_given": given}), who)
+
+    def keep(self, kind: str, key: str, inside: Mapping[str, Any], who: str, words: str) -> None:
+        """Set fields that no form changes; `words` tell the journal what somebody has done by it."""
+        self._one(Wanted(kind, key, {}, inside=inside), who, ("settings", kind, words))
 
     def authenticate(self, username: str, password: str) -> User | None:
         """The user whose login this is. Takes as long for unknown names as for known ones."""

@@ -388,7 +388,7 @@ class Store:
         return body
 
     def _unpack(self, kind: str, key: str, body: dict[str, Any]) -> Record:
-        for name in KINDS[kind].secrets:
+        for name in KINDS[kind].secrets & body.keys():  # one that came with a later version is not there yet
             body[name] = self._key.unseal(body[name], f"{kind}/{key}/{name}")
         record: type[Record] = KINDS[kind].record
         return record(id=key, **{name: value for name, value in body.items() if name in record.declared.fields})

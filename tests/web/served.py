@@ -72,8 +72,8 @@ def sockets() -> tuple[socket.socket, socket.socket]:
 
 
 @contextmanager
-def served(pages: WSGIApplication, desk: Desk) -> Iterator[Served]:
-    """Serve until the block ends; the thread has ended then."""
+def served(pages: WSGIApplication, desk: Desk, *, portal: bool = False) -> Iterator[Served]:
+    """Serve until the block ends; the thread has ended then. portal: as the page for everybody is."""
     tcp, udp = sockets()
     port = tcp.getsockname()[1]
     files = certificates.ensure(Path(desk.boot.data))
@@ -85,7 +85,8 @@ def served(pages: WSGIApplication, desk: Desk) -> Iterator[Served]:
     renewed = os.eventfd(0, os.EFD_NONBLOCK)
 
     async def serve() -> None:
-        await server.run([(server.combine(pages, desk, hub), config)], stop, hub.stop, renewed)
+        application = server.portal(pages, desk) if portal else server.combine(pages, desk, hub)
+        await server.run([(application, config)], stop, hub.stop, renewed)
 
     def run() -> None:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:

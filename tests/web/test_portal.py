@@ -64,13 +64,14 @@ def test_nothing_of_the_configuration_is_told(client: FlaskClient, desk: Desk) -
     assert "Anna" not in text
 
 
-def test_no_admin_page_is_served_and_nothing_can_be_sent(client: FlaskClient, app: Flask) -> None:
-    paths = {re.sub(r"<[^>]+>", "1", rule.rule) for rule in app.url_map.iter_rules() if rule.endpoint != "static"}
-    for path in sorted(paths - {"/", "/healthz"}):
+def test_no_admin_page_is_served(client: FlaskClient, app: Flask) -> None:
+    both = {"static", "login", "account", "second_factor", "calls", "licences"}
+    paths = {re.sub(r"<[^>]+>", "1", rule.rule) for rule in app.url_map.iter_rules() if rule.endpoint.partition(".")[0] not in both}
+    for path in sorted(paths - {"/", "/healthz", "/settings", "/lines/1", "/lines/1/reveal"}):
         assert client.get(path, base_url="https://localhost").status_code == 404, path
     for path in ("/", "/authority.crt", "/healthz"):
         answer = client.post(path, base_url="https://localhost", data=b"x")
-        assert answer.status_code == 405
+        assert answer.status_code in (400, 405)
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 
 

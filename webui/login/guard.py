@@ -8,6 +8,7 @@ seen or changed is said by the use-cases as this person may use them (`acting`);
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar, cast
@@ -16,7 +17,7 @@ from flask import Blueprint, Flask, Response, abort, current_app, g, redirect, r
 from flask.typing import ResponseReturnValue
 
 from appliance.config.model import Record, Snapshot, User
-from appliance.config.rights import Actor, Verb
+from appliance.config.rights import Actor, Verb, given_by
 from appliance.config.rights.acting import Acting
 from webui.desk import desk
 from webui.login import unsent
@@ -24,6 +25,13 @@ from webui.login.sessions import Session
 
 log = logging.getLogger(__name__)
 Role = Literal["anyone", "setup", "visitor", "person"]
+PASSWORD = "password"  # in a session: `mark_of` its user
+HOME_OF_PORTAL = "portal.first"
+# What somebody may owe, by the endpoint of its page: what may be opened before it is done.
+OWED_PAGES: Mapping[str, frozenset[str]] = {
+    "account.form": frozenset({"account.form", "account.change"}),
+    "second_factor.form": frozenset({"second_factor.form", "second_factor.begin"}),
+}
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 
 CONTENT_SECURITY_POLICY = (
@@ -120,13 +128,14 @@ def enforce() -> ResponseReturnValue | None:
     snapshot = desk().admin.snapshot
     g.mark = snapshot.mark  # before the view looks: what it shows is as new as this, or newer
     if not snapshot.has_administrator:
-        return None if role == "setup" else _send_to(url_for("setup.begin"))
+        # the page for everybody has no wizard: its first page tells the way there
+        return None if role == "setup" or request.endpoint == HOME_OF_PORTAL else _send_to(url_for(_beginning()))
     if role == "setup":
         return _send_to(url_for("login.form"))
     if here.user:
         user = snapshot.users.get(here.user)
         actor = actor_here(user) if user is not None else None
-        if user is None or actor is None or not actor.rights:
+        if user is None or actor is None or not actor.rights or here.get(PASSWORD, mark_of(user)) != mark_of(user):
             here.ended = True
             return _send_to(url_for("login.form"))
         g.person, g.acting = user, Acting(desk().admin, actor)
@@ -134,12 +143,33 @@ def enforce() -> ResponseReturnValue | None:
         return None
     if g.person is None:
         return _send_to(url_for("login.form", to=_back(here) or None))
+    if (owed := owes(person(), snapshot)) and request.endpoint not in OWED_PAGES[owed]:
+        return _send_to(url_for(owed))
     unsent.forget_sent()
     if needed and not may(*_right(needed, request.view_args or {})):
         if request.path == "/" and request.method == "GET":
             return _send_to(home())
         abort(403)
     return None
+
+
+def mark_of(user: User) -> str:
+    """Of the password that somebody has logged in with: a session ends when there is another one, whoever has set it."""
+    return hashlib.sha256(user.password_hash.encode()).hexdigest()[:16]
+
+
+def owes(user: User, snapshot: Snapshot) -> str:
+    """The endpoint of the page that has to be done before all others: a password of one's own, a second factor; "" for none."""
+    if user.password_given:
+        return "account.form"
+    if snapshot.settings.second_factor and not user.totp_seed and given_by(user, snapshot):
+        return "second_factor.form"
+    return ""
+
+
+def _beginning() -> str:
+    """The endpoint of what is there before there is an administrator."""
+    return "setup.begin" if "setup.begin" in current_app.view_functions else HOME_OF_PORTAL
 
 
 def _back(here: Session) -> str:

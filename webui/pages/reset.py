@@ -13,8 +13,8 @@ from appliance.box import update_client
 from appliance.box.update_client import HelperFailed
 from appliance.config.model import Problem, Refused
 from webui.forms import problems_by_field
+from webui.login.account import check_password
 from webui.login.guard import route
-from webui.pages.account import check_password
 
 pages = Blueprint("reset", __name__)
 

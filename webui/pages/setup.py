@@ -18,7 +18,7 @@ from flask.typing import ResponseReturnValue
 
 from appliance.config import passwords
 from appliance.config.countries import COUNTRIES
-from appliance.config.model import Problem, Refused, User, check, service_number
+from appliance.config.model import Problem, Refused, User, check, make, service_number
 from appliance.host import setup_code
 from appliance.words import Said
 from webui.desk import PendingSetup, desk
@@ -153,8 +153,8 @@ def _check_administrator(values: dict[str, str], password: str, again: str) -> N
     if not values["full_name"]:
         problems.append(Problem("full_name", Said("setup.no-name")))
     try:
-        problems += check("user", User(id="first", role="full", **values), desk().admin.snapshot)
-    except ValueError:
+        problems += check("user", make("user", {"id": "first", "role": "full", **values}), desk().admin.snapshot)
+    except Refused:
         problems.append(Problem("username", Said("setup.name-too-long")))
     if weak := passwords.weakness(password, values["username"], values["full_name"]):
         problems.append(Problem("password", weak))

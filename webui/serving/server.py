@@ -19,7 +19,7 @@ from hypercorn.config import Config
 from webui import devices
 from webui.desk import Desk
 from webui.events import Hub, serve_events
-from webui.login.sessions import COOKIE
+from webui.login.sessions import COOKIE, PORTAL_COOKIE
 from webui.serving.asgi import Application, Receive, Scope, Send, cookies
 from webui.serving.connections import Site, serve
 from webui.serving.lanes import Lanes, admitted, patient
@@ -47,18 +47,18 @@ def combine(pages: WSGIApplication, desk: Desk, hub: Hub) -> Application:
     return application
 
 
-def is_known(desk: Desk, scope: Scope) -> bool:
+def is_known(desk: Desk, scope: Scope, *, portal: bool = False) -> bool:
     """Does this request come from somebody who has logged in, here or in this browser before, or has entered the setup code?"""
     brought = cookies(scope)
-    stored = desk.sessions.find(brought[COOKIE], desk.now()) if COOKIE in brought else None
+    stored = desk.sessions.find(brought.get(PORTAL_COOKIE if portal else COOKIE, ""), desk.now(), portal=portal)
     if stored and (stored.user in desk.admin.snapshot.users or "setup" in stored.contents):
         return True
     return devices.user_of(desk, brought.get(devices.COOKIE, "")) is not None
 
 
-def portal(pages: WSGIApplication) -> Application:
-    """The ASGI application of the user port: nobody logs in there, and it has no events and no life of its own."""
-    return Lanes(pages, lambda scope: False)
+def portal(pages: WSGIApplication, desk: Desk) -> Application:
+    """The ASGI application of the user port: it has no events and no life of its own."""
+    return Lanes(pages, lambda scope: is_known(desk, scope, portal=True))
 
 
 async def _live(hub: Hub, receive: Receive, send: Send) -> None:

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Annotated, Literal, cast
 
-from appliance.config.declare import Choice, Kind, Language, Problem, Record, Records, Secret, Text
+from appliance.config.declare import Choice, Kind, Language, Problem, Record, Records, Secret, Text, TickBox
 from appliance.words import Said
 
 Role = Literal["none", "own", "read-only", "full"]
@@ -38,6 +38,9 @@ class User(Record):
     role: Annotated[Role, Choice(Role)] = "none"
     language: Annotated[str, Language(personal=True)] = ""
     password_hash: Annotated[str, Secret(1000, hidden=True, forgotten=True, examples=("",))] = ""
+    password_given: Annotated[bool, TickBox(hidden=True, forgotten=True)] = False  # by somebody else: it has to be changed at the next login
+    totp_seed: Annotated[str, Secret(64, hidden=True, forgotten=True, examples=("",))] = ""  # of the second factor; "": there is none
+    recovery_codes: Annotated[str, Secret(1000, hidden=True, forgotten=True, examples=("",))] = ""  # hashes of those that are left
 
 
 def _check(user: User, rest: Records) -> Iterable[Problem]:

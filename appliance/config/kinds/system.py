@@ -31,6 +31,7 @@ class Settings(Record):
     language: Annotated[str, Language()] = ""
     time_zone: Annotated[str, Text(64, _is_zone, examples=("", "Europe/Prague"))] = ""
     first_extension: Annotated[str, NumberPattern(6, re.compile(r"[0-9]{2,6}").fullmatch, examples=("100", "10"))] = "100"
+    second_factor: Annotated[bool, TickBox()] = False
     realm: Annotated[str, Text(64, re.compile(r"[A-Za-z0-9.-]{1,64}").fullmatch, examples=("switchroom", "pbx.example.com"))] = "switchroom"
 
 

@@ -7,6 +7,8 @@ Nobody gives away more rights than they have themselves, and nobody changes the 
 from __future__ import annotations
 
 import contextlib
+import secrets
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -14,13 +16,14 @@ from appliance.config import licensing
 from appliance.config.admin import Admin, NotFound
 from appliance.config.declare import FieldType, Record
 from appliance.config.kinds import KINDS
-from appliance.config.rights import Actor, Forbidden, Verb, given_by, seen, without_secrets
-from appliance.config.saving.batch import Result, Usernames, Wanted
+from appliance.config.rights import Actor, Forbidden, Verb, given_by, second_factor, seen, without_secrets
+from appliance.config.saving.batch import LETTERS, Result, Usernames, Wanted
 from appliance.config.saving.undo import Undone
-from appliance.config.snapshot import Snapshot, find
+from appliance.config.snapshot import Snapshot, find, name_of
 from appliance.config.store import JournalRow
 from appliance.words import Said
 
+_ONE_BY_ONE = threading.Lock()
 NOBODYS = "nobodys"  # an id that no record has
 SEARCHED = 1_000  # found records of which those are taken that the actor may see
 
@@ -146,6 +149,51 @@ class Acting:
         if not self.actor.user or user != self.actor.user:
             self._demand("change", "user", user, ("password_hash",))
         self._admin.set_password(user, password, self.actor.name)
+
+    # ---- logging in ----------------------------------------------------------------------------------------------------
+
+    def demand_login_of(self, user: str) -> None:
+        """That the actor may decide about the login of somebody."""
+        self._demand("change", "user", user, ("password_hash",))
+
+    def give_password(self, user: str) -> str:
+        """One for the next login, at which it has to be changed."""
+        record = self._demand("change", "user", user, ("password_hash",))
+        password = "-".join("".join(secrets.choice(LETTERS) for _ in range(4)) for _ in range(4))
+        self._admin.set_password(user, password, self.actor.name, given=True)
+        self.note("settings", "user", f"gave {name_of(record)} a password for the next login")
+        return password
+
+    def set_second_factor(self, seed: str) -> list[str]:
+        """The actor's own, from now on; the recovery codes, which nobody can see again."""
+        codes = second_factor.new_recovery_codes()
+        self._keep_own({"totp_seed": seed, "recovery_codes": second_factor.kept(codes)}, "switched on the second factor")
+        return codes
+
+    def renew_recovery_codes(self) -> list[str]:
+        codes = second_factor.new_recovery_codes()
+        self._keep_own({"recovery_codes": second_factor.kept(codes)}, "made new recovery codes")
+        return codes
+
+    def use_recovery_code(self, code: str) -> bool:
+        """Whether it is one of the actor's; it is none any more."""
+        with _ONE_BY_ONE:  # one code is not taken for two
+            stored = self.actor.records.users[self.actor.user].recovery_codes
+            rest = second_factor.without(stored, code)
+            if rest is not None:
+                self._keep_own({"recovery_codes": rest}, "logged in with a recovery code")
+            return rest is not None
+
+    def _keep_own(self, inside: Mapping[str, Any], words: str) -> None:
+        self._admin.keep("user", self.actor.user, inside, self.actor.name, words)
+
+    def remove_second_factor(self, user: str) -> None:
+        """Everybody may remove their own; whoever calls has asked for the password."""
+        words = "switched off the second factor"
+        if not self.actor.user or user != self.actor.user:
+            record = self._demand("change", "user", user, ("password_hash",))
+            words = f"removed the second factor of {name_of(record)}"
+        self._admin.keep("user", user, {"totp_seed": "", "recovery_codes": ""}, self.actor.name, words)
 
     def note(self, kind: str, key: str, words: str) -> None:
         """Write into the journal what the actor has done that changed no record."""
