@@ -355,13 +355,15 @@ def test_a_restart_waits_for_the_last_call_or_the_hour(tmp_path: Path) -> None:
 
 
 def test_a_refused_update_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = Said("box.no-kernel")
+
     def not_mounted() -> Any:
-        raise system.CannotDo("no boot partition")
+        raise system.CannotDo(said)
 
     monkeypatch.setattr(system, "writable_esp", not_mounted)
     helper = Helper(tmp_path, tmp_path / "run/progress.json")
-    assert answers(helper, b'{"do": "update"}\nrubbish') == [{"failed": "no boot partition"}]
-    assert json.loads((tmp_path / "run/progress.json").read_text())["error"] == "no boot partition"
+    assert answers(helper, b'{"do": "update"}\nrubbish') == [{"failed": msgspec.to_builtins(said)}]
+    assert json.loads((tmp_path / "run/progress.json").read_text())["error"] == msgspec.to_builtins(said)
 
 
 def test_a_factory_reset_leaves_the_page_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,7 +371,7 @@ def test_a_factory_reset_leaves_the_page_a_moment(tmp_path: Path, monkeypatch: p
     helper = Helper(tmp_path, tmp_path / "run/progress.json")
     line = b'{"do": "factory-reset", "sure": "factory reset", "keep_network": true, "erase_media": true}\n'
     with helper._updating:
-        assert answers(helper, line) == [{"failed": "An update is being installed; reset afterwards."}]
+        assert answers(helper, line) == [{"failed": msgspec.to_builtins(Said("box.installing-reset"))}]
     assert not (tmp_path / "factory-reset").exists()
     assert answers(helper, line) == [{"ok": "now"}]
     assert (tmp_path / "factory-reset").read_text() == "reset network media"
@@ -413,7 +415,7 @@ def test_a_broken_state_partition_is_made_anew_with_what_is_in_memory(
     with pytest.raises(system.CannotDo, match="in order"):
         system.renew_state(partition, state)
     assert answers(Helper(tmp_path, tmp_path / "progress"), b'{"do": "renew-state"}\n') == [
-        {"failed": "Nothing was changed."}
+        {"failed": msgspec.to_builtins(Said("box.unchanged"))}
     ]
     assert partition.read_bytes() == before
 

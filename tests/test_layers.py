@@ -67,7 +67,7 @@ LAYERS = {
     "appliance.host": row(
         "appliance.words", "msgspec", "the machine: processes, sockets, privileges, health; nothing of the telephone"
     ),
-    "appliance.storage": row("", "cryptography msgspec sqlite_utils", "files and databases, whatever is in them"),
+    "appliance.storage": row("appliance.words", "cryptography msgspec sqlite_utils", "files and databases, whatever is in them"),
     # 2
     "appliance.cti": row("appliance.words", "msgspec", "the control socket"),
     "appliance.host.alarms": row(
@@ -79,7 +79,7 @@ LAYERS = {
     "appliance.host.health": row("appliance.storage.migration appliance.storage.reserve", "", "how processes and the disk are"),
     "appliance.host.certificates": row("appliance.storage.on_disk", "cryptography", "keys and certificates"),
     "appliance.config.store": row(
-        "appliance.config.model appliance.storage.database appliance.storage.on_disk",
+        "appliance.config.model appliance.storage.database appliance.storage.on_disk appliance.words",
         "sqlite_utils cryptography",
         "the only one that writes the configuration",
     ),
@@ -108,7 +108,7 @@ LAYERS = {
         "appliance.calls.history.records appliance.storage.copies appliance.config.store appliance.words", "", "what a newer version left"
     ),
     "appliance.upkeep.backup": row(
-        "appliance.config.store appliance.calls.history.records appliance.storage appliance.version",
+        "appliance.config.store appliance.calls.history.records appliance.storage appliance.version appliance.words",
         "msgspec sqlite_utils",
         "everything in one file, and back",
     ),
@@ -163,11 +163,11 @@ LAYERS = {
     "appliance.box": row("appliance", "click cryptography msgspec segno", "the appliance around the telephone system"),
     "appliance.box.notices": row("appliance.version", "", "licences of what is shipped"),
     "appliance.box.update": row(
-        "appliance.storage.archive appliance.storage.on_disk",
+        "appliance.storage.archive appliance.storage.on_disk appliance.words",
         "cryptography msgspec",
         "a signed bundle into the other slot",
     ),
-    "appliance.box.update_client": row("", "", "how the unprivileged reach the box's helper"),
+    "appliance.box.update_client": row("appliance.words", "msgspec", "how the unprivileged reach the box's helper"),
     "appliance.calls.process": row("appliance media_core", "uvloop msgspec", "composition root of the process calls"),
     "appliance.calls.__main__": row("appliance.calls.process", "", "starts it"),
     "appliance.softphone": row("appliance.sip media_core", "", "a phone: sees the box through its sockets"),

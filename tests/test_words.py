@@ -162,6 +162,8 @@ FAMILIES = {
     "licences.kind-*": {f"licences.kind-{kind}" for kind in notices.KINDS},
     "trust.*": {f"trust.{policy}" for policy in get_args(Encrypt)},
     "extension.encrypt-*": {f"extension.encrypt-{policy}" for policy in get_args(Encrypt)},
+    "keeping.*": {f"keeping.{what}" for what in ("copying", "writing", "beginning")},
+    "updates.restart-*": {"updates.restart-now", "updates.restart-idle"},
     "kind.*": {f"kind.{name}" for name in KINDS},
     "kind.*-many": {f"kind.{name}-many" for name in KINDS},
     "language.*": {f"language.{code}" for code in ("office", *LANGUAGES)},
@@ -230,6 +232,11 @@ def facts_of(call: ast.Call) -> set[str] | None:
     return None
 
 
+def either(node: ast.expr) -> list[ast.expr]:
+    """Both of `a if b else c`."""
+    return [*either(node.body), *either(node.orelse)] if isinstance(node, ast.IfExp) else [node]
+
+
 def made() -> Iterator[tuple[str, set[str] | None]]:
     """Each sentence that the product makes: its key and the names of its facts."""
     for file in (*(ROOT / "appliance").rglob("*.py"), *(ROOT / "webui").rglob("*.py")):
@@ -245,7 +252,7 @@ def made() -> Iterator[tuple[str, set[str] | None]]:
             )
             for node in ast.walk(within):
                 if isinstance(node, ast.Call) and node not in inner and ast.unparse(node.func) in MAKERS:
-                    yield key_of(node.args[0], within), facts_of(node)
+                    yield from ((key_of(each, within), facts_of(node)) for each in either(node.args[0]))
 
 
 def key_in_template(node: nodes.Expr) -> str:

@@ -35,7 +35,7 @@ from webui.login.sessions import ServerSideSessions
 from webui.menu import BLUEPRINTS, MENU
 from webui.serving import compression
 from webui.serving.compression import MaskedTokens
-from webui.wording import t
+from webui.wording import say, t
 
 log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
@@ -194,7 +194,7 @@ def _storage(error: StorageFailed) -> ResponseReturnValue:
         g.person = None  # nobody is known any more
         with contextlib.suppress(cti.Unavailable):  # it starts the pages again, which then offer the restore of a backup
             desk().box.ask("supervisor", cti.ConfigurationSeen(str(error)))
-    return render_template("error.html", title=t("problem.not-stored"), sentence=str(error)), 503
+    return render_template("error.html", title=t("problem.not-stored"), sentence=say(error.said)), 503
 
 
 def _apologise(error: Exception) -> ResponseReturnValue:

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from appliance.words import Said
+
 data_option = click.option("--data", type=click.Path(path_type=Path), default=Path("/state/switchroom"), show_default=True)
 
 
@@ -36,7 +38,7 @@ def health(data: Path) -> None:
         notify_systemd(f"STATUS={error}")
         with contextlib.suppress(OSError):
             if system.on_trial():
-                gate.write_down(str(error))
+                gate.write_down(error.said)
         sys.exit(1)
     click.echo("healthy")
     try:
@@ -54,7 +56,7 @@ def go_back() -> None:
     if not system.on_trial():
         return
     if not gate.written_down():
-        gate.write_down("It did not finish its health check.")
+        gate.write_down(Said("box.not-finished"))
     try:
         system.switch_slot()
     except system.CannotDo as error:

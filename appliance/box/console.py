@@ -336,7 +336,7 @@ class Console:
                 ""
             )
         except StorageFailed as error:
-            raise CannotDo(str(error)) from None
+            raise CannotDo(error.said) from None
 
     async def facts(self, terminal: Terminal) -> str:
         lines = await asyncio.to_thread(facts.report)

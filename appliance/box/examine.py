@@ -18,6 +18,7 @@ import msgspec
 from appliance.box import system, update
 from appliance.box.update import Manifest, Part
 from appliance.storage import on_disk
+from appliance.words import Said
 
 STARTS_FILE = system.STATE / "system/starts"  # the initrd counts there those that did not come as far as a passed health check
 LEAST_URGENT = 19  # nice(2): calls go on meanwhile
@@ -60,19 +61,19 @@ def what_the_disk_tells(trial: system.Trial) -> system.Trial | None:
     }
     damaged = {part.name for part in manifest.parts if not _whole(part, places)}
     if "uki.efi" in damaged:
-        reason = "Its kernel image on the boot partition is damaged: the disk does not give back what was written there and may be failing."
+        said = Said("box.kernel-damaged")
     elif damaged:
         return _damaged_slot(trial, slot)
     elif system.written_trial() == trial:
-        reason = trial.reason
+        return msgspec.structs.replace(trial, examined=True)
     else:
-        reason = f"{trial.reason} What lies on the disk is whole."
-    return msgspec.structs.replace(trial, reason=reason, examined=True)
+        said = Said.of("box.disk-whole", reason=trial.said or trial.reason)
+    return system.Trial.of(trial.version, said, trial.when, asked=trial.asked, examined=True)
 
 
 def _damaged_slot(trial: system.Trial, slot: str) -> system.Trial:
-    reason = f"Its system in slot {slot.upper()} is damaged: the disk does not give back what was written there and may be failing."
-    return msgspec.structs.replace(trial, reason=reason, examined=True)
+    said = Said.of("box.slot-damaged", slot=slot.upper())
+    return system.Trial.of(trial.version, said, trial.when, asked=trial.asked, examined=True)
 
 
 def _fits_its_tree(kernel: Path, slot: str) -> bool:

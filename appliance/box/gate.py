@@ -21,14 +21,15 @@ from appliance.host import health
 from appliance.softphone.selftest import Report, selftest
 from appliance.storage import migration
 from appliance.version import VERSION
+from appliance.words import Explained, Said, english
 
 PATIENCE = 180.0  # seconds until every process must run; of those in which databases are brought up to date, since the last progress
 TESTS, BETWEEN_TESTS = 3, 10.0  # how often the call is tried; seconds
 DATABASES = ("config.db", "calls.db")
 
 
-class Unhealthy(Exception):
-    """Why, in a sentence."""
+class Unhealthy(Explained):
+    """Why."""
 
 
 def check(data: Path, say: Callable[[str], None]) -> None:
@@ -39,7 +40,7 @@ def check(data: Path, say: Callable[[str], None]) -> None:
     say("the databases are whole")
     call_is_good(lambda: selftest(data / "run"), say)
     if failed := system.run("systemctl", "list-units", "--failed", "--plain", "--no-legend").split("\n")[0]:
-        raise Unhealthy(f"A unit has failed: {failed.split()[0]}")
+        raise Unhealthy(Said.of("box.unit-failed", unit=failed.split()[0]))
 
 
 def call_is_good(test: Callable[[], Report], say: Callable[[str], None], sleep: Callable[[float], None] = time.sleep) -> None:
@@ -51,16 +52,16 @@ def call_is_good(test: Callable[[], Report], say: Callable[[str], None], sleep: 
             say(f"self-test, {step.name}: {step.message}")
         if report.ok:
             return
-        why = f"The self-test failed: {report.problem or report.steps[-1].message}"
+        why = Said.of("box.self-test", why=report.problem or report.steps[-1].message)
         if not left:
             raise Unhealthy(why)
-        say(f"{why} It is tried again in {BETWEEN_TESTS:g} s.")
+        say(f"{english().say(why)} It is tried again in {BETWEEN_TESTS:g} s.")
         sleep(BETWEEN_TESTS)
 
 
-def write_down(reason: str) -> None:
+def write_down(reason: Said) -> None:
     """For the page and the console of the version that runs after us."""
-    system.write_trial(system.Trial(VERSION, reason, time.time()))
+    system.write_trial(system.Trial.of(VERSION, reason, time.time()))
 
 
 def written_down() -> bool:
@@ -91,21 +92,21 @@ def wait_until_up(
         sleep(1)
 
 
-def missing(data: Path) -> str:
-    """What does not answer yet, in a sentence; "" when everything does."""
+def missing(data: Path) -> Said | None:
+    """What does not answer yet; None when everything does."""
     try:
         with cti.Client(str(data / "run/supervisor.sock")) as client:
             status = client.ask(cti.GetStatus())
     except (cti.Unavailable, OSError):
-        return "The supervisor does not answer."
+        return Said("box.supervisor-silent")
     if not isinstance(status, cti.Status):
-        return "The supervisor does not say how things are."
+        return Said("box.supervisor-vague")
     waiting = [process.name for process in status.processes if process.state != "running"]
     if waiting:
-        return f"Not running: {', '.join(waiting)}."
+        return Said.of("box.not-running", processes=", ".join(waiting))
     page = urlsplit(status.addresses["admin"])
     answer = asyncio.run(health.web_status(page.hostname or "", page.port or 0))
-    return "" if answer == 200 else f"The admin page does not work (it answers {answer or 'nothing'})."
+    return None if answer == 200 else Said.of("box.page-silent", answer=answer or "–")
 
 
 def _databases(data: Path) -> None:
@@ -114,6 +115,6 @@ def _databases(data: Path) -> None:
             with sqlite3.connect(f"file:{data / name}?mode=ro", uri=True) as db:
                 said = db.execute("PRAGMA quick_check").fetchone()[0]
         except sqlite3.Error as error:
-            raise Unhealthy(f"{name} cannot be read: {error}.") from None
+            raise Unhealthy(Said.of("box.file-unreadable", file=name, error=str(error))) from None
         if said != "ok":
-            raise Unhealthy(f"{name} is damaged: {said}.")
+            raise Unhealthy(Said.of("box.file-damaged", file=name, error=str(said)))

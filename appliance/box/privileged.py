@@ -29,6 +29,7 @@ from appliance.box import examine, system, update
 from appliance.box.system import CannotDo
 from appliance.box.update import BadUpdate
 from appliance.version import VERSION
+from appliance.words import Said
 
 FIRST = 3  # the socket systemd hands over
 PROGRESS = Path("/run/switchroom-box/progress.json")
@@ -65,14 +66,14 @@ class Helper:
             request = json.loads(stream.readline(LONGEST_LINE))
             verb = getattr(self, "_do_" + str(request.get("do")).replace("-", "_"), None)
             if verb is None:
-                raise CannotDo("The helper does not know this request.")
+                raise CannotDo(Said("box.unknown-request"))
             answer({"ok": verb(request, stream, answer)})
         except (CannotDo, BadUpdate) as error:
-            answer({"failed": str(error)})
+            answer({"failed": msgspec.to_builtins(error.said)})
         except (ValueError, AttributeError, RecursionError) as error:
-            answer({"failed": f"The request cannot be read: {error}"})
+            answer({"failed": msgspec.to_builtins(Said.of("box.unreadable-request", error=str(error)))})
         except OSError as error:
-            answer({"failed": f"That did not work: {error.strerror}. The running version was not touched."})
+            answer({"failed": msgspec.to_builtins(Said.of("box.did-not-work", error=str(error.strerror)))})
         finally:
             self._open -= 1
             self._last = time.monotonic()
@@ -96,7 +97,7 @@ class Helper:
 
     def _do_update(self, request: dict[str, Any], stream: IO[bytes], answer: Answer) -> str:
         if not self._updating.acquire(blocking=False):
-            raise CannotDo("An update is being installed already.")
+            raise CannotDo(Said("box.installing"))
         try:
             self._say("reading", 0, 0)
             last = ("", 0.0)
@@ -115,7 +116,7 @@ class Helper:
             self._say("installed", 1, 1, manifest.version)
             return manifest.version
         except (BadUpdate, CannotDo) as error:
-            self._say("refused", 0, 0, error=str(error))
+            self._say("refused", 0, 0, error=error.said)
             raise
         finally:
             self._updating.release()
@@ -123,9 +124,9 @@ class Helper:
     def _do_restart(self, request: dict[str, Any], stream: IO[bytes], answer: Answer) -> str:
         when = str(request.get("when", ""))
         if when not in ("now", "idle", "") and not HOUR.fullmatch(when):
-            raise CannotDo("A restart is now, when no call is up (idle), or at an hour such as 03:30.")
+            raise CannotDo(Said("box.no-hour"))
         if self._updating.locked():
-            raise CannotDo("An update is being installed; restart afterwards.")
+            raise CannotDo(Said("box.installing-restart"))
         if when:
             self._progress.parent.mkdir(mode=0o755, exist_ok=True)
             self._restart_file.write_text(when)
@@ -145,15 +146,15 @@ class Helper:
 
     def _do_factory_reset(self, request: dict[str, Any], stream: IO[bytes], answer: Answer) -> str:
         if request.get("sure") != "factory reset":
-            raise CannotDo("Nothing was changed.")
+            raise CannotDo(Said("box.unchanged"))
         if self._updating.locked():
-            raise CannotDo("An update is being installed; reset afterwards.")
+            raise CannotDo(Said("box.installing-reset"))
         system.ask_factory_reset(bool(request.get("keep_network")), bool(request.get("erase_media")))
         return self._do_restart({"when": "now"}, stream, answer)  # not before the page has said so
 
     def _do_renew_state(self, request: dict[str, Any], stream: IO[bytes], answer: Answer) -> str:
         if request.get("sure") != "erase":
-            raise CannotDo("Nothing was changed.")
+            raise CannotDo(Said("box.unchanged"))
         system.renew_state()
         return "made anew"
 
@@ -163,11 +164,13 @@ class Helper:
             return dict(json.loads(self._progress.read_text()))
         return {}
 
-    def _say(self, what: str, done: int, total: int, version: str = "", error: str = "") -> None:
+    def _say(self, what: str, done: int, total: int, version: str = "", error: Said | None = None) -> None:
         self._progress.parent.mkdir(mode=0o755, exist_ok=True)
         temporary = self._progress.with_suffix(".tmp")
         temporary.write_text(
-            json.dumps({"what": what, "done": done, "total": total, "version": version, "error": error})
+            json.dumps(
+                {"what": what, "done": done, "total": total, "version": version, "error": msgspec.to_builtins(error)}
+            )
         )
         temporary.rename(self._progress)
 

@@ -23,6 +23,7 @@ import msgspec
 from appliance.box import update
 from appliance.storage.on_disk import rename, sync, write
 from appliance.version import VERSION
+from appliance.words import Explained, Said, Words, english
 
 ESP = Path("/efi")
 ESP_LOCK = Path("/run/switchroom-esp.lock")
@@ -39,18 +40,27 @@ TRIAL_FILE = STATE / "system/trial.json"
 FALLBACK = Path("/sys/firmware/efi/efivars/SwitchroomFallback-b6f6a5c6-0c0a-4a3e-9f1e-3d5f6a7c8e90")
 
 
-class CannotDo(Exception):
-    """A sentence for the person at the console or page."""
+class CannotDo(Explained):
+    """For the person at the console or page."""
 
 
 class Trial(msgspec.Struct, frozen=True):
     """A version that is on this box and was left, and why."""
 
     version: str
-    reason: str
+    reason: str  # in English, for whichever version reads it
     when: float
     asked: bool = False  # somebody wanted the other one; it did not fail
     examined: bool = False  # what the disk tells is in the reason
+    said: Said | None = None  # the reason for versions that know it
+
+    @classmethod
+    def of(cls, version: str, said: Said, when: float, *, asked: bool = False, examined: bool = False) -> Trial:
+        return cls(version, english().say(said), when, asked, examined, said)
+
+    def why(self, words: Words) -> str:
+        """The reason in this language, where it is known in it."""
+        return words.say(self.said) if self.said is not None and words.has(self.said.key) else self.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +80,11 @@ def run(*command: str, seconds: float = 60) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CannotDo(f"{command[0]} did not work: {error}") from None
+        raise CannotDo(Said.of("box.command", command=command[0], error=str(error))) from None
     if done.returncode:
-        raise CannotDo(f"{' '.join(command[:2])} did not work: {(done.stderr or done.stdout).strip()[-300:]}")
+        raise CannotDo(
+            Said.of("box.command", command=" ".join(command[:2]), error=(done.stderr or done.stdout).strip()[-300:])
+        )
     return done.stdout
 
 
@@ -84,7 +96,7 @@ def writable_esp() -> Iterator[Path]:
         until = time.monotonic() + ESP_PATIENCE
         while not _locked(lock):
             if time.monotonic() > until:
-                raise CannotDo("The boot partition is being written to, by an update perhaps. Try again when that is done.")
+                raise CannotDo(Said("box.boot-busy"))
             time.sleep(0.1)
         run("mount", "-o", "remount,rw", str(ESP))
         try:
@@ -123,7 +135,7 @@ def this_box() -> update.Box:
     """Where an update goes. CannotDo when the running kernel image cannot be told."""
     here = next((kernel for kernel in kernels() if kernel.running), None)
     if here is None:
-        raise CannotDo("The running version's kernel image is not on the boot partition.")
+        raise CannotDo(Said("box.no-kernel"))
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
@@ -151,12 +163,12 @@ def switch_slot(asked: bool = False) -> str:
     other = next((kernel for kernel in found if not kernel.running), None)
     here = next((kernel for kernel in found if kernel.running), None)
     if other is None or here is None:
-        raise CannotDo("There is no other version on this box.")
+        raise CannotDo(Said("box.no-other"))
     left = last_trial()
     proved = other.left is None or (left is not None and left.version == other.version and left.asked)
     newer = update.version_key(other.version) > update.version_key(here.version)
     if asked:
-        write_trial(Trial(here.version, "It was left at the console.", time.time(), asked=True))
+        write_trial(Trial.of(here.version, Said("box.left"), time.time(), asked=True))
     with writable_esp() as esp:
         folder = esp / "EFI/Linux"
         rename(folder / other.file, folder / f"switchroom_{other.version}{'' if proved else f'+{update.TRIES}'}.efi")
@@ -179,21 +191,20 @@ def on_trial() -> bool:
     return any(kernel.running and kernel.left is not None for kernel in kernels())
 
 
-def why_not_loaded(kernel: Kernel, running: str = VERSION) -> str:
-    """Of a newer version that has starts left while an older one runs; "" for any other. One without any start yet waits for its first."""
+def why_not_loaded(kernel: Kernel, running: str = VERSION) -> Said | None:
+    """Of a newer version that has starts left while an older one runs; None for any other. One without any start yet waits for its first."""
     if kernel.running or update.version_key(kernel.version) < update.version_key(running):
-        return ""
+        return None
     if kernel.left is None:
-        return "Its kernel image could not be loaded, though it has worked before."
-    times = {0: "", 1: "once"}.get(kernel.done, f"{kernel.done} times")
-    return f"It was started {times} and its kernel image could not be loaded." if kernel.left and times else ""
+        return Said("box.not-loaded-good")
+    return Said.of("box.not-loaded", times=kernel.done) if kernel.left and kernel.done else None
 
 
-def give_up_on(kernel: Kernel, reason: str) -> None:
+def give_up_on(kernel: Kernel, reason: Said) -> None:
     """The other version is not started again by itself: it has failed, with this reason if none is written down yet."""
     written = written_trial()
     if written is None or written.version != kernel.version or written.asked:
-        write_trial(Trial(kernel.version, reason, time.time()))
+        write_trial(Trial.of(kernel.version, reason, time.time()))
     with writable_esp() as esp:
         folder = esp / "EFI/Linux"
         rename(folder / kernel.file, folder / f"switchroom_{kernel.version}+0-{max(kernel.done, 1)}.efi")
@@ -219,14 +230,10 @@ def last_trial(folder: Path = ESP / "EFI/Linux", running: str = VERSION) -> Tria
             return written
         when = (folder / kernel.file).stat().st_mtime
         if failed:
-            times = {0: "", 1: " once"}.get(kernel.done, f" {kernel.done} times")
-            return Trial(
-                kernel.version,
-                f"It was started{times} and did not reach its health check: its kernel stopped or could not be loaded.",
-                when,
-            )
+            known = Said.of("box.not-healthy", times=kernel.done) if kernel.done else Said("box.never-healthy")
+            return Trial.of(kernel.version, known, when)
         if skipped:
-            return Trial(kernel.version, skipped, when)
+            return Trial.of(kernel.version, skipped, when)
     return None
 
 
@@ -267,7 +274,7 @@ def renew_state(partition: Path = BY_LABEL / "switchroom-state", state: Path = S
     with contextlib.suppress(OSError):
         found = (BOOT_FACTS / "state").read_text().strip()
     if found != "broken":
-        raise CannotDo("The data partition is in order: it is not erased.")
+        raise CannotDo(Said("box.in-order"))
     run(
         "mke2fs", "-q", "-F", "-t", "ext4", "-L", "switchroom-state", "-O", "metadata_csum", "-d", str(state), str(partition), seconds=600,
     )  # fmt: skip
@@ -286,9 +293,9 @@ def set_network(address: str, gateway: str, servers: str) -> None:
             lines += [f"Gateway={ipaddress.ip_address(gateway)}"] if gateway else []
             lines += [f"DNS={ipaddress.ip_address(server)}" for server in servers.split()]
         except ValueError as error:
-            raise CannotDo(f"That is not an address: {error}.") from None
+            raise CannotDo(Said.of("box.no-address", error=str(error))) from None
         if interface.network.prefixlen == interface.max_prefixlen:
-            raise CannotDo("Give the address with its network, such as 192.168.1.10/24.")
+            raise CannotDo(Said("box.no-network"))
         text = "\n".join(["[Match]", "Type=ether", "[Network]", "MulticastDNS=yes", *lines, ""])
         write(NETWORK_FILE, text.encode(), 0o644)
     run("networkctl", "reload")

@@ -29,6 +29,7 @@ import msgspec
 
 from appliance.storage.archive import Archive, Member
 from appliance.storage.on_disk import rename, sync
+from appliance.words import Explained, Said
 
 if TYPE_CHECKING:  # the console reads this module too, and checks no signature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -43,8 +44,8 @@ OURS = re.compile(r"switchroom_(?P<version>[0-9][0-9A-Za-z.~-]*?)(?:\+(?P<left>\
 Progress = Callable[[str, int, int], None]  # what, bytes done, bytes in all
 
 
-class BadUpdate(Exception):
-    """The file cannot be installed; the message is for the administrator. Nothing was written unless it says so."""
+class BadUpdate(Explained):
+    """The file cannot be installed. Nothing was written unless it says so."""
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,26 +87,22 @@ def read_manifest(tar: Archive, box: Box) -> Manifest:
     text = _small(tar, "manifest.json", LARGEST_MANIFEST)
     signature = _small(tar, "manifest.sig", 64)
     if not any(_signed_by(key, signature, text) for key in box.keys):
-        raise BadUpdate("This update is not signed by Switchroom's maker (or was changed). Nothing was written.")
+        raise BadUpdate(Said("update.not-signed"))
     manifest = _decode(text)
     if manifest.compatible != box.compatible:
-        raise BadUpdate(f"This update is for {manifest.compatible}; this box is {box.compatible}. Nothing was written.")
+        raise BadUpdate(Said.of("update.other-box", wanted=manifest.compatible, box=box.compatible))
     if version_key(box.version) < version_key(manifest.floor):
-        raise BadUpdate(
-            f"This update needs at least version {manifest.floor}; this box runs {box.version}. Install {manifest.floor} first."
-        )
+        raise BadUpdate(Said.of("update.too-new", floor=manifest.floor, version=box.version))
     if manifest.version == box.version or not OURS.fullmatch(f"switchroom_{manifest.version}.efi"):
-        raise BadUpdate(f"Version {manifest.version} is running already. Nothing was written.")
+        raise BadUpdate(Said.of("update.running", version=manifest.version))
     if version_key(manifest.version) < version_key(box.version):
-        raise BadUpdate(f"Version {manifest.version} is older than the running {box.version}. Nothing was written.")
+        raise BadUpdate(Said.of("update.older", version=manifest.version, running=box.version))
     counts = [-(-part.size // BLOCK) for part in manifest.parts]
     if tuple(part.name for part in manifest.parts) != PARTS or counts != [len(part.blocks) for part in manifest.parts]:
-        raise BadUpdate("The update does not hold the parts it should. Nothing was written.")
+        raise BadUpdate(Said("update.other-parts"))
     for part, target in zip(manifest.parts, (box.root, box.verity), strict=False):
         if part.size > _capacity(target):
-            raise BadUpdate(
-                f"The update's {part.name} ({part.size >> 20} MiB) does not fit this box ({_capacity(target) >> 20} MiB). Nothing was written."
-            )
+            raise BadUpdate(Said.of("update.too-large", part=part.name, size=part.size >> 20, room=_capacity(target) >> 20))
     return manifest
 
 
@@ -113,7 +110,7 @@ def _decode(text: bytes) -> Manifest:
     try:
         return msgspec.json.decode(text, type=Manifest)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise BadUpdate(f"The update's description cannot be read ({error}). Nothing was written.") from None
+        raise BadUpdate(Said.of("update.no-description", error=str(error))) from None
 
 
 def check_file(stream: IO[bytes]) -> None:
@@ -127,13 +124,13 @@ def check_file(stream: IO[bytes]) -> None:
             for _ in _right_blocks(tar, part):
                 pass
     except tarfile.TarError as error:
-        raise BadUpdate(f"The file ends too early or is not an update ({error}). Nothing was written.") from None
+        raise BadUpdate(Said.of("update.too-short", error=str(error))) from None
 
 
 def install(stream: IO[bytes], box: Box, progress: Progress = lambda what, done, total: None) -> Manifest:
     """Install a bundle into the other slot; the next start tries it. BadUpdate leaves the running version as it was."""
     if not box.blessed:
-        raise BadUpdate("The running version is still on trial. Wait until it has proved itself, then update.")
+        raise BadUpdate(Said("update.on-trial"))
     try:
         tar = Archive(stream)
         manifest = read_manifest(tar, box)
@@ -152,9 +149,7 @@ def install(stream: IO[bytes], box: Box, progress: Progress = lambda what, done,
         _kernel(tar, parts["uki.efi"], box, manifest.version)
         progress("done", total, total)
     except tarfile.TarError as error:
-        raise BadUpdate(
-            f"The file ends too early or is not an update ({error}). The running version was not touched."
-        ) from None
+        raise BadUpdate(Said.of("update.too-short-begun", error=str(error))) from None
     return manifest
 
 
@@ -175,7 +170,7 @@ def _small(tar: Archive, name: str, most: int) -> bytes:
 def _member(tar: Archive, name: str, most: int) -> Member:
     member = tar.next()
     if member is None or member.name != name or member.size > most:
-        raise BadUpdate("This is not a Switchroom update. The running version was not touched.")
+        raise BadUpdate(Said("update.no-update"))
     return member
 
 
@@ -200,10 +195,7 @@ def _room(box: Box, kernel: Part) -> None:
     figures = os.statvfs(box.esp)
     free = figures.f_bavail * figures.f_frsize + sum(file.stat().st_size for file in _unwanted(box))
     if free < kernel.size + BLOCK:
-        raise BadUpdate(
-            f"The boot partition is full: the update needs {(kernel.size >> 20) + 1} MiB there and {free >> 20} MiB are free. "
-            "Remove what does not belong there. Nothing was written."
-        )
+        raise BadUpdate(Said.of("update.boot-full", needed=(kernel.size >> 20) + 1, free=free >> 20))
 
 
 def _sweep(box: Box) -> None:
@@ -225,9 +217,7 @@ def _right_blocks(tar: Archive, part: Part) -> Iterator[bytes]:
     for wanted in part.blocks:
         block = content.read(BLOCK)
         if hashlib.sha256(block).hexdigest() != wanted:
-            raise BadUpdate(
-                f"The update is damaged ({part.name}). The other slot is not used; the running version was not touched."
-            )
+            raise BadUpdate(Said.of("update.damaged", part=part.name))
         yield block
 
 
@@ -274,9 +264,7 @@ def kept(target: Path, part: Part) -> bool:
 def _compare(target: Path, part: Part) -> None:
     if not kept(target, part):
         _write(target, 0, bytes(SUPERBLOCK))
-        raise BadUpdate(
-            f"The disk did not keep what was written ({part.name}). It may be failing. The running version was not touched."
-        )
+        raise BadUpdate(Said.of("update.disk-failing", part=part.name))
 
 
 def _kernel(tar: Archive, part: Part, box: Box, version: str) -> None:
@@ -292,7 +280,5 @@ def _kernel(tar: Archive, part: Part, box: Box, version: str) -> None:
         temporary.unlink(missing_ok=True)
         if isinstance(error, BadUpdate):
             raise
-        raise BadUpdate(
-            f"The boot partition cannot be written ({error.strerror}). The running version was not touched."
-        ) from None
+        raise BadUpdate(Said.of("update.boot-not-written", error=str(error.strerror))) from None
     rename(temporary, final)

@@ -10,14 +10,18 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from appliance.words import Explained, Said
+
 SOCKET = Path("/run/switchroom-helper.sock")
 FOUND_AT_START = Path("/run/switchroom-boot")  # the start writes here what it found (image/initrd/init)
 BLOCK = 1 << 18
 PATIENCE = 600.0  # seconds; the other slot is read back before the answer
 
 
-class HelperFailed(Exception):
-    """The helper's sentence."""
+class HelperFailed(Explained):
+    """What the helper says."""
 
 
 def available() -> bool:
@@ -48,11 +52,11 @@ def send_update(blocks: Iterable[bytes], progress: Callable[[dict[str, Any]], No
 def _last(rows: Iterator[dict[str, Any]], progress: Callable[[dict[str, Any]], None]) -> Any:
     for row in rows:
         if "failed" in row:
-            raise HelperFailed(row["failed"])
+            raise HelperFailed(msgspec.convert(row["failed"], Said))
         if "ok" in row:
             return row["ok"]
         progress(row)
-    raise HelperFailed("The box's helper ended without an answer.")
+    raise HelperFailed(Said("box.no-answer"))
 
 
 def _converse(request: dict[str, Any], blocks: Iterable[bytes]) -> Iterator[dict[str, Any]]:
@@ -66,7 +70,7 @@ def _converse(request: dict[str, Any], blocks: Iterable[bytes]) -> Iterator[dict
                     connection.sendall(block)
                 connection.shutdown(socket.SHUT_WR)
         except OSError as error:
-            raise HelperFailed(f"The box's helper cannot be reached: {error.strerror or error}.") from None
+            raise HelperFailed(Said.of("box.no-helper", error=error.strerror or str(error))) from None
         with connection.makefile("rb") as answers:
             for line in answers:
                 yield json.loads(line)

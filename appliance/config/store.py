@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from appliance.config.model import KINDS, Change, Record, Snapshot
 from appliance.storage import on_disk
 from appliance.storage.database import Migrations, StorageDamaged, StorageFailed, alone, open_database, sentences
+from appliance.words import Said
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as Tables
@@ -55,9 +56,9 @@ class BoxKey:
                 on_disk.make(path, AESGCM.generate_key(256))  # a power cut leaves no half key behind
             key = path.read_bytes()
         except OSError as error:
-            raise StorageFailed(f"The box key {path} cannot be read or made: {error.strerror}.") from error
+            raise StorageFailed(Said.of("storage.key-unreadable", file=str(path), error=str(error.strerror))) from error
         if len(key) != 32:
-            raise StorageDamaged(f"The box key {path} is damaged. Restore keys and database from the same backup.")
+            raise StorageDamaged(Said.of("storage.key-damaged", file=str(path)))
         self._cipher = AESGCM(key)
 
     def seal(self, text: str, context: str) -> str:
@@ -69,9 +70,7 @@ class BoxKey:
             data = bytes.fromhex(sealed)
             return self._cipher.decrypt(data[:12], data[12:], context.encode()).decode()
         except (InvalidTag, ValueError):
-            raise StorageDamaged(
-                "A stored password does not fit the key of this box. Restore keys and database from the same backup."
-            ) from None
+            raise StorageDamaged(Said("storage.key-other")) from None
 
 
 config_migrations = Migrations("switchroom-config")
@@ -127,14 +126,16 @@ class Store:
         with alone(data):
             # The first start makes the database, then the key. So a key without a database has lost it, and beginning anew would hide that.
             if key.exists() and not (database.exists() and database.stat().st_size):
-                raise StorageDamaged(f"{database.name} is {'empty' if database.exists() else 'missing'}. Restore a backup.")
+                raise StorageDamaged(
+                    Said.of("storage.empty" if database.exists() else "storage.missing", file=database.name)
+                )
             self._db = open_database(database, config_migrations)
             self._file = database
             try:
                 self._opened = self._present()
                 if not key.exists() and self.revision():
                     # a new key would open nothing, and what it sealed from now on would be lost with the next restore
-                    raise StorageDamaged(f"The box key {key} is missing. Restore keys and database from the same backup.")
+                    raise StorageDamaged(Said.of("storage.key-missing", file=str(key)))
                 self._key = BoxKey(key)
             except BaseException:
                 self.close()
@@ -148,16 +149,18 @@ class Store:
         try:
             found = self._file.stat()
         except OSError:
-            raise StorageDamaged(f"{self._file.name} is missing. Restore a backup.") from None
+            raise StorageDamaged(Said.of("storage.missing", file=self._file.name)) from None
         if not found.st_size or not os.access(self._file, os.R_OK):
-            raise StorageDamaged(f"{self._file.name} {'cannot be read' if found.st_size else 'is empty'}. Restore a backup.")
+            raise StorageDamaged(
+                Said.of("storage.not-readable" if found.st_size else "storage.empty", file=self._file.name)
+            )
         return found.st_dev, found.st_ino
 
     def _demand_file(self) -> None:
         """StorageDamaged when the file is gone or another one by now: what is read from the one that was opened would hide that, and what
         is written into it would be lost."""
         if self._present() != self._opened:
-            raise StorageDamaged(f"{self._file.name} was replaced by another file while it was in use. Start Switchroom again.")
+            raise StorageDamaged(Said.of("storage.replaced", file=self._file.name))
 
     def revision(self) -> int:
         self._demand_file()
@@ -184,9 +187,7 @@ class Store:
             try:
                 records[kind][key] = self._unpack(kind, key, json.loads(body))
             except (ValueError, TypeError, KeyError) as error:  # never the body itself: it holds secrets
-                raise StorageDamaged(
-                    f"The {kind} {key} in config.db is damaged ({type(error).__name__}). Restore a backup."
-                ) from None
+                raise StorageDamaged(Said.of("storage.record-damaged", kind=kind, id=str(key), error=type(error).__name__)) from None
         return Snapshot(revision, MappingProxyType({kind: MappingProxyType(found) for kind, found in records.items()}), moment)
 
     def _is_past(self, known: Snapshot, revision: int) -> bool:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from appliance.storage import copies
 from appliance.storage.migration import Progress
+from appliance.words import Explained, Said
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as Tables
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("store")
 
 
-class StorageFailed(Exception):
-    """The disk or the database does not do its work; the sentence is for the administrator."""
+class StorageFailed(Explained):
+    """The disk or the database does not do its work."""
 
 
 class StorageDamaged(StorageFailed):
@@ -42,14 +43,14 @@ def sentences() -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         text = str(error)
         if "full" in text:
-            raise StorageFailed("The disk is full: nothing was saved. Remove old recordings or logs.") from error
+            raise StorageFailed(Said("storage.full")) from error
         if "readonly" in text or "read-only" in text:
-            raise StorageFailed("The disk can only be read: nothing was saved. It may be failing.") from error
+            raise StorageFailed(Said("storage.read-only")) from error
         if "locked" in text:
-            raise StorageFailed("The database is busy: nothing was saved. Try again.") from error
+            raise StorageFailed(Said("storage.busy")) from error
         if is_damage(error):
-            raise StorageDamaged(f"The database is damaged ({text}): nothing was saved. Restore a backup.") from error
-        raise StorageFailed(f"The database reports: {text}. Nothing was saved.") from error
+            raise StorageDamaged(Said.of("storage.damaged", error=text)) from error
+        raise StorageFailed(Said.of("storage.reports", error=text)) from error
 
 
 # What a disk answers that does not give back what was written; a full one is something else.
@@ -73,7 +74,7 @@ def alone(folder: Path, name: str = "") -> Iterator[None]:
             os.open(folder / f".{name}.lock", os.O_RDWR | os.O_CREAT, 0o600) if name else os.open(folder, os.O_RDONLY)
         )
     except OSError as error:
-        raise StorageFailed(f"The data directory {folder} cannot be used: {error.strerror}.") from error
+        raise StorageFailed(Said.of("storage.directory", folder=str(folder), error=str(error.strerror))) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -163,8 +164,8 @@ def _open_database(path: Path, migrations: Migrations) -> Database:
         )
     except (OSError, sqlite3.Error) as error:
         if is_damage(error):
-            raise StorageDamaged(f"{path.name} cannot be read ({error}). Restore a backup.") from error
-        raise StorageFailed(f"{path.name} cannot be opened ({error}).") from error
+            raise StorageDamaged(Said.of("storage.unreadable", file=path.name, error=str(error))) from error
+        raise StorageFailed(Said.of("storage.not-opened", file=path.name, error=str(error))) from error
     try:
         connection.execute("pragma journal_mode=wal")
         connection.execute("pragma synchronous=full")
@@ -173,14 +174,14 @@ def _open_database(path: Path, migrations: Migrations) -> Database:
         progress = Progress(path)
         with progress.watch(connection):
             if connection.execute("pragma quick_check(1)").fetchone()[0] != "ok":
-                raise StorageDamaged(f"{path.name} is damaged. Restore a backup.")
+                raise StorageDamaged(Said.of("storage.file-damaged", file=path.name))
             copies.take(connection, path, known, progress)
             migrations.apply(connection, lambda step, steps: progress.now("changing", step=step, steps=steps))
     except sqlite3.DatabaseError as error:
         connection.close()
         if is_damage(error):
-            raise StorageDamaged(f"{path.name} is damaged and cannot be read ({error}). Restore a backup.") from error
-        raise StorageFailed(f"{path.name} cannot be opened now ({error}).") from error
+            raise StorageDamaged(Said.of("storage.file-damaged-error", file=path.name, error=str(error))) from error
+        raise StorageFailed(Said.of("storage.not-opened-now", file=path.name, error=str(error))) from error
     except BaseException:  # a fault of a migration too: the file must not stay locked
         connection.close()
         raise

@@ -18,6 +18,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from appliance.words import Explained, Said
+
 MAGIC = b"Switchroom backup 1\n"
 BLOCK = 1 << 16
 TAG = 16
@@ -30,8 +32,8 @@ MOST_WORK = (
 MOST_MEMORY = 1 << 25  # as ours
 
 
-class NotOpened(Exception):
-    """The file is not one of ours, is damaged, or the passphrase is wrong; a sentence for the administrator."""
+class NotOpened(Explained):
+    """The file is not one of ours, is damaged, or the passphrase is wrong."""
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -107,7 +109,7 @@ class Opener(io.RawIOBase):
         self._head = magic + line
         self.header = _read_header(line)
         if self.header.protected and not passphrase:
-            raise NotOpened("This backup is protected by a passphrase: enter the one that was chosen when it was made.")
+            raise NotOpened(Said("keeping.protected"))
         self._cipher = _key(passphrase if self.header.protected else "", self.header)
         self._number = 0
         self._ahead = self._take()
@@ -145,16 +147,10 @@ class Opener(io.RawIOBase):
         self._number += 1
         return text
 
-    def _why(self) -> str:
+    def _why(self) -> Said:
         if self._number:
-            return (
-                "The backup is damaged or was cut off on its way. Nothing was changed; take another copy of the file."
-            )
-        if self.header.protected:
-            return (
-                "The passphrase is not the one this backup was made with (or the file is damaged). Nothing was changed."
-            )
-        return "The backup is damaged. Nothing was changed; take another copy of the file."
+            return Said("keeping.cut-off")
+        return Said("keeping.wrong-passphrase" if self.header.protected else "keeping.damaged-file")
 
 
 def _line(sealed: IO[bytes]) -> bytes:
@@ -166,10 +162,8 @@ def _line(sealed: IO[bytes]) -> bytes:
     return bytes(line)
 
 
-def _foreign(line: bytes) -> str:
-    if line.startswith(b"Switchroom backup "):
-        return "This backup was made by a newer version of Switchroom. Update this box first, then restore. Nothing was changed."
-    return "This file is not a backup of Switchroom. Nothing was changed."
+def _foreign(line: bytes) -> Said:
+    return Said("keeping.of-newer" if line.startswith(b"Switchroom backup ") else "keeping.no-backup")
 
 
 def _read_header(line: bytes) -> Header:
@@ -177,10 +171,10 @@ def _read_header(line: bytes) -> Header:
         header = msgspec.json.decode(line, type=Header)
         salt = bytes.fromhex(header.salt)
     except (msgspec.DecodeError, ValueError):
-        raise NotOpened("The backup's beginning is damaged. Nothing was changed.") from None
+        raise NotOpened(Said("keeping.beginning-damaged")) from None
     power = header.n > 1 and header.n & (header.n - 1) == 0
     if not power or min(header.r, header.p) < 1 or len(salt) < 16:
-        raise NotOpened("The backup's beginning is damaged. Nothing was changed.")
+        raise NotOpened(Said("keeping.beginning-damaged"))
     if header.n * header.r * header.p > MOST_WORK or 128 * header.n * header.r > MOST_MEMORY:
-        raise NotOpened("The backup asks for more work than this box gives to a passphrase. Nothing was changed.")
+        raise NotOpened(Said("keeping.too-much-work"))
     return header

@@ -16,7 +16,7 @@ from typing import Any
 from appliance.calls.history.records import COLUMNS, FLAT, CallRecords, said_of
 from appliance.config.store import JournalRow
 from appliance.storage.copies import kept_aside
-from appliance.words import english
+from appliance.words import Explained, Listed, Said, english
 
 BATCH = 500  # call records taken over in one transaction: short enough that `calls` never waits
 # database -> what counts in it, and when a row of it is not in use now
@@ -26,8 +26,8 @@ COUNTED = {
 }
 
 
-class CannotTakeOver(Exception):
-    """A sentence for the administrator; what had been taken over stays, and may be taken over again."""
+class CannotTakeOver(Explained):
+    """What had been taken over stays, and may be taken over again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,11 @@ def take_over(data: Path, name: str, progress: Callable[[int, int], None] = lamb
     """Add its call records to the history, those that are not there; returns how many. May be repeated."""
     file = find(data, name)
     if file is None or not name.startswith("calls.db."):
-        raise CannotTakeOver("These call records do not exist (any more).")
+        raise CannotTakeOver(Said("keeping.no-records"))
     with contextlib.closing(CallRecords(data)) as records, _opened(file) as old:
         columns = {row[1] for row in old.execute("pragma table_info(call)")}
         if missing := sorted(set(COLUMNS) - columns):
-            raise CannotTakeOver(
-                f"The newer version keeps call records in another way ({', '.join(missing)} are not there): they can be downloaded, not added."
-            )
+            raise CannotTakeOver(Said.of("keeping.other-records", columns=Listed(tuple(missing))))
         total = int(old.execute("select count(*) from call where selftest = 0").fetchone()[0])
         rows = old.execute(f"select {', '.join(COLUMNS)} from call where selftest = 0 order by started")
         added = done = 0

@@ -22,7 +22,7 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import IO, Annotated, cast
 
@@ -36,6 +36,7 @@ from appliance.storage.database import Migrations, StorageFailed
 from appliance.storage.on_disk import sync
 from appliance.storage.sealed import NotOpened, Opener, Sealer
 from appliance.version import VERSION
+from appliance.words import Explained, Fact, Said
 
 DATABASES: dict[str, Migrations] = {"config.db": config_migrations, "calls.db": calls_migrations}
 KEYS = ("keys/box.key", "keys/box.id", "keys/authority.pem", "keys/authority.key", "keys/server.pem", "keys/server.key")
@@ -59,8 +60,8 @@ LONGEST_BODY, MOST_RECORDS, MOST_BODIES = 1 << 18, 50_000, 16 << 20
 Progress = Callable[[str, int, int], None]  # what, bytes done, bytes in all (0: unknown)
 
 
-class BadBackup(Exception):
-    """It was refused, and nothing was changed; the sentence is for the administrator."""
+class BadBackup(Explained):
+    """It was refused, and nothing was changed."""
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +100,7 @@ def make(data: Path, out: IO[bytes], passphrase: str, now: float, progress: Prog
     """Write a backup of `data` to `out`. BadBackup when there is nothing to back up or no room for the copies."""
     missing = [name for name in NEEDED if not (data / name).exists()]
     if missing:
-        raise BadBackup(f"There is nothing to back up: {missing[0]} does not exist.")
+        raise BadBackup(Said.of("keeping.nothing", file=missing[0]))
     expected = sum((data / name).stat().st_size for name in DATABASES if (data / name).exists())
     _demand_room(data, expected)
     work = Path(tempfile.mkdtemp(prefix=WORK, dir=data))
@@ -111,7 +112,7 @@ def make(data: Path, out: IO[bytes], passphrase: str, now: float, progress: Prog
                 copied += (work / name).stat().st_size
         return _write(data, work, out, passphrase, now, progress)
     except OSError as error:
-        raise BadBackup(f"The backup could not be written: {error.strerror}.") from None
+        raise BadBackup(Said.of("keeping.not-written", error=str(error.strerror))) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -131,7 +132,7 @@ def _copy_database(source: Path, target: Path, progress: Callable[[int], None]) 
         connection.set_progress_handler(told, 20_000)
         connection.execute("vacuum into ?", [str(target)])
     except sqlite3.DatabaseError as error:
-        raise BadBackup(f"{source.name} could not be copied: {error}.") from None
+        raise BadBackup(Said.of("keeping.not-copied", file=source.name, error=str(error))) from None
     finally:
         connection.close()
 
@@ -218,15 +219,11 @@ def stage(data: Path, sealed: IO[bytes], passphrase: str, who: str, now: float, 
         restored = _check(folder, contents, who, now, event)
         _name_it_ready(data, folder, contents)
     except NotOpened as error:
-        raise BadBackup(str(error)) from None
+        raise BadBackup(error.said) from None
     except (tarfile.TarError, EOFError, zlib.error, msgspec.DecodeError, RecursionError) as error:
-        raise BadBackup(
-            f"The backup is damaged ({error}). Nothing was changed; take another copy of the file."
-        ) from None
+        raise BadBackup(Said.of("keeping.damaged", error=str(error))) from None
     except OSError as error:
-        raise BadBackup(
-            f"The backup could not be read or written: {error.strerror or error}. Nothing was changed."
-        ) from None
+        raise BadBackup(Said.of("keeping.not-read", error=error.strerror or str(error))) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return restored
@@ -236,7 +233,7 @@ def stage_kept(data: Path, name: str, who: str, now: float) -> Restored:
     """As `stage`, with what was in use before a restore (its folder's name)."""
     source = next((folder for folder in kept_states(data) if folder.name == name), None)
     if source is None:
-        raise BadBackup("What was kept does not exist (any more). Nothing was changed.")
+        raise BadBackup(Said("keeping.gone"))
     folder = data / STAGE
     shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -249,12 +246,12 @@ def stage_kept(data: Path, name: str, who: str, now: float) -> Restored:
                     shutil.copyfile(source / (file + log), folder / (file + log))
                     (folder / (file + log)).chmod(0o600)
         if missing := [file for file in NEEDED if file not in present]:
-            raise BadBackup(f"What was kept lacks {missing[0]}. Nothing was changed.")
+            raise BadBackup(Said.of("keeping.kept-lacks", file=missing[0]))
         contents = _describe(folder, {file: (folder / file).stat().st_size for file in present}, source.stat().st_mtime)
         restored = _check(folder, contents, who, now, "put back what was in use before a restore")
         _name_it_ready(data, folder, contents)
     except (OSError, sqlite3.Error) as error:
-        raise BadBackup(f"What was kept cannot be used ({error}). Nothing was changed.") from None
+        raise BadBackup(Said.of("keeping.kept-unusable", error=str(error))) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return restored
@@ -273,7 +270,7 @@ def _name_it_ready(data: Path, folder: Path, contents: Contents) -> None:
 def _read_contents(tar: Archive) -> Contents:
     entry = tar.next()
     if entry is None or entry.name != CONTENTS or entry.size > LARGEST_CONTENTS:
-        raise BadBackup("This backup does not begin as it should. Nothing was changed.")
+        raise BadBackup(Said("keeping.no-beginning"))
     contents = msgspec.json.decode(entry.read(entry.size), type=Contents)
     newer = [
         name
@@ -281,14 +278,11 @@ def _read_contents(tar: Archive) -> Contents:
         if name not in DATABASES or set(done) - set(DATABASES[name].names)
     ]
     if newer or set(contents.sizes) - set(FILES):
-        raise BadBackup(
-            f"This backup was made by version {contents.version}, which keeps its data in a newer way than this one ({VERSION}). "
-            "Update this box first, then restore. Nothing was changed."
-        )
+        raise BadBackup(Said.of("keeping.newer", version=contents.version, ours=VERSION))
     if missing := [name for name in NEEDED if name not in contents.sizes]:
-        raise BadBackup(f"This backup lacks {missing[0]}. Nothing was changed.")
+        raise BadBackup(Said.of("keeping.lacks", file=missing[0]))
     if large := [name for name, size in contents.sizes.items() if name not in DATABASES and size > LARGEST_OTHER]:
-        raise BadBackup(f"This backup holds something unexpected (a large {large[0]}). Nothing was changed.")
+        raise BadBackup(Said.of("keeping.large", file=large[0]))
     return contents
 
 
@@ -296,14 +290,14 @@ def _unpack(tar: Archive, folder: Path, contents: Contents, progress: Progress) 
     total, done, left = sum(contents.sizes.values()), 0, dict(contents.sizes)
     while (entry := tar.next()) is not None:
         if left.pop(entry.name, -1) != entry.size:
-            raise BadBackup(f"This backup holds something unexpected ({entry.name[:80]}). Nothing was changed.")
+            raise BadBackup(Said.of("keeping.unexpected", file=entry.name[:80]))
         with open(os.open(folder / entry.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             while block := entry.read(1 << 18):
                 file.write(block)
                 done += len(block)
                 progress("reading", done, total)
     if left:
-        raise BadBackup(f"This backup lacks {min(left)}. Nothing was changed.")
+        raise BadBackup(Said.of("keeping.lacks", file=min(left)))
 
 
 def _check(folder: Path, contents: Contents, who: str, now: float, event: str) -> Restored:
@@ -318,7 +312,8 @@ def _check(folder: Path, contents: Contents, who: str, now: float, event: str) -
         with contextlib.closing(CallRecords(folder)):
             pass
     except (StorageFailed, FileNotFoundError) as error:
-        raise BadBackup(f"The backup cannot be used: {error} Nothing was changed.") from None
+        why: Fact = error.said if isinstance(error, StorageFailed) else str(error)
+        raise BadBackup(Said.of("keeping.unusable", why=why)) from None
     for name in DATABASES:
         for log in ("-wal", "-shm"):
             (folder / (name + log)).unlink(missing_ok=True)
@@ -331,26 +326,36 @@ def _bounded(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
         db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_BODY)  # whatever is longer is refused before it is read
         try:
-            acting = db.execute("select count(*) from sqlite_schema where type in ('view', 'trigger') or sql like '%virtual%'")
-            unexpected = acting.fetchone()[0] > 0
+            unexpected = not _acting(db) <= _acting_of_ours(path.name)
             if path.name == "config.db" and not unexpected:
                 rows, octets = db.execute("select count(*), coalesce(sum(length(body)), 0) from record").fetchone()
                 unexpected = rows > MOST_RECORDS or octets > MOST_BODIES
         except sqlite3.DataError:
             unexpected = True
         except sqlite3.DatabaseError as error:
-            raise BadBackup(f"The backup cannot be used: {path.name} is damaged ({error}). Nothing was changed.") from None
+            raise BadBackup(Said.of("keeping.database-damaged", file=path.name, error=str(error))) from None
     if unexpected:
-        raise BadBackup(f"This backup holds something unexpected (in {path.name}). Nothing was changed.")
+        raise BadBackup(Said.of("keeping.unexpected", file=path.name))
+
+
+def _acting(db: sqlite3.Connection) -> set[str]:
+    """What of a database computes something by itself, as it is written."""
+    acting = "select sql from sqlite_schema where type in ('view', 'trigger') or sql like '%virtual%'"
+    return {str(sql) for (sql,) in db.execute(acting)}
+
+
+@cache
+def _acting_of_ours(name: str) -> set[str]:
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+        DATABASES[name].apply(fresh, lambda step, steps: None)
+        return _acting(fresh)
 
 
 def _demand_room(data: Path, needed: int) -> None:
     figures = os.statvfs(data)
     free = figures.f_bavail * figures.f_frsize
     if free < needed + SPARE:
-        raise BadBackup(
-            f"There is not enough room: {(needed + SPARE) >> 20} MB are needed, {free >> 20} MB are free where the data is. Nothing was changed."
-        )
+        raise BadBackup(Said.of("keeping.no-room", needed=(needed + SPARE) >> 20, free=free >> 20))
 
 
 # ---- putting in place ------------------------------------------------------------------------------------------------

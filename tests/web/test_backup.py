@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 
 from appliance.box import update_client
 from appliance.upkeep import backup
+from appliance.words import Said
 from tests.web.made import CODE, FakeBox, Visitor
 from webui.app import create_app
 from webui.desk import Desk
@@ -66,7 +67,7 @@ def test_made_fetched_and_forgotten(anna: Visitor, desk: Desk, clock: Any, monke
     wait_for(desk)
     clock.now = time.time()
     text = anna.get("/backup").get_data(as_text=True)
-    assert "1 extensions and 0 call records" in text
+    assert "1 extension and 0 call records" in text
     assert 'data-fetch="/backup/file"' in text
     assert 'data-fetch="/backup/file"' not in anna.get("/backup").get_data(as_text=True)  # once
     fetched = anna.get("/backup/file")
@@ -221,7 +222,7 @@ def test_one_thing_is_done_at_a_time_and_a_fault_ends_it() -> None:
 
     go, desktop = threading.Event(), Desktop()
 
-    def first(tell: Any) -> str:
+    def first(tell: Any) -> Said:
         tell("half", 1, 2)
         go.wait(10)
         raise ZeroDivisionError
@@ -232,5 +233,5 @@ def test_one_thing_is_done_at_a_time_and_a_fault_ends_it() -> None:
     go.set()
     while not work.finished:
         time.sleep(0.01)
-    assert (work.percent, "fault of ours" in work.problem) == (50, True)
+    assert (work.percent, work.problem) == (50, Said("work.fault"))
     assert desktop.of("two") is None

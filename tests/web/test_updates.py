@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from playwright.sync_api import Page, expect
 
 from appliance.box import update_client
 from appliance.box.update import BLOCK
+from appliance.words import Said
 from tests.web.chromium import needs_chromium, shoot
 from tests.web.made import PASSWORD, FakeBox, make_desk
 from tests.web.served import Served, served
@@ -140,7 +142,7 @@ def test_a_damaged_file_is_not_sent(updates: Page, helper: FakeHelper, tmp_path:
 
 
 def test_what_the_box_refuses_is_shown_in_its_words(updates: Page, helper: FakeHelper, tmp_path: Path) -> None:
-    helper.answer = {"failed": "This is not a Switchroom update. The running version was not touched."}
+    helper.answer = {"failed": msgspec.to_builtins(Said("update.no-update"))}
     file = tmp_path / "holiday.update"
     file.write_bytes(b"no tar at all" * 400_000)
     install(updates, file)

@@ -13,8 +13,10 @@ from flask.typing import ResponseReturnValue
 from appliance.storage.database import StorageFailed
 from appliance.upkeep import aside
 from appliance.upkeep.aside import CannotTakeOver
+from appliance.words import Said
 from webui.desk import desk
 from webui.login.guard import acting, route
+from webui.wording import say, t
 from webui.work import Busy, Tell
 
 pages = Blueprint("aside", __name__)
@@ -58,14 +60,14 @@ def _harmless(cell: object) -> object:
 def add(name: str) -> ResponseReturnValue:
     folder = data()
 
-    def work(tell: Tell) -> str:
+    def work(tell: Tell) -> Said:
         count = aside.take_over(folder, name, lambda done, total: tell("adding", done, total))
-        return f"{count} call records were added to the history."
+        return Said.of("aside.added", count=count)
 
     try:
         desk().desktop.begin(KIND, work, (CannotTakeOver, StorageFailed))
     except Busy as busy:
-        flash(str(busy))
+        flash(say(busy.said))
     else:
         acting().note("settings", "settings", f"added the call records of {name} to the history")
     return redirect(url_for("updates.listing"), 303)
@@ -78,7 +80,7 @@ def progress() -> ResponseReturnValue:
         return {"finished": True}
     return {
         "finished": work.finished,
-        "said": f"Adding call records: {work.done} of {work.total} …",
+        "said": t("aside.adding", done=work.done, total=work.total),
         "percent": work.percent,
     }
 
@@ -88,5 +90,5 @@ def delete(name: str) -> ResponseReturnValue:
     file = aside.find(data(), name) or abort(404)
     file.unlink()
     acting().note("settings", "settings", f"deleted {name}, kept from a newer version")
-    flash("Deleted.")
+    flash(t("page.deleted"))
     return redirect(url_for("updates.listing"), 303)

@@ -15,9 +15,11 @@ from appliance.box import update_client
 from appliance.box.update_client import HelperFailed
 from appliance.config.model import Problem, Refused
 from appliance.upkeep.backup import BadBackup
+from appliance.words import Said
 from webui.desk import desk
 from webui.forms import problems_by_field
 from webui.login.guard import acting, person, route
+from webui.wording import say, t
 from webui.work import Busy, backups
 
 pages = Blueprint("backup", __name__)
@@ -55,12 +57,12 @@ def begin() -> ResponseReturnValue:
     unprotected, word = request.form.get("unprotected") == "yes", request.form.get("passphrase", "")
     try:
         if not unprotected and len(word) >= backups.SHORTEST_PASSPHRASE and word != request.form.get("again", ""):
-            raise Refused(Problem("again", "The two passphrases are not the same."))
+            raise Refused(Problem("again", Said("keeping.not-same")))
         backups.begin(desk(), acting(), word, unprotected=unprotected)
     except Refused as refused:
         return _page(problems_by_field(refused.problems), 422)
     except Busy as busy:
-        return _page({"": str(busy)}, 409)
+        return _page({"": say(busy.said)}, 409)
     return redirect(url_for("backup.listing"), 303)
 
 
@@ -69,10 +71,8 @@ def progress() -> ResponseReturnValue:
     work = desk().desktop.of(backups.KIND)
     if work is None:
         return {"finished": True}
-    words = {"copying": "Copying the databases as they are now", "writing": "Writing the file"}.get(
-        work.what, "Beginning"
-    )
-    return {"finished": work.finished, "said": f"{words} …", "percent": work.percent}
+    what = work.what if work.what in ("copying", "writing") else "beginning"
+    return {"finished": work.finished, "said": t(f"keeping.{what}"), "percent": work.percent}
 
 
 @route(pages, "/backup/file", may="do backup")
@@ -97,13 +97,9 @@ def take(who: str) -> ResponseReturnValue:
         restored = backups.restore(desk(), stream, str(asked.get("passphrase", "")), who)
     except (BadBackup, HelperFailed) as error:
         _drain(stream)
-        return Response(str(error), 422, mimetype="text/plain")
+        return Response(say(error.said), 422, mimetype="text/plain")
     except (ValueError, AttributeError, RecursionError):
-        return Response(
-            "The page sent something this system does not understand. Reload it and try again.",
-            422,
-            mimetype="text/plain",
-        )
+        return Response(t("problem.400-help"), 422, mimetype="text/plain")
     contents = restored.contents
     return Response(
         url_for(
@@ -136,7 +132,7 @@ def put_back(name: str) -> ResponseReturnValue:
     try:
         found = backups.put_back(desk(), acting(), name)
     except (BadBackup, HelperFailed) as error:
-        return _page({"kept": str(error)}, 409)
+        return _page({"kept": say(error.said)}, 409)
     contents = found.contents
     return redirect(
         url_for(
@@ -155,7 +151,7 @@ def put_back(name: str) -> ResponseReturnValue:
 def delete_kept(name: str) -> ResponseReturnValue:
     if not backups.delete_kept(desk(), acting(), name):
         abort(404)
-    flash("Deleted.")
+    flash(t("page.deleted"))
     return redirect(url_for("backup.listing"), 303)
 
 
@@ -165,5 +161,5 @@ def renew() -> ResponseReturnValue:
     try:
         backups.renew_state()
     except HelperFailed as error:
-        return _page({"renew": str(error)}, 409)
+        return _page({"renew": say(error.said)}, 409)
     return redirect(url_for("backup.restored", wait=1, start=desk().start), 303)

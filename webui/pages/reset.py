@@ -39,7 +39,7 @@ def begin() -> ResponseReturnValue:
     except Refused as refused:
         return _form(problems_by_field(refused.problems), 422)
     except HelperFailed as error:
-        return _form(problems_by_field((Problem("", str(error)),)), 409)
+        return _form(problems_by_field((Problem("", error.said),)), 409)
     answer: Response = make_response(render_template("reset_begun.html", keep_network=keep_network))
     answer.headers["Strict-Transport-Security"] = "max-age=0"
     return answer

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from flask import Blueprint, Response, abort, flash, redirect, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 
@@ -20,10 +21,12 @@ from appliance.storage import copies
 from appliance.upkeep import aside
 from appliance.upkeep import support as bundle
 from appliance.version import VERSION
+from appliance.words import Said
 from webui.desk import desk
 from webui.login.guard import acting, route
 from webui.pages import aside as aside_pages
 from webui.pages.changes import tell
+from webui.wording import say, t, words
 
 pages = Blueprint("updates", __name__)
 
@@ -35,17 +38,25 @@ def listing() -> ResponseReturnValue:
         try:
             status = update_client.ask("status")
         except HelperFailed as error:
-            problem = str(error)
+            problem = say(error.said)
     work = desk().desktop.of(aside_pages.KIND)
     return render_template(
         "updates.html",
         version=VERSION,
         status=status,
+        why_left=_why_left(status),
         problem=problem,
         kept=_kept(),
         work=work,
         most=copies.MOST,
     )
+
+
+def _why_left(status: Any) -> str:
+    """Why the other version was left; in English where it said so in a way that this one does not know."""
+    left = status["failed"] if status else None
+    said = msgspec.convert(left["said"], Said) if left and left.get("said") else None
+    return say(said) if said is not None and words().has(said.key) else left["reason"] if left else ""
 
 
 def _kept() -> list[dict[str, Any]]:
@@ -66,7 +77,7 @@ def upload() -> ResponseReturnValue:
     except HelperFailed as error:
         for _ in blocks:  # a browser reads the answer only when it has sent everything
             pass
-        return Response(str(error), 409, mimetype="text/plain")
+        return Response(say(error.said), 409, mimetype="text/plain")
     return Response(version, mimetype="text/plain")
 
 
@@ -80,7 +91,7 @@ def progress() -> ResponseReturnValue:
     try:
         return dict(update_client.ask("status")["progress"])
     except HelperFailed as error:
-        return {"what": "refused", "error": str(error)}
+        return {"what": "refused", "error": say(error.said)}
 
 
 @route(pages, "/updates/restart", may="do update", methods=("POST",))
@@ -89,10 +100,10 @@ def restart() -> ResponseReturnValue:
     try:
         update_client.ask("restart", when=request.form.get("hour", "") if when == "hour" else when)
     except HelperFailed as error:
-        flash(str(error))
+        flash(say(error.said))
     else:
         if not when:
-            flash("No restart.")
+            flash(t("updates.no-restart"))
     return redirect(url_for("updates.listing"), 303)
 
 
@@ -101,7 +112,7 @@ def support() -> ResponseReturnValue:
     try:
         made = Path(update_client.ask("support")) if update_client.available() else bundle.write(Path(desk().boot.data))
     except HelperFailed as error:
-        flash(str(error))
+        flash(say(error.said))
         return redirect(url_for("updates.listing"), 303)
     if not made.is_file():
         abort(404)

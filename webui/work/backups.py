@@ -19,6 +19,7 @@ from appliance.config.model import Problem, Refused
 from appliance.config.rights.acting import Acting
 from appliance.upkeep import backup
 from appliance.upkeep.backup import BadBackup, Restored
+from appliance.words import Said
 from webui.desk import Desk
 from webui.work import Tell
 
@@ -50,8 +51,7 @@ def begin(here: Desk, acting: Acting, passphrase: str, *, unprotected: bool = Fa
     acting.actor.demand("do", "backup")
     word = "" if unprotected else passphrase
     if not unprotected and len(word) < SHORTEST_PASSPHRASE:
-        sentence = f"At least {SHORTEST_PASSPHRASE} characters. A few words in a row are easy to remember."
-        raise Refused(Problem("passphrase", sentence))
+        raise Refused(Problem("passphrase", Said.of("keeping.too-short", least=SHORTEST_PASSPHRASE)))
     data, now = _data(here), here.now()
     name = backup.file_name(now, here.admin.snapshot.settings.name)
     shutil.rmtree(data / "backup", ignore_errors=True)
@@ -60,14 +60,14 @@ def begin(here: Desk, acting: Acting, passphrase: str, *, unprotected: bool = Fa
     acting.note("settings", "settings", f"made a backup {protected}")
 
 
-def _make(data: Path, name: str, passphrase: str, now: float, tell: Tell) -> str:
+def _make(data: Path, name: str, passphrase: str, now: float, tell: Tell) -> Said:
     folder = data / "backup"
     folder.mkdir(mode=0o700, exist_ok=True)
     temporary = folder / "making.tmp"
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
         contents = backup.make(data, out, passphrase, now, tell)
     temporary.rename(folder / name)
-    return f"{contents.extensions} extensions and {contents.calls} call records, keys and licence."
+    return Said.of("keeping.made", extensions=contents.extensions, calls=contents.calls)
 
 
 def restore(here: Desk, sealed: IO[bytes], passphrase: str, author: str) -> Restored:
@@ -100,9 +100,7 @@ def delete_kept(here: Desk, acting: Acting, name: str) -> bool:
 
 def _refuse_on_trial() -> None:
     if update_client.available() and update_client.ask("status").get("trial"):
-        raise BadBackup(
-            "The running version is still on trial. Wait until it has proved itself, then restore. Nothing was changed."
-        )
+        raise BadBackup(Said("keeping.on-trial"))
 
 
 def start_again(here: Desk) -> None:
@@ -113,9 +111,7 @@ def start_again(here: Desk) -> None:
     try:
         here.box.ask("supervisor", cti.StartAgain())
     except cti.Unavailable as error:
-        raise BadBackup(
-            f"The backup is checked and waits, but Switchroom could not be started again ({error}). Start it again by hand."
-        ) from None
+        raise BadBackup(Said.of("keeping.waits", error=str(error))) from None
 
 
 def renew_state() -> None:

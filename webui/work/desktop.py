@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from appliance.words import Explained, Said
+
 log = logging.getLogger(__name__)
 FRESH = 60.0  # seconds a result is shown
 Tell = Callable[[str, int, int], None]  # what, done, of
@@ -22,8 +24,8 @@ class Work:
     done: int = 0
     total: int = 0
     finished: bool = False
-    problem: str = ""
-    result: str = ""
+    problem: Said | None = None
+    result: Said | None = None
     ended: float = 0.0  # on the monotonic clock
     fetched: bool = False  # a page has been told to fetch its file by itself
 
@@ -40,8 +42,8 @@ class Work:
         return min(100, 100 * self.done // self.total) if self.total else 0
 
 
-class Busy(Exception):
-    """Something else is being done; the sentence says what to do."""
+class Busy(Explained):
+    """Something else is being done."""
 
 
 class Desktop:
@@ -51,11 +53,11 @@ class Desktop:
         self._lock = threading.Lock()
         self.work: Work | None = None
 
-    def begin(self, kind: str, do: Callable[[Tell], str], expected: tuple[type[Exception], ...]) -> Work:
+    def begin(self, kind: str, do: Callable[[Tell], Said], expected: tuple[type[Exception], ...]) -> Work:
         """Do it in a thread; it returns a sentence, or raises one of the expected exceptions with one."""
         with self._lock:
             if self.work is not None and not self.work.finished:
-                raise Busy("Something is being done already. Wait until it has ended, then try again.")
+                raise Busy(Said("work.busy"))
             work = self.work = Work(kind)
         threading.Thread(target=self._run, args=(work, do, expected), name=kind, daemon=True).start()
         return work
@@ -63,14 +65,14 @@ class Desktop:
     def of(self, kind: str) -> Work | None:
         return self.work if self.work is not None and self.work.kind == kind else None
 
-    def _run(self, work: Work, do: Callable[[Tell], str], expected: tuple[type[Exception], ...]) -> None:
+    def _run(self, work: Work, do: Callable[[Tell], Said], expected: tuple[type[Exception], ...]) -> None:
         try:
             work.result = do(work.tell)
         except expected as error:
-            work.problem = str(error)
+            work.problem = error.said if isinstance(error, Explained) else Said.of("work.failed", error=str(error))
         except Exception:
             log.exception("%s failed", work.kind)
-            work.problem = "That is a fault of ours and has been written to the log. Nothing was lost."
+            work.problem = Said("work.fault")
         finally:
             work.ended = time.monotonic()
             work.finished = True
