@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import msgspec
@@ -32,20 +32,23 @@ class Commands(click.Group):
     """Those below, and those of other modules, which are loaded only when they are meant: a start that is waited for is quicker."""
 
     others: Mapping[str, str] = {
-        **dict.fromkeys(("user", "extension"), "appliance.commands.records"),
+        "config": "appliance.commands.configuration",
         **dict.fromkeys(("backup", "restore"), "appliance.commands.backup"),
         "plan": "appliance.commands.plan",
         **dict.fromkeys(("console", "health", "return", "bless", "helper", "update"), "appliance.box.commands"),
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *self.others})
+        return sorted({*super().list_commands(ctx), *self.others, *self._of("appliance.commands.records")})
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if (module := self.others.get(name)) is None:
-            return super().get_command(ctx, name)
-        found: Mapping[str, click.Command] = importlib.import_module(module).COMMANDS
-        return found[name]
+        if (own := super().get_command(ctx, name)) is not None:
+            return own
+        # whatever else there is, is a kind of record
+        return self._of(self.others.get(name, "appliance.commands.records")).get(name)
+
+    def _of(self, module: str) -> Mapping[str, click.Command]:
+        return cast(Mapping[str, click.Command], importlib.import_module(module).COMMANDS)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -42,13 +42,63 @@ def admin_of(data: Path) -> Iterator[Admin]:
         store.close()
 
 
-@pytest.mark.parametrize("kind", ["user", "extension"])
-@pytest.mark.parametrize("command", ["add", "change"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("command", ["add", "set", "change"])
 def test_every_field_that_people_see_is_an_option(data: Path, kind: str, command: str) -> None:
-    said = run(data, kind, command, "--help").stdout
-    for name, declared in KINDS[kind].record.declared.fields.items():
-        key = name == KINDS[kind].named_by
-        assert (f"--{name.replace('_', '-')}" in said) == (not declared.hidden and (not key or command == "change")), name
+    row = KINDS[kind]
+    done = run(data, kind, command, "--help")
+    if command == "add" and row.always:
+        assert done.exit_code == 2
+        return
+    for name, declared in row.record.declared.fields.items():
+        wanted = not declared.secret and (not declared.hidden or (command == "add" and name == row.parent))
+        assert (f"--{name.replace('_', '-')} " in done.stdout) == (wanted and (name != row.named_by or command != "add")), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_listed_and_shown(data: Path, kind: str) -> None:
+    with admin_of(data) as admin:
+        user = admin.create("user", {"username": "anna"}, "root")
+        admin.create("extension", {"number": "100", "user": user.id}, "root")
+    single = list(KINDS[kind].always) == [kind]
+    names = [] if single else [next(iter(row.values())) for row in listed(data, kind)]
+    for name in names or [""]:
+        shown = json.loads(run(data, kind, "show", *filter(None, [name]), "--json").stdout)
+        assert shown["id"]
+        assert not set(shown) & KINDS[kind].secrets
+        assert run(data, kind, "show", *filter(None, [name])).exit_code == 0
+
+
+def test_a_record_is_shown_with_its_past_and_its_password_only_when_asked(data: Path) -> None:
+    run(data, "extension", "add", "100")
+    run(data, "extension", "set", "100", "--name", "Lab")
+    shown = json.loads(run(data, "extension", "show", "100", "--json").stdout)
+    assert [entry["changes"] for entry in shown["history"]] == ["Name: empty → “Lab”", "added"]
+    assert "sip_password" not in run(data, "line", "show", "100", "--json").stdout
+    assert len(json.loads(run(data, "line", "show", "100", "--reveal", "--json").stdout)["sip_password"]) == 24
+    assert "SIP password shown" in run(data, "line", "show", "100").stdout
+
+
+def test_a_line_is_added_to_an_extension_by_its_number(data: Path) -> None:
+    run(data, "extension", "add", "100")
+    assert run(data, "line", "add", "100-2", "--extension", "100", "--label", "Door").exit_code == 0
+    assert [(row["sip_username"], row["label"]) for row in listed(data, "line")] == [("100", ""), ("100-2", "Door")]
+    assert listed(data, "extension")[0]["lines"] == "100, 100-2"
+
+
+def test_a_list_is_searched_as_the_page_is(data: Path) -> None:
+    for number, name in (("100", "Straße"), ("101", "Hall")):
+        run(data, "extension", "add", number, "--name", name)
+    found = json.loads(run(data, "extension", "list", "--search", "STRASSE", "--json").stdout)
+    assert [row["number"] for row in found] == ["100"]
+
+
+def test_settings_and_services_are_set(data: Path) -> None:
+    assert run(data, "settings", "set", "--name", "Office", "--time-zone", "Europe/Prague").exit_code == 0
+    assert run(data, "service", "set", "echo", "--number", "*61", "--on", "no").exit_code == 0
+    assert json.loads(run(data, "settings", "show", "--json").stdout)["time_zone"] == "Europe/Prague"
+    assert [(row["service"], row["number"], row["on"]) for row in listed(data, "service")] == [("echo", "*61", "no")]
+    assert "not known" in run(data, "settings", "set", "--time-zone", "Mars").stderr
 
 
 def test_everything_is_added_and_listed(data: Path) -> None:
@@ -85,7 +135,7 @@ def test_everything_is_added_and_listed(data: Path) -> None:
         {"number": "105", "name": "Lab", "user": "jürgen", "encrypt": "required", "ring_seconds": "20", "lines": "105"}
     ]
     assert listed(data, "user") == [
-        {"username": "jürgen", "full_name": "Jürgen Groß", "role": "full", "extensions": "105"}
+        {"username": "jürgen", "full_name": "Jürgen Groß", "email": "", "role": "full", "language": "", "extensions": "105"}
     ]
     with admin_of(data) as admin:
         assert admin.authenticate("jürgen", PASSWORD) is not None
@@ -135,7 +185,9 @@ def test_changing_and_deleting(data: Path) -> None:
         data, "user", "change", "anna", "--role", "full", "--username", "anne", "--password", typed=f"{PASSWORD}\n"
     )
     assert done.exit_code == 0
-    assert listed(data, "user") == [{"username": "anne", "full_name": "", "role": "full", "extensions": ""}]
+    assert listed(data, "user") == [
+        {"username": "anne", "full_name": "", "email": "", "role": "full", "language": "", "extensions": ""}
+    ]
     assert "only administrator" in run(data, "user", "delete", "anne", "--yes").stderr
     run(data, "extension", "add", "100", "--user", "anne")
     unsaid = run(data, "extension", "change", "100", "--number", "200")

@@ -177,11 +177,16 @@ LAYERS = {
     ),
     "appliance.host.resources": row("appliance media_core", "", "makes what outlives the processes"),
     "appliance.host.supervisor": row("appliance media_core", "", "composition root of the whole"),
-    "appliance.commands": row("appliance", "click cryptography", "command line"),
+    "appliance.exchange": row(
+        "appliance.config.declare appliance.config.model appliance.config.reading appliance.config.search appliance.config.saving appliance.words",
+        "tomli_w",
+        "pure: the configuration as text and tables",
+    ),
+    "appliance.commands": row("appliance", "click cryptography msgspec", "command line"),
     "appliance.__main__": row("appliance", "click msgspec cryptography", "command line"),
     "webui": row(
         "appliance.config.rights.acting appliance.config.admin appliance.config.rights appliance.config.passwords appliance.calls.history.encryption appliance.config.search appliance.config.declare appliance.config.model appliance.config.claims appliance.words appliance.calls.plan.plan appliance.cti appliance.host.boot appliance.config.store appliance.storage.database appliance.config.licensing appliance.config.countries "
-        "appliance.calls.history.records appliance.host.certificates appliance.storage.migration appliance.upkeep.aside appliance.storage.copies appliance.upkeep.support appliance.box.notices appliance.upkeep.backup appliance.storage.sealed appliance.host.entitlement appliance.host.setup_code appliance.box.update_client appliance.version",
+        "appliance.exchange appliance.calls.history.records appliance.host.certificates appliance.storage.migration appliance.upkeep.aside appliance.storage.copies appliance.upkeep.support appliance.box.notices appliance.upkeep.backup appliance.storage.sealed appliance.host.entitlement appliance.host.setup_code appliance.box.update_client appliance.version",
         "flask flask_wtf werkzeug jinja2 markupsafe itsdangerous hypercorn h2 a2wsgi uvloop cryptography segno msgspec",
         "pages over the use-cases, the control socket and the call records; no telephone inside",
     ),

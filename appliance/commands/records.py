@@ -1,13 +1,13 @@
-"""`switchroom user` and `switchroom extension`: list, add, change, delete, with the fields, checks and sentences of the pages.
+"""`switchroom KIND list|show|add|set|delete` for every kind of record, with the fields, checks and sentences of the pages.
 
-The options are the fields of the records as `appliance.config.kinds` declares them: a new field is an option too. What a field may hold is
-checked where the pages have it checked, so the words are the same.
+Nothing here knows a kind: the options are the fields as they are declared, references are given and shown by name, and what refers to a record
+is a column of it. What a field may hold is checked where the pages have it checked, so the words are the same.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,188 +15,212 @@ import click
 
 from appliance.commands.terminal import ask_password, data_option, fail, json_option, table, use_cases
 from appliance.config.admin import Usernames, renamed
-from appliance.config.declare import Choice, Duration, FieldType, Number, TickBox
-from appliance.config.model import KINDS, Extension, Problem, Record, Refused
+from appliance.config.declare import (
+    Choice,
+    Declared,
+    Duration,
+    FieldType,
+    Kind,
+    Language,
+    Number,
+    Record,
+    Reference,
+    Secret,
+    Several,
+    TickBox,
+)
+from appliance.config.model import KINDS, Problem, Refused, Snapshot
+from appliance.config.reading.differences import differences
+from appliance.config.reading.listing import listed
 from appliance.config.rights.acting import Acting
-from appliance.words import english
+from appliance.exchange.names import Names, there
+from appliance.words import Said, english
 
 Command = Callable[..., None]
 password_option = click.option("--password", is_flag=True, help="Ask for a password (or read it from standard input).")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 GIVEN = "Without it, it stays."
 
 
-def fields_of(kind: str, unchanged: str = "") -> Callable[[Command], Command]:
-    """Decorator: an option for each field of the kind that people see, beside the one it is named by. None means not given."""
+def say(said: Said) -> str:
+    return english().say(said)
+
+
+# ---- options -----------------------------------------------------------------------------------------------------------
+
+
+def options(row: Kind[Any], *, adding: bool) -> Callable[[Command], Command]:
+    """Decorator: an option for each field that can be given. None means not given."""
 
     def add(command: Command) -> Command:
-        row = KINDS[kind]
-        for name, declared in reversed(row.record.declared.fields.items()):
-            if declared.hidden or name == row.named_by:
+        for name, field in reversed(row.record.declared.fields.items()):
+            if isinstance(field, Secret) or (field.hidden and not (adding and name == row.parent)):
                 continue
-            shown = declared.text(row.record.model_fields[name].default)
-            default = f" Default: {shown}." if shown and not unchanged else ""
-            command = click.option(
-                f"--{name.replace('_', '-')}",
-                name,
-                metavar=_metavar(declared),
-                help=f"{_help(kind, name)}{default} {unchanged}".strip(),
-            )(command)
+            if adding and name == row.named_by:
+                continue
+            shown = field.text(row.record.model_fields[name].default)
+            behind = f"Default: {shown}." if adding and shown else "" if adding else GIVEN
+            words = f"{_help(row.record.declared, name, field)} {behind}".strip()
+            command = click.option(f"--{name.replace('_', '-')}", name, metavar=_metavar(field), help=words)(command)
         return command
 
     return add
 
 
-def _metavar(declared: FieldType) -> str:
+def _help(declared: Declared, name: str, field: FieldType) -> str:
+    return say(declared.label(name)) if field.hidden else say(declared.help(name))
+
+
+def _metavar(field: FieldType) -> str:
     """What is to be typed."""
-    match declared:
+    match field:
         case Choice(values=values):
             return "|".join(values)
+        case Language(values=values):
+            return "|".join(filter(None, values))
         case TickBox():
             return "yes|no"
         case Duration():
             return "TIME"
         case Number():
             return "NUMBER"
+        case Reference(kind=kind):
+            return kind.upper()
+        case Several(of=Reference(kind=kind)):
+            return f"{kind.upper()},…"
     return "TEXT"
 
 
-def _help(kind: str, field: str) -> str:
-    return english().say(KINDS[kind].record.declared.help(field))
-
-
-def _values(acting: Acting, given: dict[str, Any]) -> dict[str, Any]:
-    """What was given, as records have it: an extension's user by the name for logging in."""
+def _values(row: Kind[Any], names: Names, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given, as records have it: what is led to by its name."""
     values = {name: value for name, value in given.items() if value is not None}
-    if values.get("user"):
-        values["user"] = _find(acting, "user", values["user"], "user").id
+    for name, leads in row.references.items():
+        if not (typed := values.get(name)):
+            continue
+        several = isinstance(row.record.declared.fields[name], Several)
+        ids = [_id(names, leads.kind, each.strip(), name) for each in (typed.split(",") if several else [typed])]
+        values[name] = ids if several else ids[0]
     return values
 
 
-def _find(acting: Acting, kind: str, name: str, field: str = "") -> Any:
-    found = [one for one in acting.snapshot.of(kind).values() if getattr(one, KINDS[kind].named_by) == name]
-    if not found:
-        raise Refused(Problem(field, f"There is no {kind} {name}."))
-    return found[0]
+def _id(names: Names, kind: str, name: str, field: str = "") -> str:
+    if (found := names.id(kind, name)) is None:
+        raise Refused(Problem(field, f"There is no {say(KINDS[kind].one)} {name}."))
+    return found
 
 
-def _delete(data: Path, kind: str, name: str, yes: bool) -> None:
-    with use_cases(data) as acting:
-        record = _find(acting, kind, name)
-        for sentence in acting.consequences(kind, record.id):
-            click.echo(sentence, err=True)
-        if not yes and not click.confirm(f"Delete the {kind} {name}?", err=True):
-            fail("Nothing was changed.")
-        acting.delete(kind, record.id)
-    click.echo(f"The {kind} {name} was deleted.")
+# ---- what is shown -----------------------------------------------------------------------------------------------------
 
 
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+def _row(row: Kind[Any], record: Record, names: Names, acting: Acting) -> dict[str, str]:
+    """A record's fields that are shown, as they are typed, and the names of what refers to it."""
+    found = {}
+    for name, field in record.declared.fields.items():
+        if not field.hidden and not field.secret:
+            value = names.value(field, getattr(record, name))
+            found[name] = str(value) if isinstance(field, Number) else ", ".join(value) if isinstance(value, list) else field.text(value)
+    for other in KINDS.values():
+        for name, leads in other.references.items():
+            if leads.kind == row.name:
+                there = acting.snapshot.having(other.name, name, record.id)
+                found[other.path] = ", ".join(names.of(other.name, each.id) for each in there)
+    return found
 
 
-@click.group()
-def user() -> None:
-    """People: who has which extension, and who may log in to the page."""
+def _list(row: Kind[Any]) -> click.Command:
+    @click.command("list", help=f"List {say(row.many)}.")
+    @data_option
+    @json_option
+    @click.option("--search", default="", metavar="TEXT", help="Only those in which each of these words is somewhere.")
+    def command(data: Path, as_json: bool, search: str) -> None:
+        with use_cases(data) as acting:
+            names = Names(acting.snapshot)
+            found = [key for _, key in acting.search(search, {row.name}, 10_000)] if search else None
+            rows = [_row(row, one, names, acting) for one in listed(acting.snapshot, row.name, found=found, sort=_order(row))]
+            if row.always:
+                rows = [{row.name: one.id, **each} for one, each in zip(listed(acting.snapshot, row.name, sort=_order(row)), rows, strict=True)]
+        table(rows, as_json)
+
+    return command
 
 
-@user.command("list")
-@data_option
-@json_option
-def user_list(data: Path, as_json: bool) -> None:
-    """List the users and their extensions."""
-    with use_cases(data) as acting:
-        snapshot = acting.snapshot
-        owned: dict[str, list[str]] = {}
-        for one in sorted(snapshot.extensions.values(), key=lambda one: (len(one.number), one.number)):
-            owned.setdefault(one.user, []).append(one.number)
-        rows = [
-            {
-                "username": one.username,
-                "full_name": one.full_name,
-                "role": one.role,
-                "extensions": ", ".join(owned.get(one.id, ())),
-            }
-            for one in snapshot.users.values()
-        ]
-    table(rows, as_json)
+def _order(row: Kind[Any]) -> str:
+    return row.named_by if row.named_by in row.record.declared.fields else "id"
 
 
-@user.command("add")
-@data_option
-@click.argument("username")
-@fields_of("user")
-@password_option
-def user_add(data: Path, username: str, password: bool, **given: Any) -> None:
-    """Add a user. Who may log in to the page needs a password."""
-    word = ask_password() if password else ""
-    with use_cases(data) as acting:
-        acting.create("user", {"username": username, **_values(acting, given)}, password=word)
-    click.echo(f"User {username} was added.")
+def _show(row: Kind[Any], name: click.Parameter | None) -> click.Command:
+    secrets = [each for each in row.secrets if each not in row.hidden]
+
+    @click.command("show", help=f"Show one {say(row.one)} with what it has been through.")
+    @data_option
+    @json_option
+    @click.option("--reveal", is_flag=True, hidden=not secrets, help="With its password; that is written down in the journal.")
+    def command(data: Path, as_json: bool, reveal: bool, name: str = "") -> None:
+        with use_cases(data) as acting:
+            record = _one(row, acting, name)
+            shown = {"id": record.id, **_row(row, record, Names(acting.snapshot), acting)}
+            if reveal and row.name == "line":
+                shown["sip_password"] = acting.reveal_sip_password(record.id)
+            past = [
+                {"revision": each.revision, "at": each.at, "who": each.who, "changes": "; ".join(_told(row.name, each, acting))}
+                for each in acting.history(row.name, record.id, limit=20)
+            ]
+        if as_json:
+            click.echo(json.dumps({**shown, "history": past}, indent=2))
+            return
+        for label, value in shown.items():
+            click.echo(f"{label.replace('_', ' '):<16}  {value}")
+        for entry in past:
+            click.echo(f"{entry['revision']:>6}  {entry['who']}  {entry['changes']}")
+
+    return _with(command, name)
 
 
-@user.command("change")
-@data_option
-@click.argument("username")
-@click.option("--username", "renamed_to", metavar="TEXT", help=f"{_help('user', 'username')} {GIVEN}")
-@fields_of("user", GIVEN)
-@password_option
-def user_change(data: Path, username: str, renamed_to: str | None, password: bool, **given: Any) -> None:
-    """Change a user, the password too: all that is given or nothing."""
-    word = ask_password() if password else ""
-    with use_cases(data) as acting:
-        values = _values(acting, {**given, "username": renamed_to})
-        acting.update("user", _find(acting, "user", username).id, values, password=word)
-    click.echo(f"User {username} was changed.")
+def _told(kind: str, row: Any, acting: Acting) -> list[str]:
+    if row.event or row.before is None or row.after is None:
+        return [row.event or ("added" if row.before is None else "deleted")]
+    found = differences(kind, row.before, row.after, acting.snapshot)
+    return [f"{say(each.label)}: {say(each.old)} → {say(each.new)}" for each in found]
 
 
-@user.command("delete")
-@data_option
-@click.argument("username")
-@yes_option
-def user_delete(data: Path, username: str, yes: bool) -> None:
-    """Delete a user; the extensions stay and belong to nobody."""
-    _delete(data, "user", username, yes)
+def _one(row: Kind[Any], acting: Acting, name: str) -> Record:
+    key = next(iter(row.always)) if not name else _id(Names(acting.snapshot), row.name, name)
+    found = there(acting.snapshot, row.name).get(key)
+    if found is None:
+        raise Refused(Problem("", f"There is no {say(row.one)} {name}."))
+    return found
 
 
-@click.group()
-def extension() -> None:
-    """Internal telephone numbers."""
+# ---- what is changed ---------------------------------------------------------------------------------------------------
 
 
-@extension.command("list")
-@data_option
-@json_option
-def extension_list(data: Path, as_json: bool) -> None:
-    """List the extensions with the SIP user names of their lines."""
-    with use_cases(data) as acting:
-        snapshot = acting.snapshot
-        rows = [
-            {
-                "number": one.number,
-                "name": one.name,
-                "user": snapshot.users[one.user].username if one.user in snapshot.users else "",
-                "encrypt": one.encrypt,
-                "ring_seconds": str(one.ring_seconds),
-                "lines": ", ".join(line.sip_username for line in snapshot.lines_of.get(one.id, ())),
-            }
-            for one in sorted(snapshot.extensions.values(), key=lambda one: (len(one.number), one.number))
-        ]
-    table(rows, as_json)
+def _add(row: Kind[Any], argument: str) -> click.Command:
+    suggests = row.named_by in row.suggest(Snapshot())
 
+    @click.command("add", help=f"Add one {say(row.one)}." + (f" Without {argument} the next unused one is taken." if suggests else ""))
+    @data_option
+    @json_option
+    @click.argument("key", metavar=argument, required=not suggests)
+    @options(row, adding=True)
+    @_people(row)
+    @click.option("--show-password", is_flag=True, hidden=row.name != "extension", help="Show the generated SIP password (journalled).")
+    def command(data: Path, key: str | None, as_json: bool, show_password: bool, password: bool = False, **given: Any) -> None:
+        word = ask_password() if password else ""
+        with use_cases(data) as acting:
+            values = {**({} if key else acting.suggest(row.name)), **_values(row, Names(acting.snapshot), given)}
+            if key:
+                values[row.named_by] = key
+            made = acting.create(row.name, values, password=word)
+            known = str(getattr(made, row.named_by))
+            shown = {row.named_by: known, **(_login(acting, made, show_password) if row.name == "extension" else {})}
+        if as_json:
+            click.echo(json.dumps(shown))
+        elif len(shown) > 1:
+            click.echo("  ".join(f"{label.replace('_', ' ')} {value}" for label, value in shown.items()))
+        else:
+            click.echo(f"{say(row.one).capitalize()} {known} was added.")
 
-@extension.command("add")
-@data_option
-@json_option
-@click.argument("number", required=False)
-@fields_of("extension")
-@click.option("--show-password", is_flag=True, help="Show the generated SIP password (written down in the journal).")
-def extension_add(data: Path, number: str | None, show_password: bool, as_json: bool, **given: Any) -> None:
-    """Add an extension with its first line. Without NUMBER the next unused one is taken. --user takes a user name."""
-    with use_cases(data) as acting:
-        values = {"number": number or acting.suggest_number(), **_values(acting, given)}
-        made = acting.create("extension", values)
-        row = {"number": values["number"], **_login(acting, made, show_password)}
-    words = "  ".join(f"{name.replace('_', ' ')} {value}" for name, value in row.items())
-    click.echo(json.dumps(row) if as_json else words)
+    return command
 
 
 def _login(acting: Acting, made: Record, show_password: bool) -> dict[str, str]:
@@ -205,39 +229,94 @@ def _login(acting: Acting, made: Record, show_password: bool) -> dict[str, str]:
     return {"sip_username": line.sip_username, **shown}
 
 
-@extension.command("change")
-@data_option
-@click.argument("number")
-@click.option("--number", "renumbered", metavar="NUMBER", help=f"The new number. {GIVEN}")
-@fields_of("extension", GIVEN)
-@click.option(
-    "--sip-usernames",
-    "usernames",
-    type=click.Choice(["keep", "change"]),
-    help="With a new number: whether SIP usernames that are made of the old one follow. Their phones go off until they have the new one.",
-)
-def extension_change(
-    data: Path, number: str, renumbered: str | None, usernames: Usernames | None, **given: Any
-) -> None:
-    """Change an extension: all that is given or nothing. --user takes a user name."""
-    with use_cases(data) as acting:
-        record: Extension = _find(acting, "extension", number)
-        following = renamed(acting.snapshot, record.id, renumbered or number)
-        if following and not usernames:
-            names = " and ".join(acting.snapshot.lines[line.id].sip_username for line in following)
-            fail(f"Choose what becomes of the SIP username ({names}): --sip-usernames keep, or change.")
-        values = _values(acting, {**given, "number": renumbered})
-        acting.update("extension", record.id, values, usernames=usernames or "")
-    click.echo(f"Extension {number} was changed.")
+def _people(row: Kind[Any]) -> Callable[[Command], Command]:
+    """Users have passwords, which are asked for."""
+    return password_option if row.name == "user" else lambda command: command
 
 
-@extension.command("delete")
-@data_option
-@click.argument("number")
-@yes_option
-def extension_delete(data: Path, number: str, yes: bool) -> None:
-    """Delete an extension with its lines."""
-    _delete(data, "extension", number, yes)
+def _set(row: Kind[Any], argument: str, called: str = "set") -> click.Command:
+    numbered = row.name == "extension"
+    usernames_option = click.option(
+        "--sip-usernames",
+        "usernames",
+        type=click.Choice(["keep", "change"]),
+        hidden=not numbered,
+        help="With a new number: whether SIP usernames that are made of the old one follow. Their phones go off until they have the new one.",
+    )
+
+    @click.command(called, hidden=called != "set", help=f"Change one {say(row.one)}: all that is given or nothing.")
+    @data_option
+    @options(row, adding=False)
+    @_people(row)
+    @usernames_option
+    def command(
+        data: Path, usernames: Usernames | None, password: bool = False, key: str = "", **given: Any
+    ) -> None:
+        word = ask_password() if password else ""
+        with use_cases(data) as acting:
+            record, values = _one(row, acting, key), _values(row, Names(acting.snapshot), given)
+            if numbered and not usernames:
+                _demand_choice(acting, record.id, str(values.get("number", key)))
+            acting.update(row.name, record.id, values, password=word, usernames=usernames or "")
+        click.echo(f"{say(row.one).capitalize()} {key} was changed." if key else "Changed.")
+
+    return _with(command, None if _single(row) else click.Argument(["key"], metavar=argument))
 
 
-COMMANDS: dict[str, click.Command] = {"user": user, "extension": extension}
+def _demand_choice(acting: Acting, extension: str, number: str) -> None:
+    if following := renamed(acting.snapshot, extension, number):
+        names = " and ".join(acting.snapshot.lines[line.id].sip_username for line in following)
+        fail(f"Choose what becomes of the SIP username ({names}): --sip-usernames keep, or change.")
+
+
+def _delete(row: Kind[Any], argument: str) -> click.Command:
+    @click.command("delete", help=f"Delete one {say(row.one)}, after saying what goes with it.")
+    @data_option
+    @click.argument("name", metavar=argument)
+    @yes_option
+    def command(data: Path, name: str, yes: bool) -> None:
+        with use_cases(data) as acting:
+            record = _one(row, acting, name)
+            for sentence in acting.consequences(row.name, record.id):
+                click.echo(sentence if isinstance(sentence, str) else say(sentence), err=True)
+            if not yes and not click.confirm(f"Delete the {say(row.one)} {name}?", err=True):
+                fail("Nothing was changed.")
+            acting.delete(row.name, record.id)
+        click.echo(f"The {say(row.one)} {name} was deleted.")
+
+    return command
+
+
+# ---- the kinds ---------------------------------------------------------------------------------------------------------
+
+
+def _single(row: Kind[Any]) -> bool:
+    return len(row.always) == 1 and next(iter(row.always)) == row.name
+
+
+def _with(command: click.Command, argument: click.Parameter | None) -> click.Command:
+    if argument is not None:
+        command.params.insert(0, argument)
+    return command
+
+
+def commands_of(row: Kind[Any]) -> click.Group:
+    argument = (row.name if row.always else row.named_by).upper().replace("-", "_")
+    group = click.Group(row.name, help=f"{say(row.many)}.")
+    several = not _single(row)
+    if several:
+        group.add_command(_list(row))
+    group.add_command(_show(row, click.Argument(["name"], metavar=argument) if several else None))
+    if not row.always:
+        group.add_command(_add(row, argument))
+        group.add_command(_delete(row, argument))
+    group.add_command(_set(row, argument))
+    group.add_command(_set(row, argument, "change"))  # as it was called first
+    return group
+
+
+def _groups() -> Iterator[tuple[str, click.Command]]:
+    yield from ((row.name, commands_of(row)) for row in KINDS.values())
+
+
+COMMANDS: dict[str, click.Command] = dict(_groups())

@@ -93,6 +93,7 @@ class NumberPattern(Text):
 @dataclass(frozen=True)
 class Secret(Text):
     secret: ClassVar[bool] = True
+    made: bool = field(default=False, kw_only=True)  # for a new record that is given none
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # for what stands in
 class Line(Record):
     extension: Annotated[str, Reference("extension", gone="take along", required=True, hidden=True)] = ""
     sip_username: Annotated[str, Text(64, SAFE_NAME.fullmatch, examples=("100", "desk.2"))] = ""
-    sip_password: Annotated[str, Secret(128, SIP_PASSWORD.fullmatch, examples=("hT7wq2-MnB4x", "k9!Vd3_sYp27xQ"))] = ""
+    sip_password: Annotated[str, Secret(128, SIP_PASSWORD.fullmatch, made=True, examples=("hT7wq2-MnB4x", "k9!Vd3_sYp27xQ"))] = ""
     label: Annotated[str, Text(40, personal=True)] = ""
 
 

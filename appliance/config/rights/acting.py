@@ -16,8 +16,13 @@ from appliance.config import licensing
 from appliance.config.admin import Admin, NotFound
 from appliance.config.declare import FieldType, Record
 from appliance.config.kinds import KINDS
+<<<<<<< HEAD
 from appliance.config.rights import Actor, Forbidden, Verb, given_by, second_factor, seen, without_secrets
 from appliance.config.saving.batch import LETTERS, Result, Usernames, Wanted
+=======
+from appliance.config.rights import ALL, Actor, Forbidden, Verb, given_by, seen, without_secrets
+from appliance.config.saving.batch import Result, Usernames, Wanted
+>>>>>>> d9bc371 (The configuration as text: export, plan, apply; every kind of record on the command line)
 from appliance.config.saving.undo import Undone
 from appliance.config.snapshot import Snapshot, find, name_of
 from appliance.config.store import JournalRow
@@ -56,6 +61,11 @@ class Acting:
     def suggest_number(self) -> str:
         self.actor.demand("add", "extension")
         return self._admin.suggest_number()
+
+    def suggest(self, kind: str) -> Mapping[str, Any]:
+        """Values for a new record, as its kind has them."""
+        self.actor.demand("add", kind)
+        return KINDS[kind].suggest(self._admin.snapshot)
 
     def consequences(self, kind: str, key: str) -> list[str]:
         self._demand("delete", kind, key)
@@ -126,6 +136,20 @@ class Acting:
         asked = [self._demand_if_there(one) for one in wanted]
         results = self._admin.save_all(asked, self.actor.name, dry=dry)
         return [self._result(one, result) for one, result in zip(wanted, results, strict=True)]
+
+    def whole(self) -> Snapshot:
+        """The configuration with all its secrets, for who may do everything."""
+        self._demand_everything()
+        return self._admin.snapshot
+
+    def apply(self, wanted: Sequence[Wanted], *, dry: bool = False) -> list[Result]:
+        """A whole configuration, as a text says it, with secrets and with what only use-cases set: for who may do everything."""
+        self._demand_everything()
+        return self._admin.save_all(wanted, self.actor.name, dry=dry)
+
+    def _demand_everything(self) -> None:
+        if not self.actor.covers(ALL):
+            raise Forbidden()
 
     def undo(self, revision: int, *, dry: bool = False) -> tuple[list[Result], Undone]:
         """As `Admin.undo`, when the actor may do all of what it takes."""

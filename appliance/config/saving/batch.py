@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from appliance.config import licensing, passwords
 from appliance.config.claims import Claims
-from appliance.config.declare import Record
+from appliance.config.declare import Record, Secret
 from appliance.config.kinds.devices import free_username
 from appliance.config.model import (
     KINDS,
@@ -163,8 +163,9 @@ def _made(snapshot: Snapshot, wanted: Wanted, merge: Merge) -> Result:
         if not _ID.fullmatch(key) or find(snapshot, kind, key) is not None:
             return Result(kind, key, None, None, (Problem("", Said.of("fields.id-taken", kind=named)),))
         asked = [name for name in (values or {}) if name in row.record.declared.fields and row.record.declared.fields[name].forgotten]
+        made = {name: generate_sip_password() for name, field in row.record.declared.fields.items() if isinstance(field, Secret) and field.made}
         try:
-            record = make(kind, {**(values or {}), **wanted.inside, "id": key})
+            record = make(kind, {**made, **(values or {}), **wanted.inside, "id": key})
         except Refused as refused:
             return Result(kind, key, None, None, refused.problems)
         return Result(kind, key, None, record, tuple(_not_here(name) for name in asked if (values or {})[name]))

@@ -1,0 +1,1 @@
+"""The configuration as text and tables, out and in again."""
