@@ -16,13 +16,8 @@ from appliance.config import licensing
 from appliance.config.admin import Admin, NotFound
 from appliance.config.declare import FieldType, Record
 from appliance.config.kinds import KINDS
-<<<<<<< HEAD
-from appliance.config.rights import Actor, Forbidden, Verb, given_by, second_factor, seen, without_secrets
+from appliance.config.rights import ALL, Actor, Forbidden, Verb, given_by, second_factor, seen, without_secrets
 from appliance.config.saving.batch import LETTERS, Result, Usernames, Wanted
-=======
-from appliance.config.rights import ALL, Actor, Forbidden, Verb, given_by, seen, without_secrets
-from appliance.config.saving.batch import Result, Usernames, Wanted
->>>>>>> d9bc371 (The configuration as text: export, plan, apply; every kind of record on the command line)
 from appliance.config.saving.undo import Undone
 from appliance.config.snapshot import Snapshot, find, name_of
 from appliance.config.store import JournalRow
