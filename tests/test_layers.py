@@ -150,7 +150,7 @@ LAYERS = {
         "the use-cases within somebody's rights: all that pages and command line know of them",
     ),
     "appliance.host.entitlement": row(
-        "appliance.config.rights.acting appliance.config.admin appliance.cti appliance.config.licensing appliance.config.store appliance.storage.on_disk appliance.host.privileges appliance.words",
+        "appliance.config.reading appliance.config.saving.batch appliance.config.rights.acting appliance.config.admin appliance.cti appliance.config.licensing appliance.config.store appliance.storage.on_disk appliance.host.privileges appliance.words",
         "cryptography",
         "opens the use-cases with the licence of the box",
     ),
@@ -185,6 +185,7 @@ LAYERS = {
     "appliance.commands": row("appliance", "click cryptography msgspec", "command line"),
     "appliance.__main__": row("appliance", "click msgspec cryptography", "command line"),
     "webui": row(
+        "appliance.config.reading appliance.config.saving.batch "
         "appliance.config.rights.acting appliance.config.admin appliance.config.rights appliance.config.passwords appliance.calls.history.encryption appliance.config.search appliance.config.declare appliance.config.model appliance.config.claims appliance.words appliance.calls.plan.plan appliance.cti appliance.host.boot appliance.config.store appliance.storage.database appliance.config.licensing appliance.config.countries "
         "appliance.exchange appliance.calls.history.records appliance.host.certificates appliance.storage.migration appliance.upkeep.aside appliance.storage.copies appliance.upkeep.support appliance.box.notices appliance.upkeep.backup appliance.storage.sealed appliance.host.entitlement appliance.host.setup_code appliance.box.update_client appliance.version",
         "flask flask_wtf werkzeug jinja2 markupsafe itsdangerous hypercorn h2 a2wsgi uvloop cryptography segno msgspec",

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from werkzeug.exceptions import Forbidden as ForbiddenPage
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import NotFound as NotFoundPage
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.security import safe_join
 
 from appliance import cti
@@ -29,6 +30,8 @@ from appliance.config.rights import Actor, Forbidden, actor_of
 from appliance.storage.database import StorageDamaged, StorageFailed
 from appliance.version import VERSION
 from webui import wording
+from webui.api.app import create_api
+from webui.api.everything import BASE, OPERATIONS
 from webui.desk import Desk, desk
 from webui.login import guard, unsent
 from webui.login.sessions import ServerSideSessions
@@ -85,6 +88,9 @@ def create_app(made: Desk) -> Flask:
     app.jinja_env.globals.update(menu=MENU)
     for pages in BLUEPRINTS:
         app.register_blueprint(pages)
+    api = create_api(made, OPERATIONS)
+    app.extensions["api"] = api
+    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {BASE: api.wsgi_app})  # type: ignore[method-assign]
     return app
 
 

@@ -145,7 +145,12 @@ async def serve_events(desk: Desk, hub: Hub, scope: Scope, receive: Receive, sen
     if status != 200:
         await answer(scope, send, status, HEADERS)
         return
-    listener = hub.join(key_of(cookie), user)
+    await stream(hub, key_of(cookie), user, lambda: bool(_user(desk, cookie)), receive, send)
+
+
+async def stream(hub: Hub, session: str, user: str, still: Callable[[], bool], receive: Receive, send: Send) -> None:
+    """One open stream; still: whether who listens may go on."""
+    listener = hub.join(session, user)
     gone = asyncio.create_task(_disconnected(receive, listener))
     try:
         headers = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
@@ -153,7 +158,7 @@ async def serve_events(desk: Desk, hub: Hub, scope: Scope, receive: Receive, sen
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"retry: 2000\n\n", "more_body": True})
         until = asyncio.get_running_loop().time() + LONGEST
-        while not (hub.closing or listener.ended) and asyncio.get_running_loop().time() < until and _user(desk, cookie):
+        while not (hub.closing or listener.ended) and asyncio.get_running_loop().time() < until and still():
             told = await _next(listener)
             if gone.done():
                 return

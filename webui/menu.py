@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from webui.api import page as api
 from webui.login import account, entering, second_factor
 from webui.pages import (
     aside,
@@ -22,6 +23,7 @@ from webui.records import extensions, lines, logins, settings, users
 
 BLUEPRINTS = (
     account.pages,
+    api.pages,
     aside.pages,
     backup.pages,
     calls.pages,

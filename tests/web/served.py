@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from wsgiref.types import WSGIApplication
 
 import h2.connection
 import h2.events
@@ -24,6 +23,7 @@ from aioquic.h3.connection import H3_ALPN, H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import QuicEvent
+from flask import Flask
 
 from appliance import cti
 from appliance.host import certificates
@@ -72,7 +72,7 @@ def sockets() -> tuple[socket.socket, socket.socket]:
 
 
 @contextmanager
-def served(pages: WSGIApplication, desk: Desk, *, portal: bool = False) -> Iterator[Served]:
+def served(pages: Flask, desk: Desk, *, portal: bool = False) -> Iterator[Served]:
     """Serve until the block ends; the thread has ended then. portal: as the page for everybody is."""
     tcp, udp = sockets()
     port = tcp.getsockname()[1]

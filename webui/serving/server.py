@@ -14,9 +14,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from wsgiref.types import WSGIApplication
 
+from flask import Flask
 from hypercorn.config import Config
 
 from webui import devices
+from webui.api import stream
+from webui.api.everything import BASE
 from webui.desk import Desk
 from webui.events import Hub, serve_events
 from webui.login.sessions import COOKIE, PORTAL_COOKIE
@@ -29,8 +32,8 @@ log = logging.getLogger(__name__)
 GRACE = 0.7
 
 
-def combine(pages: WSGIApplication, desk: Desk, hub: Hub) -> Application:
-    """The ASGI application: events beside the pages."""
+def combine(pages: Flask, desk: Desk, hub: Hub) -> Application:
+    """The ASGI application: events beside the pages and the API."""
     flask = Lanes(pages, lambda scope: is_known(desk, scope))
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,6 +44,9 @@ def combine(pages: WSGIApplication, desk: Desk, hub: Hub) -> Application:
             await send({"type": "websocket.close", "code": 1000})
         elif scope["path"] == "/events":
             await serve_events(desk, hub, scope, receive, patient(send, admitted(scope)[1]))
+        elif scope["path"] == BASE + stream.PATH:
+            api, lasting = pages.extensions["api"], patient(send, admitted(scope)[1])
+            await stream.serve_stream(api, desk, hub, scope, receive, lasting)
         else:
             await flask(scope, receive, send)
 

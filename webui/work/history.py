@@ -49,7 +49,7 @@ def find(here: Desk, acting: Acting, call: str) -> CallRow | None:
 def as_object(call: CallRow) -> dict[str, Any]:
     """A call as programs read it. Times are UTC (RFC 3339); `sentence` is for people."""
     return {
-        "id": call.id, "started": _time(call.started), "answered": _time(call.answered), "ended": _time(call.ended),
+        "id": call.id, "started": _time(call.started), "answered": _time(call.answered) or None, "ended": _time(call.ended),
         "from": {"number": call.caller_number, "name": call.caller_name}, "dialled": call.dialled,
         "to": {"number": call.callee_number, "name": call.callee_name or ""}, "result": call.result, "outcome": call.outcome, "cause": call.cause,
         "hung_up_by": call.hung_up_by, "sentence": say(call.said), "talked_seconds": round(call.seconds, 3), "encrypted": call.protection[0],
