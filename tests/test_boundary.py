@@ -118,7 +118,7 @@ ROWS = {
         sip/usage/acks.py:Acks.keep sip/stack.py:Stack.farewell sip/transaction.py:Transactions.adopt flows/driver.py:Driver.__init__
         calls/arriving.py:Arriving.__init__ calls/bridge.py:restored calls/bridge.py:Bridge.resumed calls/bridge.py:Pair.resumed calls/call.py:restored calls/call.py:Call.close calls/call.py:Call.cannot_go_on
         calls/legs/leg.py:restored calls/legs/stream.py:Stream.restored calls/registrar/authentication.py:Authenticator.__init__
-        calls/registrar/refusals.py:Refusals.__init__ calls/registrar/registrar.py:Registrar.__init__ calls/registrar/security.py:Throttle.__init__
+        calls/registrar/refusals.py:Refusals.__init__ calls/registrar/drops.py:Drops.__init__ calls/registrar/registrar.py:Registrar.__init__ calls/registrar/security.py:Throttle.__init__
         calls/registrar/security.py:SecurityLog.__init__ calls/requests.py:Requests.__init__ calls/turns/slots.py:leg calls/turns/slots.py:call
         calls/turns/turn.py:Turn.__init__ calls/turns/turn.py:Turn.begin calls/turns/turn.py:Turn.close calls/switchboard.py:Switchboard.numbered""",
     "works behind a fault only, so it would be a second one at the same time": """
@@ -128,7 +128,7 @@ ROWS = {
         calls/turns/turn.py:end_process calls/call.py:Call._whose calls/call.py:Call.__repr__ calls/legs/standing.py:Standing.__repr__ calls/switchboard.py:Switchboard.fault""",
     "is asked for by the control socket, whose requests have their own boundary (the last test here)": """
         sip/stack.py:Stack.counters sip/timers.py:Timers.__len__ sip/transaction.py:Transactions.__len__ calls/plan/plan.py:asked
-        calls/plan/plan.py:explained calls/registrar/refusals.py:Refusals.last calls/registrar/refusals.py:Refusals.last_of
+        calls/plan/plan.py:explained calls/registrar/refusals.py:Refusals.last calls/registrar/drops.py:Drops.__iter__ calls/registrar/refusals.py:Refusals.last_of
         calls/registrar/registrar.py:Registrar.__len__ calls/registrar/security.py:SecurityLog.__iter__ flows/driver.py:Driver.dropped""",
     "is a client's usage, which phones drive": """
         sip/usage/registration.py:Registration.__init__ sip/usage/registration.py:Registration.register sip/usage/registration.py:Registration.lost

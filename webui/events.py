@@ -50,14 +50,10 @@ class Listener:
         self.wake = asyncio.Event()
         self.ended = False  # it has made room for another one
 
-    def tell(self, name: str, id: str = "") -> None:
-        ids = self.changed.get(name)
-        if ids is None:
-            self.changed[name] = {id} - {""}
-        elif not id or not ids or len(ids) == MOST_IDS:
-            ids.clear()
-        else:
-            ids.add(id)
+    def tell(self, name: str, *ids: str) -> None:
+        before = self.changed.get(name)
+        told = set(ids) if before is None else before | set(ids) if before and ids else set()
+        self.changed[name] = told if len(told) <= MOST_IDS else set()
         self.wake.set()
 
 
@@ -89,7 +85,7 @@ class Hub:
             try:
                 async for event in self._subscribe(service):
                     if name := NAMES.get(type(event)):
-                        self.publish(name, getattr(event, "id", ""))
+                        self.publish(name, *_ids(event))
             except (Unavailable, OSError) as problem:
                 log.debug("no events from %s: %s", service, problem)
             except Exception:
@@ -101,9 +97,9 @@ class Hub:
         for name in ("calls", "history", "registrations") if service == "calls" else ("status",):
             self.publish(name)
 
-    def publish(self, name: str, id: str = "") -> None:
+    def publish(self, name: str, *ids: str) -> None:
         for listener in self._listeners:
-            listener.tell(name, id)
+            listener.tell(name, *ids)
 
     def join(self, session: str, user: str) -> Listener:
         """A new stream. Where there is no room for it the oldest one goes: of its session, of its user, or of the user who has the most."""
@@ -128,6 +124,16 @@ class Hub:
 
     def leave(self, listener: Listener) -> None:
         self._listeners.pop(listener, None)
+
+
+def _ids(event: Message) -> list[str]:
+    """Of the rows that it is about."""
+    match event:
+        case CallEnded(id=id):
+            return [id]
+        case RegistrationsChanged(lines=lines):
+            return lines
+    return []
 
 
 def _user(desk: Desk, cookie: str) -> str:

@@ -49,6 +49,7 @@ TOGETHER = 0.05  # seconds of call records go to the disk in one transaction; th
 AT_MOST_EVERY = 0.5  # seconds, when there are many: one call alone is listed as soon as it has ended
 INDEX_PAUSE = 0.1  # seconds between two small steps that make calls of before findable
 INDEX_LOOK = 60.0  # seconds until it is looked again whether all can be found
+MOST_TOLD = 50  # lines that are named when registrations have changed
 TELL_AFTER = 0.2  # changes within this time are told once
 
 
@@ -249,7 +250,7 @@ class CallsProcess:
             while not self._board.news.empty():
                 news.append(self._board.news.get_nowait())
             told: list[cti.Message] = []
-            for message in news:
+            for message in _together(news):
                 if message not in told:
                     told.append(message)
                     self._server.publish(message)
@@ -266,8 +267,10 @@ class CallsProcess:
         match request:
             case cti.GetCalls():
                 return cti.Calls([view(call, self._engine) for call in self._board.calls.values()])
-            case cti.GetRegistrations():
-                return cti.Registrations(list(self._registrations()))
+            case cti.GetRegistrations(lines=lines):
+                return cti.Registrations(list(self._registrations(frozenset(lines))))
+            case cti.GetPhones():
+                return self._phones()
             case cti.GetCounters():
                 return cti.Counters(self._counters(), self._base.has_administrator)
             case cti.HangUp(call=id, who=who):
@@ -291,12 +294,30 @@ class CallsProcess:
                 )
         return cti.Failed(f"calls does not know {type(request).__name__}.")
 
-    def _registrations(self) -> Any:
+    def _phones(self) -> cti.Phones:
+        encrypted: dict[str, bool] = {}
+        for binding in self._board.registrar:
+            if not binding.away:
+                encrypted[binding.line] = binding.secure and encrypted.get(binding.line, True)
+        drops = [
+            cti.DropView(drop.time, drop.why, one.line, join_host(one.host, one.port), one.user_agent)
+            for drop in self._requests.drops
+            for one in (drop.binding,)
+        ]
+        return cti.Phones(
+            [line for line, secure in encrypted.items() if secure],
+            [line for line, secure in encrypted.items() if not secure],
+            sorted(drops, key=lambda drop: -drop.time)[: cti.MOST_REFUSALS],
+        )
+
+    def _registrations(self, lines: frozenset[str]) -> Any:
         snapshot, now, unix = self._board.snapshot, self._board.turn.now, self._board.unix()
         for binding in self._board.registrar:
+            if binding.away or (lines and binding.line not in lines):
+                continue
             line = snapshot.lines.get(binding.line)
             extension = snapshot.extensions.get(line.extension) if line is not None else None
-            if line is None or extension is None or binding.away:
+            if line is None or extension is None:
                 continue
             yield cti.RegistrationView(
                 number=extension.number,
@@ -412,6 +433,17 @@ class CallsProcess:
         await asyncio.sleep(1)  # calls that were cleared just now write their records first
         if not self._selftests:
             await self._archive.run(lambda records: records.remove_selftest())
+
+
+def _together(news: list[cti.Message]) -> list[cti.Message]:
+    """Registrations told at once: the lines that they are about, or none when they are many."""
+    changed = [message for message in news if isinstance(message, cti.RegistrationsChanged)]
+    if not changed:
+        return news
+    lines = sorted({line for message in changed for line in message.lines})
+    whole = len(lines) > MOST_TOLD or not all(message.lines for message in changed)
+    rest = [message for message in news if not isinstance(message, cti.RegistrationsChanged)]
+    return [*rest, cti.RegistrationsChanged([] if whole else lines)]
 
 
 async def _serve(boot: Boot) -> None:

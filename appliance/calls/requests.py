@@ -10,6 +10,7 @@ from appliance import cti
 from appliance.calls.call import Call
 from appliance.calls.legs.leg import Leg
 from appliance.calls.registrar.authentication import Authenticated, Authenticator, Denied
+from appliance.calls.registrar.drops import Drops
 from appliance.calls.registrar.refusals import Refusals
 from appliance.calls.registrar.registrar import Binding, TooMany, may_register
 from appliance.calls.registrar.security import SecurityEvent, SecurityLog
@@ -33,11 +34,14 @@ class Requests:
         self._authenticator = authenticator
         self.security = SecurityLog()
         self.refusals = Refusals()
+        self.drops = Drops()
         self.stored: list[Binding] = []  # changes of the registrar that wait to be kept
         self.removed: list[Binding] = []
         self._proved: dict[int, set[str]] = {}  # TLS flow -> line ids that have registered over it
         for binding in board.registrar:
             self.refusals.registered(binding.line, binding.host, board.unix())
+            if not binding.reachable:
+                self.drops.add(binding, "closed", board.unix())
             if not binding.away:
                 self._trust(binding)
         self._set_expiry()
@@ -120,6 +124,7 @@ class Requests:
         for binding in result.stored:
             self._trust(binding)
             self.refusals.registered(line.id, binding.host, board.unix())
+            self.drops.back(binding)
         for old, _ in result.moved:
             self._moved(line.id, old, flow)
         self._distrust(result.removed)
@@ -178,7 +183,8 @@ class Requests:
         self.stored += stored
         self._board.changed.set()
         self._set_expiry()
-        self._board.news.put_nowait(cti.RegistrationsChanged())
+        lines = sorted({binding.line for binding in (*stored, *removed)})
+        self._board.news.put_nowait(cti.RegistrationsChanged(lines))
 
     def _set_expiry(self) -> None:
         turn, deadline = self._board.turn, self._board.registrar.deadline()
@@ -191,6 +197,8 @@ class Requests:
         gone: list[Binding] = []
         try:
             gone = self._board.registrar.expire(now)
+            for binding in gone:
+                self.drops.add(binding, "expired", self._board.unix())
             self._distrust(gone)
         except Exception as error:
             self._board.fault(error, Said.of("fault.expiry", error=type(error).__name__))
@@ -201,6 +209,9 @@ class Requests:
         self._proved.pop(flow, None)
         registrar = self._board.registrar
         away = registrar.closed(flow)
+        for binding in away:
+            if binding.transport != "UDP":  # which is dialled again
+                self.drops.add(binding, "closed", self._board.unix())
         if away:
             self._keep([b for line in {each.line for each in away} for b in registrar.bindings(line)], [])
 
@@ -214,6 +225,7 @@ class Requests:
         if gone:
             self._keep([], gone)
         self.refusals.keep(snapshot.lines)
+        self.drops.keep(snapshot.lines)
 
     # ---- what is noticed
     def noticed(self, kind: str, source: str, account: str, message: Said) -> None:

@@ -21,7 +21,14 @@ class Message(msgspec.Struct, tag=True):
 class GetCalls(Message): ...
 
 
-class GetRegistrations(Message): ...
+class GetRegistrations(Message):
+    """Registrations: of these lines alone (ids), when some are named."""
+
+    lines: list[str] = []
+
+
+class GetPhones(Message):
+    """Which lines have a phone, and which phones have dropped: Phones."""
 
 
 class GetCounters(Message): ...
@@ -143,6 +150,24 @@ class Registrations(Message):
     registrations: list[RegistrationView]
 
 
+class DropView(Message):
+    """A phone that was registered and is not any more."""
+
+    time: float  # unix
+    why: str  # closed: its connection ended; expired: it did not register again in time
+    line: str
+    address: str
+    user_agent: str
+
+
+class Phones(Message):
+    """Line ids, and the phones that dropped, the last one first."""
+
+    encrypted: list[str]  # with phones that all came over TLS
+    open: list[str]  # with a phone that did not
+    drops: list[DropView]
+
+
 class Counters(Message):
     counters: dict[str, int]  # registrations, calls, dialogs, transactions, legs, rtp_ports, flows, …
     set_up: bool = False  # there is an administrator who can log in
@@ -236,7 +261,8 @@ class Status(Message):
 class CallsChanged(Message): ...
 
 
-class RegistrationsChanged(Message): ...
+class RegistrationsChanged(Message):
+    lines: list[str] = []  # ids of those it is about; none: any
 
 
 class CallEnded(Message):
