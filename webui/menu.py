@@ -14,9 +14,11 @@ from webui.pages import (
     health,
     licence,
     licences,
+    phones,
     reset,
     setup,
     status,
+    system,
     updates,
 )
 from webui.records import extensions, lines, logins, settings, users
@@ -37,11 +39,13 @@ BLUEPRINTS = (
     licences.pages,
     lines.pages,
     logins.pages,
+    phones.pages,
     reset.pages,
     second_factor.pages,
     settings.pages,
     setup.pages,
     status.pages,
+    system.pages,
     updates.pages,
     users.pages,
 )
@@ -50,6 +54,7 @@ BLUEPRINTS = (
 MENU = (
     ("status", "Status", "activity"),
     ("calls", "Call history", "history"),
+    ("phones", "Phones", "device-landline-phone"),
     ("extensions", "Extensions", "phone"),
     ("dialplan", "Dial plan", "arrow-up-right"),
     ("users", "Users", "users"),
@@ -59,4 +64,5 @@ MENU = (
     ("backup", "Backup", "device-floppy"),
     ("updates", "Updates", "refresh"),
     ("changes", "Changes", "list-details"),
+    ("system", "System", "cpu"),
 )

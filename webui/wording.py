@@ -171,9 +171,14 @@ def outcome_words(outcome: str) -> str:
     return say(Said(f"outcome.{outcome.replace(' ', '-')}"))
 
 
+def hour(moment: float) -> str:
+    """The hour of the day in the office, as the axis of a chart has it."""
+    return f"{datetime.fromtimestamp(moment, desk().admin.snapshot.zone):%H:%M}"
+
+
 def install(app: Flask) -> None:
     app.jinja_env.filters.update(
-        breakable=breakable, say=say, fate=fate_words, outcome=outcome_words, why_not_encrypted=why_not_encrypted, clock=clock, span=span, size=size, iso=iso, plain_time=plain_time, initials=initials
+        breakable=breakable, say=say, fate=fate_words, outcome=outcome_words, hour=hour, why_not_encrypted=why_not_encrypted, clock=clock, span=span, size=size, iso=iso, plain_time=plain_time, initials=initials
     )  # fmt: skip
     app.jinja_env.globals.update(
         count=count, link=link, day=day, protection=protection, went=went, t=t, language=lambda: words().language, script_words=script_words

@@ -40,6 +40,7 @@ class FakeBox:
     calls: list[cti.CallView] = field(default_factory=list)
     phones: list[cti.RegistrationView] = field(default_factory=list)
     refused: list[cti.RefusalView] = field(default_factory=list)
+    drops: list[cti.DropView] = field(default_factory=list)
     status: cti.Status | None = None
     away: bool = False
     hung_up: list[tuple[str, str]] = field(default_factory=list)
@@ -51,8 +52,11 @@ class FakeBox:
         match request:
             case cti.GetCalls():
                 return cti.Calls(self.calls)
-            case cti.GetRegistrations():
-                return cti.Registrations(self.phones)
+            case cti.GetRegistrations(lines=lines):
+                return cti.Registrations([phone for phone in self.phones if not lines or phone.line in lines])
+            case cti.GetPhones():
+                opened = {phone.line for phone in self.phones if not phone.secure}
+                return cti.Phones([phone.line for phone in self.phones if phone.line not in opened], sorted(opened), self.drops)
             case cti.GetRefusals():
                 return cti.Refusals(self.refused)
             case cti.GetStatus() if self.status:

@@ -221,7 +221,7 @@ def test_alarms_come_with_their_repair(anna: Visitor, box: FakeBox, clock: Clock
     page = text_of(anna.get("/"))
     assert "Only 3 MB are free" in page
     assert "Delete old recordings and logs" in page
-    assert "Needs attention" in page
+    assert "Needs attention" in text_of(anna.get("/system"))
 
 
 def test_everything_is_drawn_while_the_box_is_silent(anna: Visitor, box: FakeBox, extension: Extension) -> None:
@@ -231,7 +231,7 @@ def test_everything_is_drawn_while_the_box_is_silent(anna: Visitor, box: FakeBox
         "/live/calls",
         "/live/system",
         "/live/figures",
-        "/live/registrations",
+        "/live/attention", "/live/ready", "/live/chart", "/phones", "/system",
         f"/extensions/{extension.id}",
     ):
         assert anna.get(path).status_code == 200, path

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from appliance.config.rights.acting import Acting
 from appliance.cti import (
     Calls,
     GetCalls,
+    GetPhones,
     GetRefusals,
     GetRegistrations,
     GetStatus,
     HangUp,
+    Phones,
     Refusals,
     RefusalView,
     Registrations,
@@ -30,9 +34,19 @@ def live_calls(here: Desk) -> Calls | None:
     return reply if isinstance(reply, Calls) else None
 
 
-def registrations(here: Desk) -> Registrations | None:
+def phones(here: Desk) -> Phones | None:
+    """Which lines have a phone, and which phones dropped; None when the telephone process does not answer."""
     try:
-        reply = here.box.ask("calls", GetRegistrations())
+        reply = here.box.ask("calls", GetPhones())
+    except Unavailable:
+        return None
+    return reply if isinstance(reply, Phones) else None
+
+
+def registrations(here: Desk, lines: Sequence[str] = ()) -> Registrations | None:
+    """Of these lines (ids), or all."""
+    try:
+        reply = here.box.ask("calls", GetRegistrations(list(lines)))
     except Unavailable:
         return None
     return reply if isinstance(reply, Registrations) else None

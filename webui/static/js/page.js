@@ -1,6 +1,7 @@
 // What every page can do: running timers, local times, copy, show and hide, ask before, tabs, live events.
 import { startTimers, localTimes } from "./time.js";
 import { listen } from "./live.js";
+import { charts, watchCharts } from "./chart.js";
 import { liveRows } from "./rows.js";
 import { updates } from "./update.js";
 import { word } from "./words.js";
@@ -113,6 +114,7 @@ document.addEventListener("toggle", (event) => {
 function prepare(root) {
   for (const one of root.querySelectorAll("details[id]")) if (folded.has(one.id)) one.open = true;
   localTimes(root);
+  charts(root);
   for (const secret of root.querySelectorAll("[data-hide-after]")) {
     setTimeout(() => secret.parentElement?.querySelector("[data-hide]")?.dispatchEvent(new Event("hide")), 1000 * secret.dataset.hideAfter);
   }
@@ -123,5 +125,6 @@ prepare(document);
 startTimers();
 if (document.body.hasAttribute("data-live")) listen();
 liveRows();
+watchCharts();
 updates();
 works();

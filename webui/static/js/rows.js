@@ -29,7 +29,7 @@ function place(part, row) {
   const before = document.getElementById(row.id);
   row.classList.add("row-new");
   if (before) before.replaceWith(row);
-  else if (part.rows.length < MOST) {
+  else if (part.rows.length < MOST && !("rowsKnown" in part.dataset)) { // a list that only shows what is there already takes no more
     const next = [...part.rows].find((one) => Number(one.dataset.at) < Number(row.dataset.at));
     part.insertBefore(row, next ?? null);
   }
