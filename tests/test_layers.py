@@ -49,7 +49,7 @@ LAYERS = {
     ),
     "appliance.config.folders": row("", "msgspec", "what the service folders say as data, without their scripts"),
     "appliance.config.kinds": row(
-        "appliance.config.declare appliance.config.claims appliance.config.countries appliance.words appliance.config.folders",
+        "appliance.config.declare appliance.config.claims appliance.config.countries appliance.config.search appliance.words appliance.config.folders",
         "",
         "kinds of records: knows no service by name, no script, no page, no database",
     ),

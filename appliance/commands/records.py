@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -33,8 +33,10 @@ from appliance.config.model import KINDS, Problem, Refused, Snapshot
 from appliance.config.reading.differences import differences
 from appliance.config.reading.listing import listed
 from appliance.config.rights.acting import Acting
+from appliance.exchange import table as sheets
 from appliance.exchange.names import Names, there
-from appliance.words import Said, english
+from appliance.exchange.preview import preview
+from appliance.words import Said, english, printable
 
 Command = Callable[..., None]
 password_option = click.option("--password", is_flag=True, help="Ask for a password (or read it from standard input).")
@@ -287,6 +289,58 @@ def _delete(row: Kind[Any], argument: str) -> click.Command:
     return command
 
 
+# ---- tables ------------------------------------------------------------------------------------------------------------
+
+
+def _export(row: Kind[Any]) -> click.Command:
+    @click.command("export", help=f"Write {say(row.many)} to standard output as a table (CSV).")
+    @data_option
+    def command(data: Path) -> None:
+        with use_cases(data) as acting:
+            snapshot = acting.snapshot
+        for line in sheets.written(row.name, listed(snapshot, row.name, sort=_order(row)), snapshot):
+            click.echo(line, nl=False)
+
+    return command
+
+
+def _import(row: Kind[Any]) -> click.Command:
+    keys = ", ".join(column.key for column in sheets.columns_of(row.name))
+
+    @click.command("import", help=f"Add and change {say(row.many)} from a table (CSV): all of it or nothing. Columns: {keys}.")
+    @data_option
+    @yes_option
+    @click.option("--map", "given", multiple=True, metavar="COLUMN=FIELD", help="What a column of the file is; nothing behind = leaves it out.")
+    @click.argument("file", type=click.File("rb"))
+    def command(data: Path, yes: bool, given: tuple[str, ...], file: IO[bytes]) -> None:
+        with use_cases(data) as acting:
+            sheet = sheets.read(file.read(sheets.LARGEST + 1))
+            mapping = _mapping(sheet, row.name, given)
+            found = sheets.wanted(row.name, sheet, mapping, acting.snapshot)
+            foreseen = preview(acting.save_all(found.wanted, dry=True), acting.snapshot)
+            for line, each in zip(found.lines, foreseen.rows, strict=True):
+                if each.action != "same":
+                    click.echo(printable(say(Said.of("exchange.line", line=line, said=each.said))))
+            click.echo(say(foreseen.summary))
+            if foreseen.refused:
+                fail("Nothing was changed.")
+            if not yes and not click.confirm("Import?", err=True):
+                fail("Nothing was changed.")
+            acting.save_all(found.wanted)
+
+    return command
+
+
+def _mapping(sheet: sheets.Sheet, kind: str, given: tuple[str, ...]) -> list[str]:
+    mapping = sheets.guessed(sheet, kind)
+    for each in given:
+        name, _, key = each.rpartition("=")
+        if name not in sheet.header:
+            fail(f"The file has no column {name}. It has: {', '.join(sheet.header)}.")
+        mapping[sheet.header.index(name)] = key
+    return mapping
+
+
 # ---- the kinds ---------------------------------------------------------------------------------------------------------
 
 
@@ -310,6 +364,9 @@ def commands_of(row: Kind[Any]) -> click.Group:
     if not row.always:
         group.add_command(_add(row, argument))
         group.add_command(_delete(row, argument))
+        group.add_command(_import(row))
+    if several:
+        group.add_command(_export(row))
     group.add_command(_set(row, argument))
     group.add_command(_set(row, argument, "change"))  # as it was called first
     return group

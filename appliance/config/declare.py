@@ -178,6 +178,10 @@ def _no_rule(before: Any, after: Any, records: Records) -> Iterable[Problem]:
     return ()
 
 
+def _no_name(values: Mapping[str, Any]) -> str:
+    return ""
+
+
 def _no_values(records: Any) -> Mapping[str, Any]:
     return {}
 
@@ -212,6 +216,7 @@ class Kind(Generic[R]):
         default_factory=dict
     )  # what a new record of another kind comes with, by that kind's name; the last argument makes passwords
     suggest: Callable[[Records], Mapping[str, Any]] = _no_values  # values for a new one
+    named_from: Callable[[Mapping[str, Any]], str] = _no_name  # what people know a new one by that was given everything but that
 
     @cached_property
     def name(self) -> str:

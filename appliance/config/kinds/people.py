@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
-from typing import Annotated, Literal, cast
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, cast
 
 from appliance.config.declare import Choice, Kind, Language, Problem, Record, Records, Secret, Text, TickBox
+from appliance.config.search import folded
 from appliance.words import Said
 
 Role = Literal["none", "own", "read-only", "full"]
@@ -56,6 +57,12 @@ def _rule(before: User | None, after: User | None, records: Records) -> Iterable
         yield Problem("role", Said.of("user.role-last"))
 
 
+def _user_name(values: Mapping[str, Any]) -> str:
+    """Of what stands before the @ of the address, else of the name: anna.novak."""
+    made_of = str(values.get("email") or "").partition("@")[0] or str(values.get("full_name") or "")
+    return ".".join(filter(None, re.split(r"[^a-z0-9]+", folded(made_of))))[:60]
+
+
 def has_administrator(records: Records) -> bool:
     """Whether somebody can log in and change everything."""
     return any(cast(User, user).password_hash for user in records.having("user", "role", "full"))
@@ -73,4 +80,5 @@ USERS = Kind(
     searched=("full_name", "username", "email"),
     check=_check,
     rule=_rule,
+    named_from=_user_name,
 )
