@@ -1,4 +1,4 @@
-# Switchroom: `make run` and `make test` work on a fresh Debian 12 with git, make and python3; also `make build`, `make bench`, `make image`,
+# Switchroom: `make run` and `make test` work on a fresh Debian 12 with git, make and python3; also `make build`, `make compiled`, `make bench`, `make image`,
 # `make image-test`, `make sanitize`, `make clean`.
 # Each step leaves a stamp and is done again only when what it was made from has changed.
 
@@ -16,21 +16,28 @@ SOURCES := $(wildcard $(foreach kind,pyx pxd pxi h,media_core/*.$(kind) media_co
 ASSETS := $(wildcard webui/assets/*) webui/build.py
 JOBS := $(shell nproc)
 
-.PHONY: run build test bench sanitize image image-test image-test-full clean help
+.PHONY: run build compiled test bench sanitize image image-test image-test-full clean help
 
-run: build
+run: build compiled
 	exec $(BIN)/switchroom run $(ARGS)
 
 build: $(VENV)/.built $(VENV)/.installed $(VENV)/.assets
 
+# What stands on the way of a call (setup.py, ON_THE_WAY): runs as it is written, too, and faster compiled.
+compiled: $(VENV)/.compiled
+
 # What mostly waits (whole systems, browsers) runs beside what computes; what it said comes at the end. With ARGS, only what they name, in one run.
+# What computes runs as it is written, for some tests look into it; a part of it once more compiled, as the whole systems are.
 WAITING := tests/e2e tests/web
-test: build/.debian-test $(VENV)/.dev build
+BOTH_WAYS := tests/sip tests/calls tests/services tests/test_box.py tests/callcontrol/test_recovery.py tests/callcontrol/test_released_slots.py
+test: build/.debian-test $(VENV)/.dev build compiled
 	if [[ -n "$(ARGS)" ]]; then exec $(BIN)/python -m pytest $(ARGS); fi
 	broken=0
 	$(BIN)/python -m pytest $(WAITING) > build/waiting.log 2>&1 &
 	trap "kill $$! 2> /dev/null || true" EXIT
-	$(BIN)/python -m pytest $(WAITING:%=--ignore=%) || broken=1
+	SWITCHROOM_PURE=1 $(BIN)/python -m pytest $(WAITING:%=--ignore=%) || broken=1
+	echo "· once more, compiled: $(BOTH_WAYS)"
+	$(BIN)/python -m pytest $(BOTH_WAYS) || broken=1
 	echo "· waiting for $(WAITING)"
 	wait $$! || broken=1
 	cat build/waiting.log
@@ -67,7 +74,8 @@ sanitize: build/.debian-test $(VENV)/.dev
 
 clean:
 	rm -rf $(VENV) build artefacts .assets webui/static/vendor *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	find media_core -name '*.so' -delete
+	rm -f appliance__mypyc*.so
+	find media_core appliance -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:
@@ -122,6 +130,14 @@ $(VENV)/.built: $(SOURCES) $(VENV)/.run
 	mkdir -p build
 	$(BIN)/python setup.py -q build_ext --inplace --parallel $(JOBS) > build/compile.log 2>&1 || { tail -60 build/compile.log; exit 1; }
 	touch $@
+
+$(VENV)/.compiled: $(shell find appliance -name '*.py') setup.py $(VENV)/.run
+	echo "· compiling what stands on the way of a call"
+	mkdir -p build
+	rm -rf appliance__mypyc*.so
+	find appliance -name '*.so' -delete
+	SWITCHROOM_BUILD=calls $(BIN)/python setup.py -q build_ext --inplace --parallel $(JOBS) > build/compile-calls.log 2>&1 || { tail -60 build/compile-calls.log; exit 1; }
+	touch appliance__mypyc*.so $@
 
 $(VENV)/.installed: pyproject.toml requirements/run.in $(VENV)/.run
 	SWITCHROOM_BUILD=python $(PIP) install --no-deps --no-build-isolation --editable .

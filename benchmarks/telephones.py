@@ -21,7 +21,8 @@ from typing import Any, ClassVar
 
 from appliance.sip import events
 from appliance.sip.errors import WrongState
-from appliance.sip.media.negotiation import EVENT, Encrypt, LegMedia
+from appliance.sip.media.agreed import Encrypt
+from appliance.sip.media.negotiation import EVENT, LegMedia
 from appliance.sip.text.sdp import Format
 from appliance.softphone import Account, PhoneCall, PhoneError, Softphone
 from appliance.softphone.phone import FORMATS

@@ -51,6 +51,7 @@ INDEX_PAUSE = 0.1  # seconds between two small steps that make calls of before f
 INDEX_LOOK = 60.0  # seconds until it is looked again whether all can be found
 MOST_TOLD = 50  # lines that are named when registrations have changed
 TELL_AFTER = 0.2  # changes within this time are told once
+COLLECT = (20_000, 20, 100)  # objects, and rounds of the younger: a call makes a few hundred, of which next to none are in circles
 
 
 class Archive:
@@ -454,6 +455,7 @@ async def _serve(boot: Boot) -> None:
     process = CallsProcess(boot)
     await process.start()
     gc.collect()
+    gc.set_threshold(*COLLECT)
     gc.freeze()  # code, configuration and registrations stay: the collector need not walk them for every few calls
     await stop.wait()
     with contextlib.suppress(TimeoutError):

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 import media_core
@@ -66,33 +65,44 @@ def no_prompts(said: Said) -> Files:
     return Files(())
 
 
-@dataclass(slots=True, eq=False)
 class Switchboard(Generic[LegT, CallT]):
-    turn: Turn
-    media: Media
-    registrar: Registrar
-    services: Mapping[str, Service]
-    snapshot: Snapshot
-    most_calls: int
-    host: str  # address phones are told, in SDP and From
-    unix: Callable[[], float]  # wall clock, for stories only
-    tokens: Callable[[], str]
-    secrets: Callable[[int], bytes]  # SDES keys
-    prompts: Callable[[Said], Files] = no_prompts
-    sessions: dict[str, LegT] = field(default_factory=dict)
-    ports: dict[int, LegT] = field(default_factory=dict)  # media leg -> leg
-    calls: dict[str, CallT] = field(default_factory=dict)  # call id -> call, until it has ended
-    leaving: dict[str, LegT] = field(
-        default_factory=dict
-    )  # sessions of legs that have ended, until the goodbye is through
-    probes: dict[str, LegT] = field(default_factory=dict)  # transaction that asks whether a phone is still there
-    rooms: dict[int, Any] = field(default_factory=dict)  # conferences by number
-    selftest: set[str] = field(default_factory=set)  # ids of extensions whose calls are the self-test's
-    finished: deque[tuple[int | None, CallRecord]] = field(default_factory=deque)  # slot, record
-    changed: asyncio.Event = field(default_factory=asyncio.Event)  # something waits to be written to disk
-    news: asyncio.Queue[cti.Message] = field(default_factory=asyncio.Queue)
-    faults: Faults = field(default_factory=Faults)
-    _numbers: int = 0  # of bridges
+    def __init__(
+        self,
+        turn: Turn,
+        media: Media,
+        registrar: Registrar,
+        services: Mapping[str, Service],
+        snapshot: Snapshot,
+        most_calls: int,
+        *,
+        host: str,
+        unix: Callable[[], float],
+        tokens: Callable[[], str],
+        secrets: Callable[[int], bytes],
+    ) -> None:
+        self.turn = turn
+        self.media = media
+        self.registrar = registrar
+        self.services = services
+        self.snapshot = snapshot
+        self.most_calls = most_calls
+        self.host = host  # address phones are told, in SDP and From
+        self.unix = unix  # wall clock, for stories only
+        self.tokens = tokens
+        self.secrets = secrets  # SDES keys
+        self.prompts: Callable[[Said], Files] = no_prompts
+        self.sessions: dict[str, LegT] = {}
+        self.ports: dict[int, LegT] = {}  # media leg -> leg
+        self.calls: dict[str, CallT] = {}  # call id -> call, until it has ended
+        self.leaving: dict[str, LegT] = {}  # sessions of legs that have ended, until the goodbye is through
+        self.probes: dict[str, LegT] = {}  # transaction that asks whether a phone is still there
+        self.rooms: dict[int, Any] = {}  # conferences by number
+        self.selftest: set[str] = set()  # ids of extensions whose calls are the self-test's
+        self.finished: deque[tuple[int | None, CallRecord]] = deque()  # slot, record
+        self.changed = asyncio.Event()  # something waits to be written to disk
+        self.news: asyncio.Queue[cti.Message] = asyncio.Queue()
+        self.faults = Faults()
+        self._numbers = 0  # of bridges
 
     def number(self) -> int:
         """Of the next bridge."""

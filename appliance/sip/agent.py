@@ -6,8 +6,6 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Hashable
 
-from msgspec import Struct
-
 from appliance.sip.abilities import Abilities
 from appliance.sip.dialog import merge
 from appliance.sip.events import Event, FlowId, Output, Send, SessionId
@@ -17,13 +15,16 @@ from appliance.sip.timers import Timers
 from appliance.sip.transaction import Transaction, Transactions
 
 
-class FlowFacts(Struct, frozen=True, gc=False):
+class FlowFacts:
     """What the stack must know of a flow: for Via, Contact, received/rport, and whether to retransmit."""
 
-    transport: str  # UDP, TCP, TLS
-    local: tuple[str, int]
-    remote: tuple[str, int]
-    proven: bool = True  # whether its far end has shown that it is one of ours; until then a UDP source may be forged
+    __slots__ = ("local", "proven", "remote", "transport")
+
+    def __init__(self, transport: str, local: tuple[str, int], remote: tuple[str, int], proven: bool = True) -> None:
+        self.transport = transport  # UDP, TCP, TLS
+        self.local = local
+        self.remote = remote
+        self.proven = proven  # whether its far end has shown that it is one of ours; until then a UDP source may be forged
 
 
 class Agent:

@@ -130,7 +130,7 @@ class Dialog:
         fields = [("Via", via), *(("Route", route) for route in routes), ("Max-Forwards", "70")]
         fields += [("From", self.local), ("To", self.remote), ("Call-ID", self.call_id), ("CSeq", f"{number} {method}")]
         made = Request(method, uri, merge(fields, headers), body)
-        made.call_id, made.cseq = self.call_id, (number, method)  # so nobody has to read them again
+        made.known(self.call_id, (number, method))
         return made
 
     def dump(self) -> tuple[Any, ...]:

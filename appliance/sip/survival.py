@@ -22,7 +22,7 @@ from appliance.sip.usage.invite import Invite
 from appliance.sip.usage.offers import Offers
 from appliance.sip.usage.session import Session
 
-Pairs = tuple[tuple[bytes, bytes], ...]
+Pairs = Sequence[Sequence[bytes]]  # of names and values: tuples, and lists when msgspec has unpacked them
 T = TypeVar("T", bound="tuple[Any, ...]")
 
 # of a request that waits for our answer: what its answers echo, what a dialog or CANCEL is made of, and the session timer's
@@ -49,14 +49,14 @@ class Kept(NamedTuple):
     invite: bytes = b""
     proceeding: bool = False  # our INVITE has had a 1xx
     provisional: bytes = b""  # our last one; in phase "refused" the final one
-    unacked: tuple[int, bytes, bytes] | None = None  # CSeq, 2xx, the INVITE that it answers
+    unacked: Sequence[Any] | None = None  # CSeq, 2xx, the INVITE that it answers
     owed: int = 0  # CSeq of the 2xx that waits for our acknowledge
     cancel_sent: bool = False
     parting: Pairs | None = None  # headers of the BYE that waits for the ACK, or of the CANCEL
     bye: bytes = b""
     offers: Sequence[Any] = ()
     timer: Sequence[Any] = ()
-    ack: tuple[bytes, int, bytes] | None = None  # To tag, CSeq and the ACK: our last one with an answer in it
+    ack: Sequence[Any] | None = None  # To tag, CSeq and the ACK: our last one with an answer in it
     early: Sequence[Any] = ()
     local_sdp: bytes = b""  # before the answer
     remote_sdp: int = 0
@@ -83,10 +83,10 @@ class KeptEarly(NamedTuple):
     rseq: int = 0
     unacked: bytes = b""
     answers: bool = False
-    queue: Sequence[tuple[int, bytes, Pairs, bytes]] = ()
-    put_off: tuple[bytes, Pairs] | None = None
-    heard: Sequence[tuple[bytes, int]] = ()
-    pracks: Sequence[tuple[bytes, bytes]] = ()
+    queue: Sequence[Sequence[Any]] = ()  # status, reason, headers, body
+    put_off: Sequence[Any] | None = None  # body, headers
+    heard: Sequence[Sequence[Any]] = ()  # tag, number
+    pracks: Sequence[Sequence[Any]] = ()  # tag, request
     agreed: Sequence[bytes] = ()
     deaf: bool = False
 
@@ -268,7 +268,7 @@ class _Back:
         answer = parse(final)
         fields = [(name, value) for name in ("Via", "From", "Call-ID", "CSeq") for value in answer.get_all(name)]
         invite = Request("INVITE", "", fields)
-        invite.to_tag = to_tag
+        invite.known(invite.call_id, invite.cseq, to_tag=to_tag)
         transaction = self._adopt(INVITE_SERVER, "completed", invite, final)
         self.agent.send_once(self.session.flow, final)
         return transaction

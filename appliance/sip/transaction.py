@@ -19,8 +19,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable, Mapping
 
-from msgspec import Struct
-
 from appliance.sip.events import FlowId, Output, Send
 from appliance.sip.text.message import COOKIE, Request, Response
 from appliance.sip.timers import Timers
@@ -175,14 +173,17 @@ class Transaction:
             self.user = None
 
 
-class Report(Struct, frozen=True):
+class Report:
     """kind: request, cancel, ack (of a 2xx, or a stray one), merged (the same request by another path, RFC 3261 §8.2.2.2), full (no
     room for it), response, acked (a refusal), timeout, error."""
 
-    kind: str
-    transaction: Transaction | None
-    message: Request | Response | None
-    flow: FlowId
+    __slots__ = ("flow", "kind", "message", "transaction")
+
+    def __init__(self, kind: str, transaction: Transaction | None, message: Request | Response | None, flow: FlowId) -> None:
+        self.kind = kind
+        self.transaction = transaction
+        self.message = message
+        self.flow = flow
 
 
 def _class_of(status: int) -> str:
@@ -369,7 +370,7 @@ class Transactions:
 
     def of(self, user: Hashable) -> list[Transaction]:
         lingering = (each for ring in (self._long, self._short) for _, _, each in ring if each.lingers)
-        return [each for each in (*self.by_id.values(), *lingering) if each.user is user]
+        return [each for each in [*self.by_id.values(), *lingering] if each.user is user]
 
     def on(self, flow: FlowId) -> list[Transaction]:
         """In the order they were opened."""

@@ -19,7 +19,8 @@ from typing import Any, Literal, Self, TypeVar
 
 from appliance.sip import events
 from appliance.sip.errors import PeerError, WrongState
-from appliance.sip.media.negotiation import EVENT, Encrypt, LegMedia
+from appliance.sip.media.agreed import Encrypt
+from appliance.sip.media.negotiation import EVENT, LegMedia
 from appliance.sip.stack import FlowFacts, Stack
 from appliance.sip.text import digest
 from appliance.sip.text.message import Response

@@ -17,8 +17,10 @@ from appliance.services.scripts import SCRIPTS
 from appliance.words import Said
 from tests.box import Box, office
 from tests.clock import run
+from tests.written import as_written
 
 
+@as_written("listens in the place of functions")
 def test_every_move_of_a_leg_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     made: set[tuple[str, str]] = set()
     move = Standing._move
@@ -51,6 +53,7 @@ def test_every_move_of_a_leg_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made == {(before, after) for before, afters in MOVES.items() for after in afters}
 
 
+@as_written("puts another class in the place of one")
 def test_the_next_way_is_tried_when_the_first_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene() -> None:
         async with Box(office("101", "102")) as box:

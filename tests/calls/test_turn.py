@@ -23,6 +23,7 @@ from appliance.words import Said
 from media_core import FlowClosed, FlowInfo, FlowReceived, Slots
 from tests.box_engine import FakeEngine
 from tests.clock import run
+from tests.written import as_written
 
 PHONE = ("198.51.100.7", 5060)
 
@@ -186,6 +187,7 @@ def test_a_turn_that_fails_says_nothing_and_costs_one_message() -> None:
     run(scene())
 
 
+@as_written("puts a failing step in the place of one")
 @pytest.mark.parametrize("step", ["_settle", "_leave", "_set_timer", "_due"])
 def test_a_fault_of_the_turn_itself_loses_nothing(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once, in the middle of answers: a successor says what was not said, and nothing twice but what may be repeated."""

@@ -18,6 +18,7 @@ from benchmarks import functions_sample as sample
 from benchmarks.functions_sample import INVITE, SDP, request, response
 from media_core import sip_plain
 from tests.sip import torture, torture_ipv6
+from tests.written import as_written
 
 MESSAGES = [
     INVITE, request("BYE", 1, 2, to_tag="x"), request("REGISTER", 1, 1), response(INVITE, "200 OK", SDP), response(INVITE, "100 Trying"),
@@ -105,6 +106,7 @@ def test_what_phones_send_is_plain() -> None:
     assert not any(parse(each.data).is_plain for each in torture.MESSAGES if each.name in ("wsinv", "esc01"))
 
 
+@as_written("compares all that stands in a message")
 def test_whole_messages_and_broken_ones() -> None:
     dice = random.Random(12)
     cases = [

@@ -14,6 +14,7 @@ from appliance.sip.timers import SWEEP, Timers
 from appliance.sip.transaction import Transaction
 from tests.sip.net import SDP
 from tests.sip.test_stack import Bench, established, request, statuses
+from tests.written import as_written
 
 STRANGER = 5  # a UDP flow that nobody has registered over
 
@@ -156,6 +157,7 @@ def test_a_refusal_that_has_to_make_room_leaves_no_session() -> None:
     assert bench.stack.counters()["transactions"] == 10
 
 
+@as_written("a compiled object takes no weak reference")
 def test_a_finished_transaction_does_not_hold_its_request() -> None:
     bench = Bench()
     established(bench)

@@ -13,6 +13,7 @@ from appliance.sip.usage import session
 from tests.sip.net import SDP
 from tests.sip.test_calls import only
 from tests.sip.test_survival import SCENES, Mortal, accept, dial, up
+from tests.written import as_written
 
 Row = tuple[str, ...]
 
@@ -228,9 +229,11 @@ def reached() -> tuple[set[Row], set[Row]]:
     return rows, moves
 
 
+@as_written("listens in the place of functions")
 def test_every_row_of_the_transactions_is_reached(reached: tuple[set[Row], set[Row]]) -> None:
     assert [row for row in transaction.TABLE if row not in reached[0]] == []
 
 
+@as_written("listens in the place of functions")
 def test_every_move_of_a_session_is_reached(reached: tuple[set[Row], set[Row]]) -> None:
     assert {(phase, after) for phase, following in session.MOVES.items() for after in following} == reached[1]

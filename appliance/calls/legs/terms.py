@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 import media_core
-from appliance.sip.media.negotiation import EVENT, STANDARD, Agreed, Encrypt, LegMedia, common, payload_map
+from appliance.sip.media.agreed import Agreed, Encrypt
+from appliance.sip.media.negotiation import EVENT, STANDARD, LegMedia, common, payload_map
 from appliance.sip.media.sdes import ALONE
 from appliance.sip.text.sdp import CryptoLine, Format
 

@@ -26,10 +26,9 @@ from msgspec.structs import replace
 from appliance.sip.errors import PeerError, WrongState
 from appliance.sip.media import plain, sdes
 from appliance.sip.media.address import media_address
+from appliance.sip.media.agreed import NOTHING, Agreed, Before, Encrypt, Kept, Usable
 from appliance.sip.text import sdp
 from appliance.sip.text.sdp import CryptoLine, Format, Media, Session
-
-Encrypt = Literal["required", "preferred", "off"]
 
 EVENT = Format(101, "TELEPHONE-EVENT", 8000, 1, "0-16")
 # what is offered when nobody has said what it wants
@@ -49,43 +48,6 @@ POLICY: Mapping[tuple[Encrypt, bool], tuple[str, ...]] = {
     ("off", True): ("plain",),
     ("off", False): ("plain",),
 }
-
-
-class Agreed(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What both sides may do now. `receive` and `send` are parallel: the payload type we take a codec under, and the one
-    the far end takes it under. `rtcp_port` is 0 when RTCP shares the RTP port."""
-
-    address: str
-    port: int
-    rtcp_port: int
-    receive: tuple[Format, ...]
-    send: tuple[Format, ...]
-    direction: str  # ours: sendrecv, sendonly, recvonly, inactive
-    crypto_in: CryptoLine | None = None  # their key
-    crypto_out: CryptoLine | None = None  # ours
-    held_by_address: bool = False
-
-    @property
-    def secure(self) -> bool:
-        return self.crypto_in is not None and self.crypto_out is not None
-
-    @property
-    def may_send(self) -> bool:
-        return self.direction in ("sendrecv", "sendonly") and not self.held_by_address
-
-    @property
-    def may_receive(self) -> bool:
-        return self.direction in ("sendrecv", "recvonly")
-
-    @property
-    def telephone_event(self) -> int:
-        """The payload type to send digits under, -1 if there is none."""
-        return next((each.payload_type for each in self.send if each.is_event), -1)
-
-    @property
-    def codec(self) -> Format | None:
-        """The first choice for audio."""
-        return next((each for each in self.send if not each.is_event), None)
 
 
 def payload_map(one: Agreed, other: Agreed) -> dict[int, int]:
@@ -173,8 +135,8 @@ class LegMedia:
         self._lines: tuple[Media, ...] = ()  # the m-lines of the session so far
         self._audio = 0  # which of them is ours
         self._offer: Media | None = None  # our last offered audio line
-        self._received: _Usable = ()  # theirs that can be used, with their places, the best first
-        self._before: _Before = _NOTHING  # what forget goes back to
+        self._received: Usable = ()  # theirs that can be used, with their places, the best first
+        self._before: Before = NOTHING  # what forget goes back to
 
     @property
     def _kinds(self) -> tuple[str, ...]:
@@ -284,7 +246,7 @@ class LegMedia:
             raise PeerError(400, media.fault)
         if media.port == 0:
             raise PeerError(488, "The audio line is switched off")
-        if media.protocol not in (*plain.PROFILES, *sdes.PROFILES):
+        if media.protocol not in (plain.PROFILES + sdes.PROFILES):
             raise PeerError(488, f"Media over {media.protocol[:30]} is not possible")
         if not any(each.name and not each.is_event for each in media.formats):
             raise PeerError(488, "The offer has no known codec")
@@ -400,7 +362,7 @@ class LegMedia:
         cls, values: Sequence[Any], keys: Callable[[int], bytes], signalling: str = "", owns: Callable[[int], bool] = lambda port: False
     ) -> LegMedia:
         """What `dump` gave, packed in between or not, by this version or one that knew fewer values, or more."""
-        kept = msgspec.convert(values, _Kept)
+        kept = msgspec.convert(values, Kept)
         leg = cls(
             kept.address, kept.port, session_id=kept.session_id, keys=keys, encrypt=kept.encrypt,
             signalling_secure=kept.signalling_secure, profile=kept.profile, signalling=signalling, owns=owns,
@@ -410,37 +372,8 @@ class LegMedia:
         leg._keys = sdes.Keys(keys, kept.own_keys)
         leg._lines, leg.agreed, leg._offer = kept.lines, kept.agreed, kept.offer
         leg.state, leg._received = kept.state, kept.received
-        leg._before = kept.before or _NOTHING
+        leg._before = kept.before or NOTHING
         return leg
-
-
-_Usable = tuple[tuple[int, Media], ...]
-_Before = tuple[tuple[Media, ...], int, _Usable, tuple[Format, ...], str]
-_NOTHING: _Before = ((), 0, (), (), "sendrecv")
-
-
-class _Kept(msgspec.Struct, frozen=True, array_like=True):
-    """A LegMedia. New values come at the end, with a default."""
-
-    address: str
-    port: int
-    encrypt: Encrypt
-    signalling_secure: bool
-    profile: Literal["RTP/SAVP", "RTP/AVP"]
-    suites: tuple[str, ...]
-    session_id: int
-    version: int
-    local_sdp: bytes
-    audio: int
-    remote_direction: str
-    own_keys: tuple[CryptoLine, ...]
-    remote_formats: tuple[Format, ...]
-    lines: tuple[Media, ...]
-    agreed: Agreed | None
-    offer: Media | None
-    state: Literal["stable", "offered", "received"] = "stable"
-    received: _Usable = ()
-    before: _Before | None = None
 
 
 def _declined(line: Media) -> Media:

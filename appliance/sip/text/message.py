@@ -18,26 +18,21 @@ tag and Call-ID 255 characters, URI 1,024, CSeq below 2**31 (RFC 3261 §8.1.1.5)
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-
-from msgspec import Struct, field
+from collections.abc import Iterable
 
 from appliance.sip.errors import PeerError
 from appliance.sip.text.body import media_type, session_description
-from appliance.sip.text.once import once
 from appliance.sip.text.reasons import REASONS, STATUS_LINES
 from appliance.sip.text.uri import (
     MAX_TAG,
     NameAddr,
     Uri,
-    host_port,
     is_token,
-    join_host,
     parse_addresses,
     parse_params,
     split_list,
-    write_params,
 )
+from appliance.sip.text.via import VIA, Via
 from media_core import sip_plain
 from media_core.sip_scan import HEADERS, IDS, Scan, ScanError, scan
 
@@ -56,51 +51,12 @@ _SINGLE = (
 _MANDATORY = ("Via", "From", "To", "Call-ID", "CSeq")
 _ECHOED = ("Via", "From", "To", "Call-ID", "CSeq", "Timestamp")
 MAX_HOPS = 70  # more Via entries than Max-Forwards allows
-_VIA = re.compile(r"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([A-Za-z0-9\-.!%*_+`'~]+)[ \t]+([^;]+)(?:;(.*))?", re.I | re.S)
 _CSEQ = re.compile(r"([0-9]{1,12})[ \t]+([A-Za-z0-9\-.!%*_+`'~]{1,64})")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _BRANCH = re.compile(r";[ \t]*branch[ \t]*=", re.I)
 
 _DIALOG_MAKERS = ("INVITE", "SUBSCRIBE", "REFER")  # whose answers carry the route set
 sip_plain.once((*_ONCE, *_SINGLE))
-
-
-class Via(Struct, frozen=True, gc=False):
-    """One Via entry. `port` is 0 when sent-by has none; `rport` is None when absent, "" when asked for."""
-
-    transport: str
-    host: str
-    port: int = 0
-    params: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, text: str) -> Via:
-        if (plain := sip_plain.split_via(text)) is not None:
-            return cls(*plain)
-        match = _VIA.fullmatch(text.strip(" \t"))
-        if match is None:
-            raise PeerError(400, "Malformed Via")
-        host, port = host_port(match[2].strip(" \t"))
-        return cls(match[1].upper(), host, port, parse_params(match[3]) if match[3] is not None else {})
-
-    @property
-    def branch(self) -> str:
-        return self.params.get("branch", "")
-
-    @property
-    def sent_by(self) -> tuple[str, int]:
-        return self.host, self.port or (5061 if self.transport == "TLS" else 5060)
-
-    @property
-    def received(self) -> str:
-        return self.params.get("received", "")
-
-    @property
-    def rport(self) -> str | None:
-        return self.params.get("rport")
-
-    def __str__(self) -> str:
-        return f"SIP/2.0/{self.transport} {join_host(self.host, self.port)}{write_params(self.params)}"
 
 
 class Message:
@@ -112,21 +68,42 @@ class Message:
         self._stamp: tuple[str, int] | None = None  # where it came from, if the topmost Via says so
         self._headers = tuple(headers)
         self.body = body
+        # what has been asked for; None: not yet
+        self._fields: tuple[tuple[str, str], ...] | None = None
+        self._vias: list[str] | None = None
+        self._via: Via | None = None
+        self._branch: str | None = None
+        self._from: NameAddr | None = None
+        self._to: NameAddr | None = None
+        self._from_tag: str | None = None
+        self._to_tag: str | None = None
+        self._call_id: str | None = None
+        self._cseq: tuple[int, str] | None = None
+        self._contacts: list[NameAddr] | None = None
+        self._sdp: bytes | None = None
 
     def take(self, plain: tuple[sip_plain.PlainVia, str, tuple[int, str], str, str, int]) -> None:
         """What has been read of a message that is written the plain way: it need not be checked any more."""
-        via, self.call_id, self.cseq, self.from_tag, self.to_tag, length = plain
-        self.via = Via(*via)
-        self.branch = via[3].get("branch", "")
-        self.is_plain, self.is_single_hop = True, True
+        via, self._call_id, self._cseq, self._from_tag, self._to_tag, length = plain
+        self._via = Via(*via)
+        self._branch = via[3].get("branch", "")
+        self.is_plain = True
         if length < len(self.body):
             self.body = self.body[:length]
 
+    def known(self, call_id: str, cseq: tuple[int, str], *, from_tag: str | None = None, to_tag: str | None = None) -> None:
+        """What its maker knows of it: nobody has to read it again."""
+        self._call_id, self._cseq, self._from_tag, self._to_tag = call_id, cseq, from_tag, to_tag
+
     # ---- any header
-    @once
+    @property
     def headers(self) -> tuple[tuple[str, str], ...]:
         """(canonical name, value) in order."""
-        return tuple(self._scan.fields_list()) if self._scan is not None else self._headers
+        if self._scan is None:
+            return self._headers
+        if self._fields is None:
+            self._fields = tuple(self._scan.fields_list())
+        return self._fields
 
     def get(self, name: str) -> str | None:
         """Value of the first field of this name (full name, any case), or None."""
@@ -153,40 +130,50 @@ class Message:
         return parse_addresses(self.get_all(name))
 
     # ---- the ones everybody needs
-    @once
+    @property
     def vias(self) -> list[str]:
         """The Via entries as they came, the topmost first, which is only checked by `via` and stamped by `stamped`."""
+        if self._vias is not None:
+            return self._vias
         found = [part for value in self.get_all("Via") for part in split_list(value) if part]
-        if not 0 < len(found) <= MAX_HOPS or not all(_VIA.fullmatch(part) for part in found[1:]):
+        if not 0 < len(found) <= MAX_HOPS or not all(VIA.fullmatch(part) for part in found[1:]):
             raise PeerError(400, "Malformed Via")
         if self._stamp is not None:
             found[0] = str(self.via)
+        self._vias = found
         return found
 
-    @once
+    @property
     def via(self) -> Via:
         """The topmost Via."""
-        if (plain := sip_plain.split_via(self.get("Via") or "")) is not None:
-            return Via(*plain)
-        return Via.parse(self.vias[0])
+        if self._via is None:
+            plain = sip_plain.split_via(self.get("Via") or "")
+            self._via = Via(*plain) if plain is not None else Via.parse(self.vias[0])
+        return self._via
 
-    @once
+    @property
     def branch(self) -> str:
         """Of the topmost Via, "" without one."""
-        return self.via.branch
+        if self._branch is None:
+            self._branch = self.via.branch
+        return self._branch
 
-    @once
+    @property
     def is_single_hop(self) -> bool:
         """Whether there is one Via entry."""
-        return len(self.vias) == 1
+        return self.is_plain or len(self.vias) == 1
 
-    @once
+    @property
     def from_(self) -> NameAddr:
-        return self._address("From")
+        if self._from is None:
+            self._from = self._address("From")
+        return self._from
 
-    @once
+    @property
     def to(self) -> NameAddr:
-        return self._address("To")
+        if self._to is None:
+            self._to = self._address("To")
+        return self._to
 
     def _address(self, name: str) -> NameAddr:
         address = NameAddr.parse(self.get(name) or "")
@@ -194,34 +181,46 @@ class Message:
             raise PeerError(400, f"Malformed {name} tag")
         return address
 
-    @once
+    @property
     def from_tag(self) -> str:
-        return self.from_.tag
+        if self._from_tag is None:
+            self._from_tag = self.from_.tag
+        return self._from_tag
 
-    @once
+    @property
     def to_tag(self) -> str:
-        return self.to.tag
+        if self._to_tag is None:
+            self._to_tag = self.to.tag
+        return self._to_tag
 
-    @once
+    @property
     def call_id(self) -> str:
+        if self._call_id is not None:
+            return self._call_id
         value = self.get("Call-ID") or ""
         if not value or len(value) > MAX_TAG or " " in value or "\t" in value:
             raise PeerError(400, "Malformed Call-ID")
+        self._call_id = value
         return value
 
-    @once
+    @property
     def cseq(self) -> tuple[int, str]:
         """Number and method."""
+        if self._cseq is not None:
+            return self._cseq
         match = _CSEQ.fullmatch(self.get("CSeq") or "")
         if match is None or int(match[1]) >= MAX_CSEQ:
             raise PeerError(400, "Malformed CSeq")
-        return int(match[1]), match[2]
+        self._cseq = int(match[1]), match[2]
+        return self._cseq
 
-    @once
+    @property
     def contacts(self) -> list[NameAddr]:
         """Contact entries; empty for `*` (see `contact_star`)."""
-        values = self.get_all("Contact")
-        return [] if values == ["*"] else parse_addresses(values)
+        if self._contacts is None:
+            values = self.get_all("Contact")
+            self._contacts = [] if values == ["*"] else parse_addresses(values)
+        return self._contacts
 
     @property
     def contact_star(self) -> bool:
@@ -270,10 +269,16 @@ class Message:
         """Media type without parameters, in lower case, "" when there is none."""
         return media_type(self.get("Content-Type") or "")
 
-    @once
+    @property
     def sdp(self) -> bytes:
         """The session description in the body, b"" when there is none (RFC 3261 §13.2.1, RFC 5621)."""
-        return session_description(self.get("Content-Type") or "", self.body)
+        if self._sdp is None:
+            self._sdp = session_description(self.get("Content-Type") or "", self.body)
+        return self._sdp
+
+    def ignore_sdp(self) -> None:
+        """What it describes does not count."""
+        self._sdp = b""
 
     @property
     def user_agent(self) -> str:
@@ -288,7 +293,7 @@ class Message:
     def check(self) -> None:
         """Everything a transaction or dialog relies on; PeerError 400, 414, 416 if something is not right."""
         assert self._scan is not None
-        for name in (*_ONCE, *_SINGLE):
+        for name in _ONCE + _SINGLE:
             number = self._scan.number_of(IDS[name])
             if number > 1 and (name in _ONCE or len(set(self._scan.every(IDS[name]))) > 1):
                 raise PeerError(400, f"More than one {name}")
@@ -326,10 +331,13 @@ class Request(Message):
         super().__init__(headers, body, scanned=scanned)
         self.method = method
         self.uri_text = str(uri)
+        self._uri: Uri | None = None
 
-    @once
+    @property
     def uri(self) -> Uri:
-        return Uri.parse(self.uri_text)
+        if self._uri is None:
+            self._uri = Uri.parse(self.uri_text)
+        return self._uri
 
     def check(self) -> None:
         super().check()
@@ -353,10 +361,10 @@ class Request(Message):
         if "rport" in params or via.host != host.lower():
             params["received"] = host
         if params != via.params:
-            self.via = Via(via.transport, via.host, via.port, params)
+            self._via = Via(via.transport, via.host, via.port, params)
             self._stamp = host, port
-            if "vias" in self.__dict__:  # else they are stamped when somebody asks
-                self.vias[0] = str(self.via)
+            if self._vias is not None:  # else they are stamped when somebody asks
+                self._vias[0] = str(self._via)
         return self
 
     def echoed(self, tag: str, *, routes: bool) -> bytes:
@@ -463,9 +471,9 @@ def echo_of(data: bytes) -> Request | None:
     try:
         request.via  # noqa: B018
     except PeerError:
-        if not _BRANCH.search(top) and not _VIA.fullmatch(top.partition(",")[0]):
+        if not _BRANCH.search(top) and not VIA.fullmatch(top.partition(",")[0]):
             return None
-        request.vias = [top]
+        request._vias = [top]
     return request
 
 

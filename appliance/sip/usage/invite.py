@@ -141,7 +141,7 @@ class Invite:
             fields.append(("Content-Type", SDP_TYPE))
         session = Session(agent, agent.tokens(), flow, "calling", call_id, user, is_called=False, is_sips=is_sips)
         session.sent = invite = Request("INVITE", target, merge(fields, headers), offer)
-        invite.call_id, invite.cseq, invite.from_tag = call_id, (1, "INVITE"), tag
+        invite.known(call_id, (1, "INVITE"), from_tag=tag)
         session.local_tag, session.local_sdp, session.had_offer = tag, offer, bool(offer)
         usage = cls(session)
         session.transaction = session.send(invite, now)
@@ -205,9 +205,7 @@ class Invite:
             session.dialog.follow(early)
         session.peer_updates = takes_update(response)
         if self.early.has_settled(response.to_tag):
-            response.sdp = (
-                b""  # the answer has been given, and perhaps changed since: this one must be ignored (RFC 3261 §13.2.1)
-            )
+            response.ignore_sdp()  # the answer has been given, and perhaps changed since (RFC 3261 §13.2.1)
         session.remote_sdp = described(response.sdp) or session.remote_sdp
         self.early.over()
         self.refresh.take(response, now)

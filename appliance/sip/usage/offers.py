@@ -292,7 +292,7 @@ class Offers:
     # ---- time
     def timer(self, name: str, now: float) -> None:
         session = self._session
-        if name == "retry" and self.waiting and session.phase in ("confirmed", *EARLY):
+        if name == "retry" and self.waiting and (session.phase == "confirmed" or session.phase in EARLY):
             if self.state == "idle":
                 self._send(now)
             else:
