@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.box import Box, office
@@ -136,5 +138,30 @@ def test_a_cancel_counts_only_from_the_host_of_its_invite() -> None:
             assert not ringing.ended
             assert len(box.calls) == 1
             ringing.refuse(486)
+
+    run(scene())
+
+
+def test_the_refusal_of_a_stranger_is_nobodys_business_but_the_strangers() -> None:
+    """In clear, with the tags of a call over TLS: it is refused there, and no successor says so to the phone that is in the call."""
+
+    async def scene() -> None:
+        async with Box(office("101", "102")) as box:
+            a, b = [await box.phone(number, transport="TLS", srtp="offer") for number in ("101", "102")]
+            call = await a.call("102")
+            other = await b.incoming.get()
+            move(box, a, call, transport="UDP")
+            heard: list[bytes] = []
+            receive = a.receive
+            a.receive = lambda flow, data: heard.append(data)  # type: ignore[method-assign]
+            offered = asyncio.ensure_future(call.offer("sendonly"))
+            await box.seconds(2)
+            assert heard[0].startswith(b"SIP/2.0 481 "), "and nobody acknowledges it"
+            sessions = box.exchange.turn.driver.stack._sessions.values()
+            assert [usage.offers.refusal for usage in sessions] == [None, None]
+            a.receive = receive  # type: ignore[method-assign]
+            await box.seconds(2)
+            offered.cancel()
+            other.hang_up()
 
     run(scene())
