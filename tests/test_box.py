@@ -11,6 +11,7 @@ import os
 import pty
 import re
 import socket
+import sqlite3
 import termios
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from appliance import cti
 from appliance.box import console, privileged, system
 from appliance.box.privileged import Helper
 from appliance.upkeep import support
-from appliance.words import Said
+from appliance.words import LANGUAGES, Said, english, words_of
 
 ALARM = cti.Alarm(
     id="clock", severity="warning", since=0.0, message=Said.of("call.told", words="The clock is wrong by an hour."),
@@ -42,7 +43,8 @@ def status(**changes: Any) -> cti.Status:
     return cti.Status(**(facts | changes))
 
 
-LAST = console.MENU[-1][0]
+MENU = [english().say(Said(f"console.menu-{name}")) for name, _ in console.MENU]
+LAST = MENU[-1]
 
 
 def screen(status: cti.Status | None, code: str = "", notes: tuple[str, ...] = (), **size: int) -> str:
@@ -50,7 +52,7 @@ def screen(status: cti.Status | None, code: str = "", notes: tuple[str, ...] = (
     text = console.screen(status, code, list(notes), "a", "switchroom", **size)
     assert len(text.splitlines()) <= size.get("rows", console.HEIGHT)
     assert max(map(len, text.splitlines())) <= size.get("columns", console.WIDTH)
-    assert all(f" {number}  {words}" in text for number, (words, _) in enumerate(console.MENU, 1))
+    assert all(f" {number}  {words}" in text for number, words in enumerate(MENU, 1))
     assert text.endswith("\n\nNumber and Enter: ") or (LAST + "\nNumber and Enter: ") in text
     return text
 
@@ -66,7 +68,7 @@ def test_the_screen_shows_address_code_and_states() -> None:
 
 def test_address_and_code_stand_out_and_nothing_else_changes() -> None:
     text = screen(status(), "ABCDEFGHJK")
-    shown = console.bright(text)
+    shown = console.bright(text, "ABCDEFGHJK")
     assert re.findall("\x1b\\[1m(.*?)\x1b\\[0m", shown) == [
         "https://192.0.2.7:4021/",
         "https://switchroom.local/",
@@ -125,6 +127,25 @@ def test_the_screen_of_a_box_that_is_set_up_has_no_code() -> None:
     assert "Setup code  " not in text
     assert "NOT HEALTHY" in text
     assert "Version 2 did not work" in text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_screen_speaks_the_language_of_the_office_and_fits(tmp_path: Path, language: str) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "config.db", isolation_level=None)) as db:
+        db.execute("create table record (kind, id, body)")
+        db.execute("insert into record values ('settings', 'settings', ?)", [json.dumps({"language": language})])
+    spoken = console.spoken_by(tmp_path)
+    assert spoken is words_of(language)
+    text = console.screen(status(alarms=[ALARM]), "ABCDEFGHJK", [], "a", "switchroom", spoken=spoken)
+    assert max(map(len, text.splitlines())) <= console.WIDTH
+    assert len(text.splitlines()) <= console.HEIGHT
+    assert all(f" {number}  {spoken.say(Said(f'console.menu-{name}'))}" in text for number, (name, _) in enumerate(console.MENU, 1))
+    assert "█" in text
+    assert all(letter in "█▀▄" or letter.encode("cp437") for letter in console.in_letters_of_a_monitor(text))
+
+
+def test_a_monitor_shows_letters_that_its_font_lacks_without_their_marks() -> None:
+    assert console.in_letters_of_a_monitor("Příští „číslo“ – Größe ░█") == 'Prístí "císlo" - Größe ░█'
 
 
 def test_the_screen_says_when_nothing_runs() -> None:

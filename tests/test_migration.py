@@ -13,6 +13,11 @@ from appliance.box import console, gate
 from appliance.storage import migration
 from appliance.storage.database import Migrations, open_database
 from appliance.storage.migration import PATIENCE, SUFFIX, Progress, Report, Watch
+from appliance.words import Said, english
+
+
+def told(report: Report, now: float) -> str:
+    return english().say(report.words(now))
 
 
 @pytest.fixture
@@ -40,8 +45,8 @@ def test_a_long_migration_tells_each_part(tmp_path: Path, told_at_once: None) ->
 
     assert [(report.what, report.step, report.steps) for report in said] == [("changing", 1, 2), ("changing", 2, 2)]
     assert said[1].beat > said[0].beat > 1  # checking and copying have beaten too
-    assert "call records are brought up to date for the new version: change 2 of 2" in said[1].words(
-        said[1].started + 7
+    assert "call records are brought up to date for the new version: change 2 of 2" in told(
+        said[1], said[1].started + 7
     )
     assert not (tmp_path / f"calls.db{SUFFIX}").exists()
 
@@ -57,7 +62,7 @@ def test_the_copy_tells_how_much_of_it_is_there(tmp_path: Path, told_at_once: No
         progress.beat()
         report = migration.read(tmp_path)
     assert report is not None
-    assert report.words(report.started).endswith(": 50 %.")
+    assert told(report, report.started).endswith(": 50 %.")
 
 
 def test_a_disk_that_takes_no_report_stops_nothing(tmp_path: Path, told_at_once: None) -> None:
@@ -101,8 +106,8 @@ class Start:
         if self.now < self._until and self.now % 10 == 0:
             write(self._data, int(self.now))
 
-    def missing(self, data: Path) -> str:
-        return "" if self.now >= self._up else "Not running: calls."
+    def missing(self, data: Path) -> Said | None:
+        return None if self.now >= self._up else Said.of("box.not-running", processes="calls")
 
 
 def run_gate(start: Start, data: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -136,7 +141,7 @@ def test_without_a_migration_the_gate_gives_up_as_before(tmp_path: Path, monkeyp
 
 def test_the_console_says_what_goes_on(tmp_path: Path) -> None:
     write(tmp_path, 1)
-    assert any("brought up to date" in line for line in console.notes(tmp_path))
+    assert any("brought up to date" in english().say(said) for said in console.notes(tmp_path))
 
 
 async def answered(application: Any, path: str) -> tuple[int, str]:

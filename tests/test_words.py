@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import nodes
 
-from appliance.box import notices
+from appliance.box import console, notices
 from appliance.calls.history.causes import Cause
 from appliance.calls.history.record import Fate, PartKind
 from appliance.calls.history.record import Outcome as Outcomes
@@ -52,6 +52,7 @@ from webui.app import EXPLAINED
 from webui.pages import setup
 
 MAKERS = ("Said.of", "Said", "t")
+CONSOLE = ROOT / "appliance/box/console.py"  # says the sentences of its section by their names
 SCRIPTS_ALONE = {f"script.theme-{choice}" for choice in ("auto", "light", "dark")}  # theme.js is no module and reads them itself
 ROOT = Path(__file__).parents[1]
 ENGLISH = Words("en", {"t.fact": "<b>{fact}</b>", "t.count": "{count|# phone|# phones}", "t.in": "({inner})"})
@@ -164,6 +165,10 @@ FAMILIES = {
     "extension.encrypt-*": {f"extension.encrypt-{policy}" for policy in get_args(Encrypt)},
     "keeping.*": {f"keeping.{what}" for what in ("copying", "writing", "beginning")},
     "updates.restart-*": {"updates.restart-now", "updates.restart-idle"},
+    "console.*": {f"console.{state}" for state in ("healthy", "ill", "starting")},
+    "console.alarm-*": {"console.alarm-error", "console.alarm-warning"},
+    "console.menu-*": {f"console.menu-{name}" for name, _ in console.MENU},
+    "console.process-*": {f"console.process-{state}" for state in ("running", "starting", "backing-off", "stopped")},
     "kind.*": {f"kind.{name}" for name in KINDS},
     "kind.*-many": {f"kind.{name}-many" for name in KINDS},
     "language.*": {f"language.{code}" for code in ("office", *LANGUAGES)},
@@ -253,6 +258,13 @@ def made() -> Iterator[tuple[str, set[str] | None]]:
             for node in ast.walk(within):
                 if isinstance(node, ast.Call) and node not in inner and ast.unparse(node.func) in MAKERS:
                     yield from ((key_of(each, within), facts_of(node)) for each in either(node.args[0]))
+    for node in ast.walk(ast.parse(CONSOLE.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("say", "self.say", "terminal.say"):
+            yield from (
+                (f"console.{each.value}", {str(word.arg) for word in node.keywords})
+                for each in node.args
+                if isinstance(each, ast.Constant)
+            )
 
 
 def key_in_template(node: nodes.Expr) -> str:

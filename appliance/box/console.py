@@ -16,12 +16,16 @@ import os
 import re
 import secrets
 import socket
+import sqlite3
 import termios
 import textwrap
 import time
+import unicodedata
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import msgspec
 
 from appliance import cti
 from appliance.box import facts, system
@@ -31,77 +35,102 @@ from appliance.host import setup_code
 from appliance.host.alarms import told
 from appliance.storage import migration, on_disk
 from appliance.version import VERSION
+from appliance.words import LANGUAGES, Fact, Said, Words, english, words_of
 
 EVERY = 2.0  # seconds
 WIDTH, HEIGHT = 80, 24  # of a terminal that does not say how large it is, such as a serial line
 ROOMY = 26  # rows from which on nothing need be saved
 CLEAR = "\x1b[2J\x1b[H"
+QUOTES = {"“": '"', "”": '"', "„": '"', "’": "'", "–": "-", "→": ">"}
 
 
 def screen(
-    status: cti.Status | None, setup_code: str, notes: list[str], slot: str, name: str, columns: int = WIDTH, rows: int = HEIGHT
+    status: cti.Status | None, setup_code: str, notes: list[str], slot: str, name: str, columns: int = WIDTH, rows: int = HEIGHT, spoken: Words | None = None
 ) -> str:
     """The whole text, no wider and no higher than the terminal. The QR code stands beside the words, and gives way to what is wrong where
     there is no room for both. `name`: of the box, in `.local`. Pure."""
-    address = address_of(status)
-    head, said = words(status, setup_code, notes, slot, name)
+    spoken, address = spoken or english(), address_of(status)
+    head, said = words(status, setup_code, notes, slot, name, spoken)
     tight = [line for line in head if line]
     code = code_picture(f"{address}#{setup_code}") if setup_code and address else []
     for picture in (code, []):
-        foot = ["", *menu(columns), *([] if picture and rows < ROOMY else [""]), "Number and Enter: "]
+        foot = ["", *menu(columns, spoken), *([] if picture and rows < ROOMY else [""]), spoken.say(Said("console.prompt")) + " "]
         room = rows - len(foot)
         width = min(columns, WIDTH) - len(picture[0]) - 1 if picture else columns
         if picture and (len(picture) > room or max(map(len, head)) > width):
             continue
         for lines in (
-            [*head, *states(status, width), *wrapped(said, width)],
-            [*tight, *states(status, width), *wrapped(said, width)],
-            [*tight, *states(status, width, short=True), *wrapped(said, width)],
+            [*head, *states(status, width, spoken), *wrapped(said, width)],
+            [*tight, *states(status, width, spoken), *wrapped(said, width)],
+            [*tight, *states(status, width, spoken, short=True), *wrapped(said, width)],
         ):
             if len(lines) <= room:
                 both = itertools.zip_longest(lines, picture, fillvalue="")
                 return "\n".join([*(f"{left:<{width}} {right}".rstrip() for left, right in both), *foot])
-    return "\n".join([*lines[: room - 1], "… more on the admin page.", *foot])
+    return "\n".join([*lines[: room - 1], spoken.say(Said("console.more")), *foot])
 
 
-def bright(text: str) -> str:
+def bright(text: str, setup_code: str) -> str:
     """What a person looks for stands out: addresses and the setup code."""
-    return re.sub(r"(?m)(https://\S+)|(?<=^Setup code   )\w+", "\x1b[1m\\g<0>\x1b[0m", text)
+    return re.sub(rf"(https://\S+){f'|{re.escape(setup_code)}' if setup_code else ''}", "\x1b[1m\\g<0>\x1b[0m", text)
+
+
+def in_letters_of_a_monitor(text: str) -> str:
+    """The kernel's font has those of code page 437; a letter that it lacks is written without its mark."""
+
+    def shown(letter: str) -> str:
+        try:
+            letter.encode("cp437")
+        except UnicodeEncodeError:
+            plain = unicodedata.normalize("NFKD", QUOTES.get(letter, letter)).encode("ascii", "ignore").decode()
+            return plain or "?"
+        return letter
+
+    return "".join(letter if letter.isascii() else shown(letter) for letter in text)
 
 
 def words(
-    status: cti.Status | None, setup_code: str, notes: list[str], slot: str, name: str
+    status: cti.Status | None, setup_code: str, notes: list[str], slot: str, name: str, spoken: Words
 ) -> tuple[list[str], list[str]]:
     """What is always shown, in short lines, and what is wrong or going on, in sentences."""
-    lines = [f"Switchroom {VERSION}    slot {slot.upper()}", ""]
+
+    def say(key: str) -> str:
+        return spoken.say(Said(f"console.{key}"))
+
+    width = 3 + max(len(say(label)) for label in ("admin-page", "setup-code", "phones", "state"))
+    lines = [f"Switchroom {VERSION}    {spoken.say(Said.of('console.slot', slot=slot.upper()))}", ""]
     if status is None:
-        return [*lines, "The telephone system is not running."], notes
+        return [*lines, say("silent")], notes
     if address := address_of(status):
-        lines += [f"Admin page   {address}", f"  or         https://{name}.local/"]
+        lines += [f"{say('admin-page'):<{width}}{address}", f"{'  ' + say('or'):<{width}}https://{name}.local/"]
     else:
-        lines += ["Admin page   no address yet", "  Is the network cable in? A fixed one: 1"]
-    lines += ["", f"Setup code   {setup_code}", "  asked once, by the first page"] if setup_code else []
+        lines += [f"{say('admin-page'):<{width}}{say('no-address')}", f"  {say('no-cable')}"]
+    lines += ["", f"{say('setup-code'):<{width}}{setup_code}", f"  {say('asked-once')}"] if setup_code else []
     phones = [status.addresses[kind] for kind in ("sip", "sips") if kind in status.addresses] if address else []
-    lines += ["", *(f"{'' if number else 'Phones':<13}{phone}" for number, phone in enumerate(phones))]
-    lines += ["", "State        " + state_of(status)]
-    alarms = [f"{alarm.severity.upper()}: {told(alarm)}" for alarm in status.alarms]
+    lines += ["", *(f"{'' if number else say('phones'):<{width}}{phone}" for number, phone in enumerate(phones))]
+    lines += ["", f"{say('state'):<{width}}{say(state_of(status))}"]
+    alarms = [spoken.say(Said.of(f"console.alarm-{alarm.severity}", alarm=told(alarm, spoken))) for alarm in status.alarms]
     return lines, [*alarms, *notes]
 
 
-def states(status: cti.Status | None, width: int, short: bool = False) -> list[str]:
+def states(status: cti.Status | None, width: int, spoken: Words, short: bool = False) -> list[str]:
     """Of every process, one to a line or all in a row."""
-    each = [(process.name, process.state) for process in status.processes] if status else []
+
+    def state(process: cti.ProcessView) -> str:
+        return spoken.say(Said(f"console.process-{process.state.replace(' ', '-')}"))
+
+    each = [(process.name, state(process)) for process in status.processes] if status else []
     if short:
         return wrapped([", ".join(f"{name} {state}" for name, state in each)], width)
     return [f"  {name:<12}{state}" for name, state in each]
 
 
 def state_of(status: cti.Status) -> str:
-    """What has not come up yet is not ill."""
+    """A name in [console]. What has not come up yet is not ill."""
     starting = any(process.state == "starting" for process in status.processes)
     if starting and not any(alarm.severity == "error" for alarm in status.alarms):
         return "starting"
-    return "healthy" if status.healthy else "NOT HEALTHY"
+    return "healthy" if status.healthy else "ill"
 
 
 def address_of(status: cti.Status | None) -> str:
@@ -114,9 +143,9 @@ def wrapped(sentences: list[str], width: int) -> list[str]:
     return [line for one in sentences for line in textwrap.wrap(one, width, subsequent_indent="  ")]
 
 
-def menu(columns: int) -> list[str]:
+def menu(columns: int, spoken: Words) -> list[str]:
     """In two columns where there is room for them."""
-    rows = [f"{number:>3}  {words}" for number, (words, _) in enumerate(MENU, 1)]
+    rows = [f"{number:>3}  {spoken.say(Said(f'console.menu-{name}'))}" for number, (name, _) in enumerate(MENU, 1)]
     half = (len(rows) + 1) // 2
     left, right = rows[:half], rows[half:]
     width = max(map(len, left)) + 1
@@ -140,26 +169,40 @@ def read_setup_code(data: Path) -> str:
     return ""
 
 
-def notes(data: Path) -> Iterator[str]:
+def spoken_by(data: Path) -> Words:
+    """The language of the office, as its settings say now; English where nothing can be read."""
+    with (
+        contextlib.suppress(sqlite3.Error, OSError),
+        contextlib.closing(sqlite3.connect(f"file:{data / 'config.db'}?mode=ro", uri=True, timeout=0.2)) as db,
+    ):
+        found = db.execute("select json_extract(body, '$.language') from record where kind = 'settings'").fetchone()
+        return words_of(found[0] if found and found[0] in LANGUAGES else "en")
+    return english()
+
+
+def notes(data: Path) -> Iterator[Said]:
     """What the last start had to say."""
     for part in ("state", "media"):
         with contextlib.suppress(OSError):
             if (system.BOOT_FACTS / part).read_text().strip() == "broken":
-                yield f"The {part} partition cannot be read; the box runs without it. Restore a backup, or reset (6)."
+                yield Said.of("console.part-broken", part=part)
     with contextlib.suppress(OSError):
         if system.on_trial():
-            yield f"Version {VERSION} is on trial until it has proved itself."
+            yield Said.of("console.on-trial", version=VERSION)
     with contextlib.suppress(OSError, ValueError):
         told = json.loads(PROGRESS.read_text())
         percent = 100 * told["done"] // max(1, told["total"])
-        yield f"Update: {told['what']} {told['version']} {told['error']} {percent} %".replace("  ", " ")
+        if told["error"]:
+            yield Said.of("console.update-refused", why=msgspec.convert(told["error"], Said))
+        elif told["version"]:
+            yield Said.of("console.update-installed", version=told["version"])
+        else:
+            yield Said.of("console.update", what=told["what"], percent=percent)
     if (report := migration.read(data)) is not None:
         yield report.words(time.time())
     if (trial := system.last_trial()) is not None:
-        yield (
-            f"Version {trial.version}: {trial.reason}"
-            if trial.asked
-            else f"Version {trial.version} did not work and was left: {trial.reason}"
+        yield Said.of(
+            "console.version-left" if trial.asked else "console.version-failed", version=trial.version, why=trial.known()
         )
 
 
@@ -168,6 +211,8 @@ class Terminal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._monitor = re.fullmatch(r"tty\d+", path.name) is not None
+        self.spoken = english()
         self._fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         mode = termios.tcgetattr(self._fd)
         mode[0] = termios.ICRNL | termios.IUTF8 if hasattr(termios, "IUTF8") else termios.ICRNL
@@ -198,7 +243,11 @@ class Terminal:
 
     def show(self, text: str) -> None:
         with contextlib.suppress(OSError):  # nobody reads this line: it is drawn again
-            os.write(self._fd, text.encode())
+            os.write(self._fd, (in_letters_of_a_monitor(text) if self._monitor else text).encode())
+
+    def say(self, key: str, **facts: Fact) -> str:
+        """A sentence of [console] in the language of the office."""
+        return self.spoken.say(Said(f"console.{key}", facts))
 
     async def line(self) -> str:
         return await self._lines.get()
@@ -208,7 +257,14 @@ class Terminal:
         return await asyncio.wait_for(self.line(), 300)
 
     async def sure(self, what: str) -> bool:
-        return (await self.ask(f"{what} Type yes and Enter, anything else to go back:")).lower() == "yes"
+        """`what` is a name in [console]'s sentences, or such a sentence."""
+        return self._is_yes(await self.ask(self.say("sure", what=what, yes=self.say("yes"))))
+
+    async def yes(self, question: str) -> bool:
+        return self._is_yes(await self.ask(self.say("which-yes-no", question=question, yes=self.say("yes"))))
+
+    def _is_yes(self, typed: str) -> bool:
+        return typed.lower() in ("yes", self.say("yes"))
 
 
 def _last(terminal: Terminal, words: str, end: Callable[[], None]) -> str:
@@ -229,17 +285,17 @@ class Console:
     async def _draw(self) -> None:
         while True:
             status = await self._status()
-            slot, told = "?", list(notes(self._data))
+            spoken = await asyncio.to_thread(spoken_by, self._data)
+            slot, told = "?", [spoken.say_any(said) for said in notes(self._data)]
             with contextlib.suppress(OSError):
                 slot = system.slot()
             for terminal in self._terminals:
+                terminal.spoken, code = spoken, read_setup_code(self._data)
                 columns, rows = terminal.size()
-                text = screen(
-                    status, read_setup_code(self._data), told, slot, socket.gethostname(), columns or WIDTH, rows or HEIGHT
-                )
+                text = screen(status, code, told, slot, socket.gethostname(), columns or WIDTH, rows or HEIGHT, spoken)
                 if not terminal.busy and text != terminal.drawn:
                     terminal.drawn = text
-                    terminal.show(CLEAR + bright(text))
+                    terminal.show(CLEAR + bright(text, code))
             await asyncio.sleep(EVERY)
 
     async def _status(self) -> cti.Status | None:
@@ -254,12 +310,12 @@ class Console:
             terminal.busy = True
             try:
                 if typed.isdigit() and 1 <= int(typed) <= len(MENU):
-                    words, action = MENU[int(typed) - 1]
-                    terminal.show(f"{words}\n")
+                    name, action = MENU[int(typed) - 1]
+                    terminal.show(terminal.say(f"menu-{name}") + "\n")
                     terminal.show(f"{await action(self, terminal)}\n")
                     await asyncio.sleep(EVERY)
             except CannotDo as error:
-                terminal.show(f"{error}\n")
+                terminal.show(terminal.spoken.say(error.said) + "\n")
                 await asyncio.sleep(2 * EVERY)
             except TimeoutError:
                 pass
@@ -267,52 +323,52 @@ class Console:
 
     # ---- the menu
     async def network(self, terminal: Terminal) -> str:
-        address = await terminal.ask("Address with network, such as 192.168.1.10/24 (empty: by DHCP):")
+        address = await terminal.ask(terminal.say("ask-address"))
         gateway = servers = ""
         if address:
-            gateway = await terminal.ask("Gateway:")
-            servers = await terminal.ask("Name servers:")
+            gateway = await terminal.ask(terminal.say("ask-gateway"))
+            servers = await terminal.ask(terminal.say("ask-servers"))
         await asyncio.to_thread(system.set_network, address, gateway, servers)
-        return "Done. The new address appears in a moment."
+        return terminal.say("network-done")
 
     async def setup_code(self, terminal: Terminal) -> str:
         file = self._data / "run/setup-code"
         if not file.exists():
-            return "The box is set up already. `Factory reset` begins anew; a forgotten password is changed under 8."
+            return terminal.say("is-set-up")
         code = setup_code.make()
         owner = file.stat()
         on_disk.write(file, code.encode())
         os.chown(file, owner.st_uid, owner.st_gid)
-        return f"New setup code: {code}"
+        return terminal.say("new-code", code=code)
 
     async def switch(self, terminal: Terminal) -> str:
-        if not await terminal.sure("The box starts with its other version; calls are cut."):
-            return "Nothing was changed."
+        if not await terminal.sure(terminal.say("ask-switch")):
+            return terminal.spoken.say(Said("box.unchanged"))
         version = await asyncio.to_thread(system.switch_slot, asked=True)
-        return _last(terminal, f"Starting with version {version}.", system.reboot)
+        return _last(terminal, terminal.say("switching", version=version), system.reboot)
 
     async def restart(self, terminal: Terminal) -> str:
         await asyncio.to_thread(system.restart_telephony)
-        return "The telephone system was restarted; calls went on."
+        return terminal.say("restarted")
 
     async def reboot(self, terminal: Terminal) -> str:
-        if not await terminal.sure("The box restarts; calls are cut."):
-            return "Nothing was changed."
-        return _last(terminal, "Restarting.", system.reboot)
+        if not await terminal.sure(terminal.say("ask-reboot")):
+            return terminal.spoken.say(Said("box.unchanged"))
+        return _last(terminal, terminal.say("rebooting"), system.reboot)
 
     async def reset(self, terminal: Terminal) -> str:
-        if not await terminal.sure("Everything is erased: extensions, call records, keys."):
-            return "Nothing was changed."
-        keep = (await terminal.ask("Keep the network settings? (yes or no)")).lower() == "yes"
-        media = (await terminal.ask("Erase recordings and prompts too? (yes or no)")).lower() == "yes"
+        if not await terminal.sure(terminal.say("ask-reset")):
+            return terminal.spoken.say(Said("box.unchanged"))
+        keep = await terminal.yes(terminal.say("ask-keep-network"))
+        media = await terminal.yes(terminal.say("ask-erase-media"))
         await asyncio.to_thread(system.ask_factory_reset, keep, media)
-        return _last(terminal, "Erasing at the next start, which is now.", system.reboot)
+        return _last(terminal, terminal.say("resetting"), system.reboot)
 
     async def bundle(self, terminal: Terminal) -> str:
         from appliance.upkeep import support  # it opens the databases, which nothing else here does
 
         file = await asyncio.to_thread(support.write, self._data, support.BOX)
-        return f"Written ({file.stat().st_size >> 10} KiB); it is on the admin page under Updates."
+        return terminal.say("bundle-written", size=file.stat().st_size >> 10)
 
     async def password(self, terminal: Terminal) -> str:
         from appliance.config.rights import named
@@ -325,16 +381,15 @@ class Console:
             with open_admin(self._data) as admin:
                 found = next((user for user in admin.snapshot.users.values() if user.role == "full"), None)
                 if found is None:
-                    return "There is no administrator yet: use the setup code."
-                if not await terminal.sure(f"{found.username} gets a new password."):
-                    return "Nothing was changed."
+                    return terminal.say("no-administrator")
+                if not await terminal.sure(terminal.say("ask-password", user=found.username)):
+                    return terminal.spoken.say(Said("box.unchanged"))
                 acting = Acting(admin, named("the console"))
                 acting.set_password(found.id, word)
                 if found.totp_seed:  # whoever needs this may have lost the app too
                     acting.remove_second_factor(found.id)
-            return f"New password of {found.username}: {word}\nChange it on the admin page. (Enter)" + await terminal.ask(
-                ""
-            )
+            terminal.show(terminal.say("new-password", user=found.username, password=word) + "\n")
+            return await terminal.ask(terminal.say("change-it"))
         except StorageFailed as error:
             raise CannotDo(error.said) from None
 
@@ -345,29 +400,29 @@ class Console:
             lines = wrapped(lines, columns)
             while len(lines) >= rows:
                 terminal.show("\n".join([*lines[: rows - 1], ""]))
-                await terminal.ask("Enter: more")
+                await terminal.ask(terminal.say("enter-more"))
                 lines = lines[rows - 1 :]
-        terminal.show("\n".join([*lines, "end of facts. Enter: back"]))
+        terminal.show("\n".join([*lines, terminal.say("facts-end")]))
         return await terminal.ask("")
 
     async def power_off(self, terminal: Terminal) -> str:
-        if not await terminal.sure("The box is switched off; calls are cut."):
-            return "Nothing was changed."
-        return _last(terminal, "Switching off.", system.power_off)
+        if not await terminal.sure(terminal.say("ask-power-off")):
+            return terminal.spoken.say(Said("box.unchanged"))
+        return _last(terminal, terminal.say("powering-off"), system.power_off)
 
 
 Action = Callable[[Console, Terminal], Awaitable[str]]
 MENU: tuple[tuple[str, Action], ...] = (
-    ("Network", Console.network),
-    ("New setup code", Console.setup_code),
-    ("Switch to the other version", Console.switch),
-    ("Restart the telephone system (calls go on)", Console.restart),
-    ("Restart the box", Console.reboot),
-    ("Factory reset", Console.reset),
-    ("Support bundle", Console.bundle),
-    ("New administrator password", Console.password),
-    ("Switch off", Console.power_off),
-    ("Facts about this box", Console.facts),
+    ("network", Console.network),
+    ("setup-code", Console.setup_code),
+    ("switch", Console.switch),
+    ("restart", Console.restart),
+    ("reboot", Console.reboot),
+    ("reset", Console.reset),
+    ("bundle", Console.bundle),
+    ("password", Console.password),
+    ("power-off", Console.power_off),
+    ("facts", Console.facts),
 )
 
 

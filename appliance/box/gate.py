@@ -88,7 +88,7 @@ def wait_until_up(
             health.keep_waiting()
             if (what := f"{watch.report.database}: {watch.report.what}") != said:
                 said = what
-                say(watch.report.words(time.time()))
+                say(english().say(watch.report.words(time.time())))
         sleep(1)
 
 

@@ -23,7 +23,7 @@ import msgspec
 from appliance.box import update
 from appliance.storage.on_disk import rename, sync, write
 from appliance.version import VERSION
-from appliance.words import Explained, Said, Words, english
+from appliance.words import Explained, Said, english
 
 ESP = Path("/efi")
 ESP_LOCK = Path("/run/switchroom-esp.lock")
@@ -58,9 +58,9 @@ class Trial(msgspec.Struct, frozen=True):
     def of(cls, version: str, said: Said, when: float, *, asked: bool = False, examined: bool = False) -> Trial:
         return cls(version, english().say(said), when, asked, examined, said)
 
-    def why(self, words: Words) -> str:
-        """The reason in this language, where it is known in it."""
-        return words.say(self.said) if self.said is not None and words.has(self.said.key) else self.reason
+    def known(self) -> Said | str:
+        """The reason, in English alone where this version has no words for it."""
+        return self.said if self.said is not None and english().has(self.said.key) else self.reason
 
 
 @dataclass(frozen=True, slots=True)

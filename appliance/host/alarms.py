@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from appliance import cti
-from appliance.words import Said, english, printable
+from appliance.words import Said, Words, english, printable
 from appliance.words.said import pack
 
 DAY = 86400.0
@@ -183,9 +183,9 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def told(alarm: cti.Alarm) -> str:
-    """For a log or a terminal."""
-    return " ".join(english().say(said, escape=printable) for said in (alarm.message, alarm.repair))
+def told(alarm: cti.Alarm, words: Words | None = None) -> str:
+    """For a log, in English, or a terminal."""
+    return " ".join((words or english()).say(said, escape=printable) for said in (alarm.message, alarm.repair))
 
 
 class Alarms:

@@ -16,11 +16,13 @@ from pathlib import Path
 
 import msgspec
 
+from appliance.words import Duration, Said
+
 SUFFIX = ".opening"
 EVERY = 1.0  # seconds between two reports
 STEPS = 5_000  # of SQLite's virtual machine between two looks at the clock
 PATIENCE = 120.0  # seconds without progress after which nobody waits any more
-NAMES = {"config.db": "configuration", "calls.db": "call records"}
+NAMES = {"config.db": Said("opening.configuration"), "calls.db": Said("opening.calls")}
 
 
 def _nothing() -> None:
@@ -42,18 +44,17 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     started: float = 0.0  # unix time
     beat: int = 0  # grows as long as the work goes on
 
-    def words(self, now: float) -> str:
-        """A sentence for the console and the page."""
-        name = NAMES.get(self.database, self.database)
-        spent = f"{max(0, int(now - self.started))} s so far"
+    def words(self, now: float) -> Said:
+        """For the console and the page."""
+        name: Said | str = NAMES.get(self.database, self.database)
+        spent = Duration(max(0.0, now - self.started))
+        if self.what == "copying" and self.total:
+            return Said.of("opening.copying", name=name, percent=min(99, 100 * self.done // self.total))
         if self.what == "copying":
-            percent = f"{min(99, 100 * self.done // self.total)} %" if self.total else spent
-            return f"The {name} are kept as they are before the new version changes them: {percent}."
+            return Said.of("opening.copying-spent", name=name, time=spent)
         if self.what == "changing":
-            return (
-                f"The {name} are brought up to date for the new version: change {self.step} of {self.steps}, {spent}."
-            )
-        return f"The {name} are checked, {spent}."
+            return Said.of("opening.changing", name=name, step=self.step, steps=self.steps, time=spent)
+        return Said.of("opening.checking", name=name, time=spent)
 
 
 class Progress:

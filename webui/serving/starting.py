@@ -15,7 +15,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from werkzeug.datastructures import LanguageAccept
+from werkzeug.http import parse_accept_header
+
 from appliance.storage import migration
+from appliance.words import LANGUAGES, Said, words_of
 from webui.login.guard import HEADERS
 from webui.serving.asgi import Application, Receive, Scope, Send
 
@@ -27,11 +31,16 @@ STYLE = (
     "@media(prefers-color-scheme:dark){body{background:#151f2c;color:#dce1e7}main{background:#1a2635;border-color:#2c3a4b}.quiet{color:#9aa7b6}}"
 )
 PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark"><meta http-equiv="refresh" content="{again}"><title>Starting · Switchroom</title><style>{style}</style></head>
-<body><main><h1>Switchroom is starting</h1><p>{what}</p><p class="quiet">This page looks again by itself. Please leave the box switched on; if it is
-switched off all the same, nothing is lost and this begins anew.</p></main></body></html>
+<html lang="{language}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><meta http-equiv="refresh" content="{again}"><title>{title} · Switchroom</title><style>{style}</style></head>
+<body><main><h1>{head}</h1><p>{what}</p><p class="quiet">{leave_on}</p></main></body></html>
 """
+
+
+def _language(scope: Scope) -> str:
+    """What the browser asks for: nothing can be read of the office yet."""
+    asked = next((value.decode("latin-1") for name, value in scope.get("headers", ()) if name == b"accept-language"), "")
+    return parse_accept_header(asked, LanguageAccept).best_match(LANGUAGES) or "en"
 
 
 class Starting:
@@ -75,7 +84,7 @@ class Starting:
         if self._pages is not None:
             await self._pages[which](scope, receive, send)
         elif scope["type"] == "http":
-            await self._wait(send)
+            await self._wait(scope, send)
 
     def raise_fault(self) -> None:
         if self._fault is not None:
@@ -89,10 +98,12 @@ class Starting:
             self._fault = error
             self._failed()
 
-    async def _wait(self, send: Send) -> None:
-        report = migration.read(self._data)
-        what = report.words(time.time()) if report else "Its data are being opened."
-        body = PAGE.format(again=LOOK_AGAIN, style=STYLE, what=html.escape(what)).encode()
+    async def _wait(self, scope: Scope, send: Send) -> None:
+        report, words = migration.read(self._data), words_of(_language(scope))
+        what = report.words(time.time()) if report else Said("opening.data")
+        said = {"title": Said("opening.title"), "head": Said("opening.head"), "leave_on": Said("opening.leave-on"), "what": what}
+        told = {name: html.escape(words.say(each)) for name, each in said.items()}
+        body = PAGE.format(again=LOOK_AGAIN, style=STYLE, language=words.language, **told).encode()
         digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
         headers = {
             **HEADERS,
