@@ -51,10 +51,10 @@ from appliance.words.said import pack, unpack
 from webui.app import EXPLAINED
 from webui.pages import setup
 
+ROOT = Path(__file__).parents[1]
 MAKERS = ("Said.of", "Said", "t")
 CONSOLE = ROOT / "appliance/box/console.py"  # says the sentences of its section by their names
 SCRIPTS_ALONE = {f"script.theme-{choice}" for choice in ("auto", "light", "dark")}  # theme.js is no module and reads them itself
-ROOT = Path(__file__).parents[1]
 ENGLISH = Words("en", {"t.fact": "<b>{fact}</b>", "t.count": "{count|# phone|# phones}", "t.in": "({inner})"})
 
 
