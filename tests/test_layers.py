@@ -85,7 +85,7 @@ LAYERS = {
         "the only one that writes the configuration",
     ),
     "appliance.config.reading": row(
-        "appliance.config.declare appliance.config.model appliance.config.search appliance.words",
+        "appliance.config.claims appliance.config.declare appliance.config.model appliance.config.search appliance.words",
         "",
         "pure: how records are looked at",
     ),

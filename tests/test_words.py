@@ -50,6 +50,7 @@ from appliance.words.catalogue import PLACE, RULES, files, merged
 from appliance.words.said import pack, unpack
 from webui.app import EXPLAINED
 from webui.pages import setup
+from webui.records.parts.settings import ADDRESSES
 
 ROOT = Path(__file__).parents[1]
 MAKERS = ("Said.of", "Said", "t")
@@ -191,6 +192,18 @@ FAMILIES = {
     },
     "self.key(*)": TOLD_OF_FIELDS,  # of Declared
     "(why_not_encrypted)": set(),  # only keys that are in the catalogue get there
+    "*.deleted": {f"{name}.deleted" for name in KINDS if english().has(f"{name}.deleted")},
+    "*.deleted-many": {f"{name}.deleted-many" for name in KINDS if english().has(f"{name}.deleted")},
+    "(short)": {
+        key
+        for row in KINDS.values()
+        for name in row.record.declared.fields
+        if english().has(key := row.record.declared.key(name, "-short"))
+    },
+    **{f"({name})": set() for name in ("_columns", "_further", "_pages")},  # of tables that are looked at as they are written
+    "*": set(),  # the same, in templates
+    "*.tab-*": {f"{row.name}.tab-{tab}" for row in KINDS.values() for tab in row.record.declared.tabs()},
+    "settings-page.address-*": {f"settings-page.address-{name}" for name in ADDRESSES},
     "(t)": set(),  # of templates, which are looked at themselves
 }
 

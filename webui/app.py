@@ -84,7 +84,7 @@ def create_app(made: Desk) -> Flask:
         FRAME="base.html",
     )
     app.before_request(_allow_files)
-    furnish(app, made, actor_of, tuple(f"{name}.listing" for name, _, _ in MENU))
+    furnish(app, made, actor_of, tuple(f"{entry.page}.listing" for _, entries in MENU for entry in entries))
     app.jinja_env.globals.update(menu=MENU)
     for pages in BLUEPRINTS:
         app.register_blueprint(pages)

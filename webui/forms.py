@@ -1,4 +1,8 @@
-"""Form fields from the declarations of the records: type, label, help, limits and choices are said once, in `appliance.config.kinds`."""
+"""Form fields from the declarations of the records: type, label, help, limits and choices are said once, in `appliance.config.kinds`.
+
+A field that leads to another record is a list to choose from as long as there are few, and otherwise a box to type into that finds while one
+types (`webui.records.pick`). What is typed there is a name; whoever has no script types it whole, and is asked when several fit.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from appliance.config.declare import Choice, Declared, Duration, FieldType, Number, Text, TickBox
-from appliance.config.model import Problem, Record
+from appliance.config import declare
+from appliance.config.declare import (
+    Choice,
+    Declared,
+    Destination,
+    Duration,
+    FieldType,
+    Number,
+    Reference,
+    Secret,
+    Several,
+    Text,
+    TickBox,
+)
+from appliance.config.model import KINDS, Problem, Record, Snapshot
 from appliance.words import Said
+from webui.records.named import few, leads_to, resolve
 from webui.wording import say
 
-Kind = Literal["text", "number", "tick", "choice", "select", "password"]
+Kind = Literal["text", "number", "tick", "choice", "select", "password", "lines", "time", "pick", "secret"]
+FIRST_TAB = "general"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +38,18 @@ class Option:
     value: str
     label: str
     help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """A field that somebody else has changed since the form was drawn: what it was then, what it is now, as text, and as it is read."""
+
+    who: str
+    before: str
+    theirs: str
+    before_said: str
+    theirs_said: str
+    yours_said: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +68,11 @@ class Field:
     longest: int | None = None
     required: bool = False
     autocomplete: str = "off"
+    tab: str = FIRST_TAB
+    shown: str = ""  # of a picker: what stands in its box
+    picks: str = ""  # of a picker: where it looks, a kind or "destination"
+    narrow: bool = False
+    versions: Versions | None = None
 
     @property
     def id(self) -> str:
@@ -57,54 +93,130 @@ def fields_of(
     values: Mapping[str, Any],
     problems: Iterable[Problem] = (),
     *,
+    snapshot: Snapshot | None = None,
     options: Mapping[str, Sequence[Option]] | None = None,
+    versions: Mapping[str, Versions] | None = None,
 ) -> dict[str, Field]:
-    """The visible fields of a kind, filled with values (typed text or a record's own)."""
+    """The visible fields of a kind, filled with values (typed text or a record's own). With a snapshot, references can be chosen."""
     wrong, declared = problems_by_field(problems), record.declared
     made: dict[str, Field] = {}
     for name, field in declared.fields.items():
         if field.hidden:
             continue
-        chosen = tuple((options or {}).get(name, ())) or _choices(declared, name, field)
+        value = values.get(name, record.model_fields[name].default)
+        chosen = tuple((options or {}).get(name, ())) or _choices(declared, name, field, snapshot, value)
+        picks = _picks(field) if snapshot is not None and not chosen else ""
         made[name] = Field(
             name=name,
             label=say(declared.label(name)),
             help=say(declared.help(name)),
-            value=field.text(values.get(name, record.model_fields[name].default)),
-            kind="select" if name in (options or {}) else _drawn_as(field),
+            value=field.text(value),
+            kind="pick" if picks else _drawn_as(field, chosen),
             problem=wrong.get(name, ""),
             options=chosen,
             least=field.least if type(field) is Number else None,
             most=field.most if type(field) is Number else None,
             longest=field.most if isinstance(field, Text) else None,
+            required=isinstance(field, Reference) and field.required,
+            tab=field.tab,
+            shown=leads_to(field, field.text(value), snapshot) if picks and snapshot is not None else "",
+            picks=picks,
+            narrow=isinstance(field, declare.NumberPattern | Number | declare.TimeOfDay),
+            versions=(versions or {}).get(name),
         )
     return made
 
 
-def _drawn_as(field: FieldType) -> Kind:
+def tabs_of(fields: Mapping[str, Field]) -> dict[str, list[Field]]:
+    """Tab -> its fields, both in the order of the declaration."""
+    found: dict[str, list[Field]] = {}
+    for field in fields.values():
+        found.setdefault(field.tab, []).append(field)
+    return found
+
+
+def _drawn_as(field: FieldType, options: Sequence[Option]) -> Kind:
     match field:
         case Choice():
-            return "choice"
+            return "choice" if len(options) <= 5 or any(option.help for option in options) else "select"
+        case _ if options:
+            return "select"
         case TickBox():
             return "tick"
         case Number() if not isinstance(field, Duration):
             return "number"
-    return "text"
+        case Several():
+            return "lines"
+        case Secret():
+            return "secret"
+    return "time" if isinstance(field, declare.TimeOfDay) else "text"
 
 
-def _choices(declared: Declared, name: str, field: FieldType) -> tuple[Option, ...]:
-    def option(value: str, word: Said, meaning: Said) -> Option:
-        return Option(value, say(word), say(meaning))
+def _picks(field: FieldType) -> str:
+    match field:
+        case Reference(kind=kind):
+            return kind
+        case Destination():
+            return "destination"
+    return ""
 
-    values = field.values if isinstance(field, Choice) else ()
-    return tuple(option(value, *declared.choice(name, value)) for value in values)
+
+def _choices(declared: Declared, name: str, field: FieldType, snapshot: Snapshot | None, value: Any) -> tuple[Option, ...]:
+    if isinstance(field, declare.Language):
+        return tuple(Option(each, say(Said(f"language.{each or 'office'}"))) for each in field.values)
+    if isinstance(field, Choice):
+        return tuple(Option(each, *map(say, declared.choice(name, each))) for each in field.values)
+    if snapshot is None or not isinstance(field, Reference | Destination) or (found := few(field, snapshot)) is None:
+        return ()
+    none = () if isinstance(field, Reference) and field.required and value else (Option("", say(Said("records.none"))),)
+    return (*none, *(Option(key, label) for key, label in found))
 
 
 def values_of(record: Record) -> dict[str, Any]:
     return record.model_dump()
 
 
-def typed(form: Mapping[str, str], record: type[Record], *names: str) -> dict[str, str]:
-    """What was typed into the named fields of a kind (all visible ones when none is named)."""
-    wanted = names or tuple(fields_of(record, {}))
-    return {name: form[name].strip() for name in wanted if name in form}
+def typed(form: Mapping[str, str], record: type[Record], *names: str, snapshot: Snapshot | None = None) -> dict[str, str]:
+    """What was typed into the named fields of a kind (all visible ones when none is named); a name in a picker becomes what it names.
+    Refused when that is not one record."""
+    fields = record.declared.fields
+    wanted = names or tuple(name for name, field in fields.items() if not field.hidden)
+    found = {name: form[name].strip() for name in wanted if name in form}
+    problems: list[Problem] = []
+    for name, text in found.items():
+        field = fields.get(name)
+        if snapshot is None or not isinstance(field, Reference | Destination) or not text:
+            continue
+        key, _, was = form.get(f"{name}.was", "").partition(" ")
+        if text == was:
+            found[name] = key
+            continue
+        exact, said = resolve(field, text, snapshot)
+        if said is None:
+            found[name] = exact
+        else:
+            problems.append(Problem(name, said))
+    if problems:
+        raise declare.Refused(*problems, values=found)
+    return found
+
+
+def chosen(form: Mapping[str, str], values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """The values to save of a form that showed conflicts: of each field either what is typed, what somebody else made of it, or what it was."""
+    kept = dict(values)
+    for name in names:
+        match form.get(f"{name}.take", "yours"):
+            case "theirs":
+                kept.pop(name, None)
+            case "before":
+                kept[name] = form.get(f"{name}.before", "")
+    return kept
+
+
+def children(kind: str) -> list[str]:
+    """The kinds whose records are parts of this one's page."""
+    return [
+        name
+        for name, row in KINDS.items()
+        if row.parent and isinstance(field := row.record.declared.fields.get(row.parent), Reference) and field.kind == kind
+    ]

@@ -113,6 +113,11 @@ def count(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
+def capital(words: str) -> str:
+    """As it stands at the beginning of a line."""
+    return words[:1].upper() + words[1:]
+
+
 def initials(name: str) -> str:
     words = name.split()
     return "".join(word[0] for word in (words[:1] + words[-1:] if len(words) > 1 else words)).upper() or "?"
@@ -178,7 +183,7 @@ def hour(moment: float) -> str:
 
 def install(app: Flask) -> None:
     app.jinja_env.filters.update(
-        breakable=breakable, say=say, fate=fate_words, outcome=outcome_words, hour=hour, why_not_encrypted=why_not_encrypted, clock=clock, span=span, size=size, iso=iso, plain_time=plain_time, initials=initials
+        breakable=breakable, capital=capital, say=say, fate=fate_words, outcome=outcome_words, hour=hour, why_not_encrypted=why_not_encrypted, clock=clock, span=span, size=size, iso=iso, plain_time=plain_time, initials=initials
     )  # fmt: skip
     app.jinja_env.globals.update(
         count=count, link=link, day=day, protection=protection, went=went, t=t, language=lambda: words().language, script_words=script_words

@@ -18,6 +18,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from appliance.config import licensing, passwords
 from appliance.config.kinds.devices import free_username
 from appliance.config.model import (
+    KINDS,
     Change,
     Extension,
     Line,
@@ -36,7 +37,7 @@ from appliance.config.saving.batch import Planned, Result, Usernames, Wanted, ge
 from appliance.config.saving.undo import Undone, undo
 from appliance.config.search import folded
 from appliance.config.store import Conflict, JournalRow, Store
-from appliance.words import Said
+from appliance.words import Said, english
 
 __all__ = ["Admin", "NotFound", "Result", "Usernames", "Wanted", "allowed", "generate_sip_password", "new_id", "renamed"]
 
@@ -257,17 +258,20 @@ class Admin:
         return next_number(self.snapshot)
 
     def reveal_sip_password(self, line: str, who: str) -> str:
-        """The password in clear; who looked is written to the journal."""
-        found: list[Line] = []
+        return self.reveal("line", line, "sip_password", who)
 
-        def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
-            record = self._find(snapshot, "line", line)
-            assert isinstance(record, Line)
-            found[:] = [record]
-            return record, []
+    def reveal(self, kind: str, key: str, field: str, who: str) -> str:
+        """A secret in clear; who looked is written to the journal."""
+        row = KINDS[kind]
+        if field not in row.secrets - row.hidden:
+            raise NotFound(f"There is no {field} to be shown.")
+        label = english().say(row.record.declared.label(field))
+        record = self._save(lambda snapshot: (self._find(snapshot, kind, key), []), who, audit=(kind, key, f"{label} shown"))
+        return str(getattr(record, field))
 
-        self._save(plan, who, audit=("line", line, "SIP password shown"))
-        return found[0].sip_password
+    def changed_since(self, kind: str, key: str, mark: str) -> Mapping[str, meanwhile.Change]:
+        """Fields of a record that somebody has changed since a form of this mark was drawn."""
+        return meanwhile.changes(self._store, kind, self._find(self.snapshot, kind, key), mark)
 
     def renew_sip_password(self, line: str, who: str) -> str:
         """A fresh password; the phone has to be given it before it can register again."""

@@ -64,7 +64,7 @@ def dialled() -> dict[str, Any]:
 
 
 def shown(data: Path) -> str:
-    """The settings page."""
+    """The page of the PBX services."""
     clock = Clock()
     desk = make_desk(data, clock, FakeBox())
     desk.admin.complete_setup(
@@ -72,7 +72,7 @@ def shown(data: Path) -> str:
     )
     visitor = Visitor(create_app(desk).test_client())
     visitor.log_in("anna")
-    return visitor.get("/settings").get_data(as_text=True)
+    return visitor.get("/services").get_data(as_text=True)
 
 
 if __name__ == "__main__":

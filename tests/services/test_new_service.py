@@ -98,7 +98,7 @@ def test_the_office_changes_its_number_and_conflicts_are_told_by_name(seen: Any)
         "changed": "*71",
         "off": "",
     }
-    assert 'name="service.count.number"' in seen["page"]
+    assert 'name="count.number"' in seen["page"]
     assert "Dial it and a number, hear as many tones." in seen["page"]
 
 

@@ -33,6 +33,8 @@ PAGES = (
     "/account",
     "/extensions/add",
     "/users/add",
+    "/services",
+    "/search?q=an",
 )
 
 pytestmark = [needs_chromium, pytest.mark.timeout(120)]
@@ -277,8 +279,8 @@ def test_the_colour_is_remembered_and_search_narrows_the_list(page: Page, site: 
     assert page.evaluate("document.documentElement.dataset.bsTheme") == "dark"
     page.goto(site.address + "/extensions")
     assert page.evaluate("document.documentElement.dataset.bsTheme") == "dark"
-    page.get_by_role("searchbox").fill("recep")
+    page.get_by_role("searchbox", name="Search", exact=True).fill("recep")
     expect(page.locator("tbody tr")).to_have_count(1)
     expect(page).to_have_url(site.address + "/extensions?q=recep")
-    page.get_by_role("searchbox").fill("nothing like this")
+    page.get_by_role("searchbox", name="Search", exact=True).fill("nothing like this")
     expect(page.get_by_text("Nothing fits")).to_be_visible()

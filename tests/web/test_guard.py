@@ -40,11 +40,12 @@ def test_every_change_needs_more_than_to_look(app: Flask) -> None:
     for rule in app.url_map.iter_rules():
         if "POST" in (rule.methods or ()):
             role = app.view_functions[rule.endpoint].role  # type: ignore[attr-defined]
-            assert changes(app, rule) or role in ("setup", "visitor", "person"), rule
+            own = role in ("setup", "visitor", "person") or rule.endpoint.endswith(".choose_columns")  # kept with the visitor's session
+            assert changes(app, rule) or own, rule
 
 
 def address(rule: object) -> str:
-    return str(rule).replace("<path:filename>", "x").replace("<key>", "x").replace("<call>", "x")
+    return str(rule).replace("<path:filename>", "x").replace("<key>", "x").replace("<call>", "x").replace("<int:revision>", "1").replace("<field>", "x").replace("<kind>", "extension")
 
 
 def test_a_stranger_is_sent_to_the_login_everywhere(app: Flask, visitor: Visitor) -> None:

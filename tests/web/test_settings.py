@@ -28,7 +28,8 @@ def test_what_the_wizard_set_is_changed(anna: Visitor, desk: Desk) -> None:
         "first_extension": "200",
         "realm": "graz.example",
     }
-    assert anna.post("/settings", {**form, "service.echo.number": "*61"}).status_code == 303
+    assert anna.post("/settings", form).status_code == 303
+    assert anna.post("/services", {"echo.number": "*61", "echo.on": "yes"}).status_code == 303
     assert service_number(desk.admin.snapshot, "echo") == "*61"
     settings = desk.admin.snapshot.settings
     assert {name: getattr(settings, name) for name in form} == form
@@ -45,7 +46,6 @@ def test_what_the_wizard_set_is_changed(anna: Visitor, desk: Desk) -> None:
     ("form", "said"),
     [
         ({"country": "XX"}, "Choose a country from the list"),
-        ({"service.echo.number": "110"}, "kept for emergency calls"),
         ({"first_extension": "1"}, "2 to 6 digits"),
         ({"realm": "a b"}, "letters, digits, dots and dashes"),
         ({"name": "x" * 41}, "at most 40"),
@@ -60,24 +60,33 @@ def test_what_does_not_fit_is_refused_at_its_field(anna: Visitor, desk: Desk, fo
     assert desk.admin.snapshot.settings == before
 
 
-def test_a_service_that_is_off_is_on_again_with_a_number(anna: Visitor, desk: Desk) -> None:
-    desk.admin.update("service", "echo", {"on": "no"}, "anna")
-    assert "*60" not in anna.get("/settings").get_data(as_text=True)
-    assert anna.post("/settings", {"name": "Graz", "service.echo.number": ""}).status_code == 303
+def test_a_service_is_switched_off_and_on_again_and_keeps_its_number(anna: Visitor, desk: Desk) -> None:
+    assert 'name="echo.on" type="checkbox" value="yes" checked' in anna.get("/services").get_data(as_text=True)
+    assert anna.post("/services", {"echo.number": "*60", "echo.on": "no"}).status_code == 303
     assert service_number(desk.admin.snapshot, "echo") == ""
     assert "is an echo" not in anna.get("/welcome").get_data(as_text=True)
-    anna.get("/settings")
-    assert anna.post("/settings", {"service.echo.number": "*61"}).status_code == 303
+    assert 'value="*60"' in anna.get("/services").get_data(as_text=True)
+    assert anna.post("/services", {"echo.number": "*61", "echo.on": "yes"}).status_code == 303
     assert service_number(desk.admin.snapshot, "echo") == "*61"
     assert "*61 is an echo" in anna.get("/welcome").get_data(as_text=True)
+    assert "Number: *60 → *61" in anna.get("/services/echo/history").get_data(as_text=True).replace("“", "").replace("”", "")
+
+
+@pytest.mark.parametrize(("number", "said"), [("110", "kept for emergency calls"), ("sixty", "A service number has digits, * and #.")])
+def test_a_number_that_no_service_can_have_is_refused_at_its_field(anna: Visitor, desk: Desk, number: str, said: str) -> None:
+    anna.get("/services")
+    answer = anna.post("/services", {"echo.number": number, "echo.on": "yes"})
+    assert answer.status_code == 422
+    assert said in answer.get_data(as_text=True)
+    assert f'value="{number}"' in answer.get_data(as_text=True)
+    assert service_number(desk.admin.snapshot, "echo") == "*60"
 
 
 def test_what_was_typed_stays_where_it_is_refused(anna: Visitor, desk: Desk) -> None:
     anna.get("/settings")
-    answer = anna.post("/settings", {"name": "Graz Office", "service.echo.number": "sixty"}).get_data(as_text=True)
+    answer = anna.post("/settings", {"name": "Graz Office", "realm": "a b"}).get_data(as_text=True)
     assert 'value="Graz Office"' in answer
-    assert 'value="sixty"' in answer
-    assert "A service number has digits, * and #." in answer
+    assert 'value="a b"' in answer
     assert desk.admin.snapshot.settings.name == ""
 
 

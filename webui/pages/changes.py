@@ -31,6 +31,7 @@ class Told:
     what: str
     details: tuple[str, ...]
     revision: int
+    undoable: bool = False
 
 
 @route(pages, "/changes", may="see journal")
@@ -87,10 +88,10 @@ def tell(row: JournalRow, snapshot: Snapshot) -> Told:
     if row.kind == "settings" and body.get("completed") and not (row.before or {}).get("completed"):
         return Told(row.at, row.who, "completed", "the setup", (), row.revision)
     if row.before is None:
-        return Told(row.at, row.who, "added", name, (), row.revision)
+        return Told(row.at, row.who, "added", name, (), row.revision, True)
     if row.after is None:
-        return Told(row.at, row.who, "deleted", name, (), row.revision)
-    return Told(row.at, row.who, "changed", name, tuple(_differences(row, snapshot)), row.revision)
+        return Told(row.at, row.who, "deleted", name, (), row.revision, True)
+    return Told(row.at, row.who, "changed", name, tuple(_differences(row, snapshot)), row.revision, True)
 
 
 def _name(kind: str, key: str, body: Mapping[str, Any], snapshot: Snapshot) -> str:

@@ -17,6 +17,7 @@ from appliance.config.admin import Admin, NotFound
 from appliance.config.declare import FieldType, Record
 from appliance.config.kinds import KINDS
 from appliance.config.rights import ALL, Actor, Forbidden, Verb, given_by, second_factor, seen, without_secrets
+from appliance.config.saving import meanwhile
 from appliance.config.saving.batch import LETTERS, Result, Usernames, Wanted
 from appliance.config.saving.undo import Undone
 from appliance.config.snapshot import Snapshot, find, name_of
@@ -155,9 +156,17 @@ class Acting:
         return [self._result(one, result) for one, result in zip(undone.wanted, results, strict=True)], undone
 
     def reveal_sip_password(self, line: str) -> str:
-        """The password in clear; who looked is written to the journal."""
-        self._demand("reveal", "line", line, ("sip_password",))
-        return self._admin.reveal_sip_password(line, self.actor.name)
+        return self.reveal("line", line, "sip_password")
+
+    def reveal(self, kind: str, key: str, field: str) -> str:
+        """A secret in clear; who looked is written to the journal."""
+        self._demand("reveal", kind, key, (field,))
+        return self._admin.reveal(kind, key, field, self.actor.name)
+
+    def changed_since(self, kind: str, key: str, mark: str) -> Mapping[str, meanwhile.Change]:
+        """Fields of a record that somebody has changed since a form of this mark was drawn, as far as the actor may see them."""
+        shown = self.actor.sees(kind, self._seen(kind, key))
+        return {name: one for name, one in self._admin.changed_since(kind, key, mark).items() if name in shown}
 
     def renew_sip_password(self, line: str) -> str:
         self._demand("change", "line", line, ("sip_password",))

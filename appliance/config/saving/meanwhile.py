@@ -29,7 +29,7 @@ def merge(
 ) -> tuple[dict[str, Any], list[Problem]]:
     """The values to save over `old`, and a problem for each field that both have changed. Without a mark the values as they are."""
     merged, problems, declared = dict(values), [], old.declared.fields
-    for name, change in _changes(store, kind, old, mark).items():
+    for name, change in changes(store, kind, old, mark).items():
         now = getattr(old, name, None)
         if name not in values or name not in declared or (wanted := _text(declared[name], values[name])) == _text(declared[name], now):
             continue
@@ -40,7 +40,7 @@ def merge(
     return merged, problems
 
 
-def _changes(store: Store, kind: str, record: Record, mark: str) -> Mapping[str, Change]:
+def changes(store: Store, kind: str, record: Record, mark: str) -> Mapping[str, Change]:
     """Fields that differ from what a form drawn at `mark` showed."""
     if not mark:
         return {}

@@ -6,6 +6,7 @@ import { liveRows } from "./rows.js";
 import { updates } from "./update.js";
 import { word } from "./words.js";
 import { works } from "./work.js";
+import { records } from "./records.js";
 
 const said = document.getElementById("said");
 let quiet;
@@ -44,9 +45,9 @@ document.addEventListener("click", (event) => {
 });
 
 function showTab(name) {
-  const field = document.querySelector("#extension input[name=tab]");
+  const field = document.querySelector("#record input[name=tab]");
   if (field) field.value = name;
-  for (const row of document.querySelectorAll("[data-not-on]")) row.hidden = row.dataset.notOn === name;
+  for (const row of document.querySelectorAll("[data-not-on]")) row.hidden = row.dataset.notOn.split(" ").includes(name);
   const address = new URL(location.href);
   address.searchParams.set("tab", name);
   history.replaceState(history.state, "", address);
@@ -128,3 +129,4 @@ liveRows();
 watchCharts();
 updates();
 works();
+records(ask);

@@ -48,7 +48,7 @@ def lines_part(
     problem = " ".join(problems_by_field(wrong).values()) if not at else problems_by_field(wrong).get("", "")
     part = Markup(
         render_template(
-            "extensions/lines.html",
+            "extension/lines.html",
             extension=extension,
             lines=drawn,
             phones=phones,
@@ -70,7 +70,7 @@ def _phones_on(lines: Iterable[Line]) -> list[RegistrationView] | None:
 def phones_part(extension: Extension, lines: Iterable[Line] = (), *, swap: bool = False) -> Markup:
     """How many phones are registered on the extension, and which on these lines. swap: each is put where the page shows it."""
     phones = _phones_on(acting().snapshot.lines_of.get(extension.id, ()))
-    return Markup(render_template("extensions/phones.html", lines=lines, phones=phones, swap=swap))
+    return Markup(render_template("extension/phones.html", lines=lines, phones=phones, swap=swap))
 
 
 @route(pages, "/extensions/<key>/phones", may="see line", live=True)
@@ -146,7 +146,7 @@ def save(key: str) -> ResponseReturnValue:
 def reveal(key: str) -> ResponseReturnValue:
     line, _ = _line(key)
     return render_template(
-        "extensions/password.html", line=line, password=acting().reveal_sip_password(key)
+        "extension/password.html", line=line, password=acting().reveal_sip_password(key)
     )
 
 
