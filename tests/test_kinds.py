@@ -182,6 +182,8 @@ def test_what_is_sealed_and_what_no_form_changes_follow_from_the_fields() -> Non
         "extension": (set(), set()),
         "line": ({"sip_password"}, {"extension"}),
         "service": (set(), set()),
+        "permission-group": (set(), set()),
+        "api-key": ({"key_hash"}, {"key_hash"}),
     }
     assert DOORS.secrets == {"code"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,21 @@ import pytest
 from appliance.config.admin import Admin, NotFound
 from appliance.config.kinds import KINDS
 from appliance.config.model import Extension, Line, Refused, User
-from appliance.config.rights import ALL, OWN, ROOT, SEE, Actor, Forbidden, Right, actor_of, named, owner_actor, owner_of
+from appliance.config.rights import (
+    ALL,
+    OWN,
+    ROOT,
+    SEE,
+    Actor,
+    Forbidden,
+    Right,
+    actor_of,
+    actor_of_key,
+    key_of,
+    named,
+    owner_actor,
+    owner_of,
+)
 from appliance.config.rights.acting import Acting
 from appliance.config.saving.batch import Wanted
 from appliance.config.store import Store
@@ -290,6 +305,120 @@ def test_the_history_of_others_is_not_there(admin: Admin) -> None:
     for key in (extension(admin, "101").id, gone):
         with pytest.raises(NotFound):
             portal(admin, "cora").history("extension", key)
+
+
+# ---- what is delegated, and to programs ----------------------------------------------------------------------------------
+
+
+def group(admin: Admin, **fields: object) -> str:
+    return admin.create(
+        "permission-group", {"name": f"Group {len(admin.snapshot.of('permission-group'))}", **fields}, "root"
+    ).id
+
+
+def delegated(admin: Admin, *groups: str) -> Acting:
+    admin.update("user", user(admin, "cora").id, {"role": "delegated", "groups": groups}, "root")
+    return as_(admin, "cora")
+
+
+def test_groups_add_up(admin: Admin) -> None:
+    numbers, people = group(admin, change=("extension",)), group(admin, see=("user", "history"))
+    cora = delegated(admin, numbers, people)
+    cora.update("extension", extension(admin, "103").id, {"name": "x"})
+    assert len(cora.records("extension")) == 4, "what may be changed may be seen"
+    assert cora.actor.may("see", "history")
+    assert dict(cora.records("line")) == {}
+    for ask in (
+        lambda: cora.update("user", user(admin, "cora").id, {"full_name": "x"}),
+        lambda: cora.create("extension", {"number": "104"}),
+        lambda: cora.journal(),
+    ):
+        with pytest.raises(Forbidden):
+            ask()
+    admin.delete("permission-group", numbers, "root")
+    with pytest.raises(NotFound):
+        as_(admin, "cora").update("extension", extension(admin, "103").id, {"name": "y"})
+
+
+def test_groups_are_of_no_use_to_another_role(admin: Admin) -> None:
+    every = group(admin, change=("extension",))
+    admin.update("user", user(admin, "ben").id, {"groups": (every,)}, "root")
+    with pytest.raises(Forbidden):
+        as_(admin, "ben").update("extension", extension(admin, "103").id, {"name": "x"})
+
+
+def test_own_rows_of_a_group(admin: Admin) -> None:
+    cora = delegated(admin, group(admin, rows="own", change=("extension", "line")))
+    assert [each.number for each in cora.snapshot.extensions.values()] == ["102"]
+    cora.update("extension", extension(admin, "102").id, {"name": "x"})
+    with pytest.raises(NotFound):
+        cora.update("extension", extension(admin, "103").id, {"name": "x"})
+
+
+def test_who_hands_out_rights_hands_out_no_more_than_their_own(admin: Admin) -> None:
+    kinds = ("user", "permission-group", "api-key", "extension")
+    mine = group(admin, add=kinds, change=kinds, delete=kinds)
+    cora, strong = delegated(admin, mine), group(admin, do=("backup",))
+    weak = cora.create("permission-group", {"name": "weak", "see": "extension, user"}).id
+    cora.create("user", {"username": "dora", "role": "delegated", "groups": weak}, password=PASSWORD)
+    made = cora.create("api-key", {"name": "door", "role": "delegated", "groups": [weak]}).id
+    assert cora.issue_key(made)
+    for ask in (
+        lambda: cora.create("permission-group", {"name": "x", "do": "backup"}),
+        lambda: cora.update("permission-group", weak, {"see": "line"}),
+        lambda: cora.update("permission-group", strong, {"name": "x"}),
+        lambda: cora.update("user", user(admin, "cora").id, {"groups": [mine, strong]}),
+        lambda: cora.update("user", user(admin, "dora").id, {"groups": strong}),
+        lambda: cora.create("api-key", {"name": "x", "role": "full"}),
+        lambda: cora.create("api-key", {"name": "y", "role": "delegated", "groups": [strong]}),
+        lambda: cora.update("api-key", made, {"role": "read-only"}),
+    ):
+        with pytest.raises(Forbidden):
+            ask()
+    boss = admin.create("api-key", {"name": "boss", "role": "full"}, "root").id
+    with pytest.raises(Forbidden):
+        cora.issue_key(boss)
+
+
+def test_what_a_group_is_about_has_to_be_something(admin: Admin) -> None:
+    for wrong in ("nothing", "extension, nothing", "*"):
+        with pytest.raises(Refused):
+            group(admin, see=wrong)
+
+
+def test_a_key_lets_a_program_in_until_its_last_day(admin: Admin, tmp_path: Path) -> None:
+    today = date(2026, 11, 27)
+    record = admin.create("api-key", {"name": "Door", "expires": "2026-11-28"}, "root")
+    assert key_of(f"{record.id}.", admin.snapshot, today) is None, "before it is made there is none"
+    text = Acting(admin, ROOT).issue_key(record.id)
+    found = key_of(text, admin.snapshot, today)
+    assert found is not None
+    program = Acting(admin, actor_of_key(found, admin.snapshot))
+    assert len(program.records("extension")) == 4
+    assert program.actor.name == "Door (API)"
+    with pytest.raises(Forbidden):
+        program.update("extension", extension(admin, "103").id, {"name": "x"})
+    assert key_of(text, admin.snapshot, date(2026, 11, 28)) is not None
+    for wrong, day in (
+        (text, date(2026, 11, 29)),
+        (text[:-1], today),
+        (f"nobody.{text}", today),
+        ("", today),
+        (record.id, today),
+    ):
+        assert key_of(wrong, admin.snapshot, day) is None
+    renewed = Acting(admin, ROOT).issue_key(record.id)
+    assert key_of(text, admin.snapshot, today) is None
+    assert key_of(renewed, admin.snapshot, today) is not None
+    everything = b"".join(file.read_bytes() for file in tmp_path.glob("config.db*"))
+    assert renewed.partition(".")[2].encode() not in everything
+    assert admin.journal()[0].event == "made a new key for Door"
+
+
+@pytest.mark.parametrize("day", ["tomorrow", "2026-13-01", "2026-02-30", "20261231", "26-12-31"])
+def test_the_last_day_is_a_day(admin: Admin, day: str) -> None:
+    with pytest.raises(Refused, match="2031-12-31"):
+        admin.create("api-key", {"name": "x", "expires": day}, "root")
 
 
 # ---- the way around ------------------------------------------------------------------------------------------------------

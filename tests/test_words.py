@@ -29,6 +29,7 @@ from appliance.config.fields import _anything
 from appliance.config.folders import ROWS
 from appliance.config.kinds import KINDS
 from appliance.config.kinds.numbers import Encrypt
+from appliance.config.kinds.people import AREAS
 from appliance.host.alarms import CHECKS
 from appliance.words import (
     LANGUAGES,
@@ -152,6 +153,7 @@ TOLD_OF_FIELDS = {
 } | {f"{row.name}.tab-{tab}" for row in KINDS.values() for tab in row.record.declared.tabs()}
 PROBLEMS = (*map(str, EXPLAINED), "too-long-open", "other")
 FAMILIES = {
+    "area.*": {f"area.{area}" for area in AREAS},
     "country.*": {f"country.{code.lower()}" for code in COUNTRIES},
     "problem.*": {f"problem.{name}" for name in PROBLEMS},
     "problem.*-help": {f"problem.{name}-help" for name in PROBLEMS},

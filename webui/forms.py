@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from werkzeug.datastructures import MultiDict
+
 from appliance.config import declare
 from appliance.config.declare import (
     Choice,
@@ -29,7 +31,7 @@ from appliance.words import Said
 from webui.records.named import few, leads_to, resolve
 from webui.wording import say
 
-Kind = Literal["text", "number", "tick", "choice", "select", "password", "lines", "time", "pick", "secret"]
+Kind = Literal["text", "number", "tick", "choice", "select", "password", "lines", "time", "pick", "secret", "ticks"]
 FIRST_TAB = "general"
 
 
@@ -139,6 +141,8 @@ def _drawn_as(field: FieldType, options: Sequence[Option]) -> Kind:
     match field:
         case Choice():
             return "choice" if len(options) <= 5 or any(option.help for option in options) else "select"
+        case Several() if options or isinstance(field.of, Reference):
+            return "ticks"
         case _ if options:
             return "select"
         case TickBox():
@@ -166,10 +170,27 @@ def _choices(declared: Declared, name: str, field: FieldType, snapshot: Snapshot
         return tuple(Option(each, say(Said(f"language.{each or 'office'}"))) for each in field.values)
     if isinstance(field, Choice):
         return tuple(Option(each, *map(say, declared.choice(name, each))) for each in field.values)
+    if isinstance(field, Several):
+        return _ticks(field.of, snapshot)
     if snapshot is None or not isinstance(field, Reference | Destination) or (found := few(field, snapshot)) is None:
         return ()
     none = () if isinstance(field, Reference) and field.required and value else (Option("", say(Said("records.none"))),)
     return (*none, *(Option(key, label) for key, label in found))
+
+
+def _ticks(field: FieldType, snapshot: Snapshot | None) -> tuple[Option, ...]:
+    """What several of may be ticked, where those are known and few."""
+    if isinstance(field, Reference) and snapshot is not None:
+        return tuple(Option(key, label) for key, label in few(field, snapshot) or ())
+    values = getattr(field, "values", ())
+    facts = [(value, field.fact(value)) for value in values]
+    return tuple(Option(value, say(fact) if isinstance(fact, Said) else str(fact)) for value, fact in facts)
+
+
+def _sent(form: Mapping[str, str], name: str) -> str:
+    """What was typed into a field; of boxes that can be ticked those that are, one a line."""
+    every = form.getlist(name) if isinstance(form, MultiDict) else [form[name]]
+    return "\n".join(filter(None, (each.strip() for each in every)))
 
 
 def values_of(record: Record) -> dict[str, Any]:
@@ -181,7 +202,9 @@ def typed(form: Mapping[str, str], record: type[Record], *names: str, snapshot: 
     Refused when that is not one record."""
     fields = record.declared.fields
     wanted = names or tuple(name for name, field in fields.items() if not field.hidden)
-    found = {name: form[name].strip() for name in wanted if name in form}
+    found = {
+        name: _sent(form, name) if isinstance(fields.get(name), Several) else form[name].strip() for name in wanted if name in form
+    }
     problems: list[Problem] = []
     for name, text in found.items():
         field = fields.get(name)

@@ -28,7 +28,7 @@ from webui.pages import (
 )
 from webui.records import pick, search, undo
 from webui.records.kind import blueprint_of
-from webui.records.parts import NO_PART, Part, extension, line, logins, service, settings, user
+from webui.records.parts import NO_PART, Part, extension, keys, line, logins, service, settings, user
 
 OWN = ("line", "service")  # kinds whose pages are made by hand: a tab of extensions, one page for all of them
 PARTS: dict[str, Part] = {"extension": extension.PART, "settings": settings.PART, "user": user.PART}
@@ -44,6 +44,7 @@ BLUEPRINTS = (
     encryption.pages,
     entering.pages,
     health.pages,
+    keys.pages,
     licence.pages,
     licences.pages,
     line.pages,

@@ -7,7 +7,8 @@ from flask import Blueprint, Flask
 from werkzeug.routing import Rule
 
 from appliance.config.kinds import KINDS
-from appliance.config.rights import AREAS, VERBS
+from appliance.config.kinds.people import AREAS
+from appliance.config.rights import VERBS
 from tests.web.made import CODE, Visitor
 from webui.app import create_app
 from webui.desk import Desk

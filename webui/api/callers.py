@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import cast
 
 from flask import Flask, current_app, request, session
 from flask_wtf.csrf import CSRFError  # type: ignore[import-untyped]
 
-from appliance.config.rights import Actor, actor_of
+from appliance.config.rights import Actor, actor_of, actor_of_key, key_of
 from appliance.config.rights.acting import Acting
 from appliance.words import Said
 from webui.api.bounds import PER_ADDRESS, PER_KEY, UNPROVED, Purses
@@ -65,7 +66,7 @@ def known(here: Desk) -> Caller | None:
     """Who asks; None: nobody who is known here, or not any more."""
     snapshot = here.admin.snapshot
     if "Authorization" in request.headers:
-        return None  # nobody has a key yet
+        return _program(here)
     logged_in = cast(Session, session)
     user = snapshot.users.get(logged_in.user)
     if user is None or logged_in.get(PASSWORD, mark_of(user)) != mark_of(user) or owes(user, snapshot):
@@ -76,6 +77,17 @@ def known(here: Desk) -> Caller | None:
     if request.method not in SAFE:
         _demand_token()
     return Caller(actor, Acting(here.admin, actor), f"user {user.id}")
+
+
+def _program(here: Desk) -> Caller | None:
+    """Who has brought a key."""
+    snapshot, now = here.admin.snapshot, here.now()
+    scheme, _, text = request.headers["Authorization"].partition(" ")
+    key = key_of(text.strip(), snapshot, datetime.fromtimestamp(now, snapshot.zone).date()) if scheme.lower() == "bearer" else None
+    if key is None or not (actor := actor_of_key(key, snapshot)).rights:
+        return None
+    here.sessions.use_key(key.id, now)
+    return Caller(actor, Acting(here.admin, actor), f"key {key.id}")
 
 
 def _demand_token() -> None:

@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS session (
     key TEXT PRIMARY KEY, user TEXT NOT NULL, created REAL NOT NULL, seen REAL NOT NULL, contents TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS secret (value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS key_used (key TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS used (user TEXT PRIMARY KEY, step INTEGER NOT NULL) WITHOUT ROWID;
 """
 
@@ -159,6 +160,19 @@ class Sessions:
                 (user, step),
             )
             return done.rowcount > 0
+
+    def use_key(self, key: str, now: float) -> None:
+        """A program has come with the key of this record."""
+        with self._lock:
+            self._db.execute(
+                "INSERT INTO key_used VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET at = excluded.at WHERE excluded.at > at + 60", (key, now)
+            )
+
+    def key_used(self, key: str) -> float:
+        """When that was last, to a minute; 0.0: not since this file was made."""
+        with self._lock:
+            row = self._db.execute("SELECT at FROM key_used WHERE key = ?", (key,)).fetchone()
+        return float(row[0]) if row else 0.0
 
     def close(self) -> None:
         with self._lock:

@@ -5,13 +5,32 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
 from typing import Annotated, Any, Literal, cast
 
-from appliance.config.declare import Choice, Kind, Language, Problem, Record, Records, Secret, Text, TickBox
+from appliance.config import kinds
+from appliance.config.declare import (
+    Choice,
+    FieldType,
+    Kind,
+    Language,
+    Problem,
+    Record,
+    Records,
+    Reference,
+    Secret,
+    Several,
+    Text,
+    TickBox,
+)
 from appliance.config.search import folded
-from appliance.words import Said
+from appliance.words import Fact, Said
 
-Role = Literal["none", "own", "read-only", "full"]
+Role = Literal["none", "own", "read-only", "delegated", "full"]
+# What rights are about beside the kinds of records: the dashboard, live calls, call history, who changed what, logs, the box itself, its
+# backups, versions, licence and network.
+AREAS = ("status", "call", "history", "journal", "log", "system", "backup", "update", "licence", "network")
 
 
 def login_name(username: str) -> str:
@@ -32,16 +51,92 @@ def _is_address(text: str) -> bool:
     return not text or re.fullmatch(r"[^\s@<>\"(),:;\[\]]{1,64}@[^\s@<>\"(),:;\[\]]+\.[^\s@.<>\"(),:;\[\]]{2,}", text) is not None
 
 
+def _is_something(text: str) -> bool:
+    return bool(text.strip())
+
+
+def _is_day(text: str) -> bool:
+    """Empty, or a day of the calendar: 2031-12-31."""
+    try:
+        return not text or (len(text) == 10 and bool(date.fromisoformat(text)))
+    except ValueError:
+        return False
+
+
+def _one_of_its_name(record: PermissionGroup | ApiKey, rest: Records) -> Iterable[Problem]:
+    if any(True for _ in rest.having(record.declared.kind, "name", record.name)):
+        yield Problem("name", Said.of("fields.name-taken", name=record.name))
+
+
 class User(Record):
     username: Annotated[str, Text(64, _is_user_name, compared=login_name, examples=("anna", "bert.novák"))] = ""
     full_name: Annotated[str, Text(80)] = ""
     email: Annotated[str, Text(254, _is_address, examples=("", "anna@example.com"))] = ""
     role: Annotated[Role, Choice(Role)] = "none"
+    groups: Annotated[tuple[str, ...], Several(Reference("permission-group", gone="clear"))] = ()
     language: Annotated[str, Language(personal=True)] = ""
     password_hash: Annotated[str, Secret(1000, hidden=True, forgotten=True, examples=("",))] = ""
     password_given: Annotated[bool, TickBox(hidden=True, forgotten=True)] = False  # by somebody else: it has to be changed at the next login
     totp_seed: Annotated[str, Secret(64, hidden=True, forgotten=True, examples=("",))] = ""  # of the second factor; "": there is none
     recovery_codes: Annotated[str, Secret(1000, hidden=True, forgotten=True, examples=("",))] = ""  # hashes of those that are left
+
+
+# ---- what is delegated ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Area(FieldType):
+    """Something that rights are about: a kind of records, or one of `AREAS`."""
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        return (*AREAS, *kinds.KINDS)
+
+    def fits(self, value: Any) -> bool:
+        return value in self.values
+
+    def fact(self, value: Any) -> Fact:
+        return Said.of(f"area.{value}") if value in AREAS else kinds.KINDS[value].many if value in kinds.KINDS else str(value)
+
+    def tried(self) -> tuple[Any, ...]:
+        return ("history", "extension")
+
+
+_Areas = Annotated[tuple[str, ...], Several(Area())]
+Rows = Literal["all", "own"]
+
+
+class PermissionGroup(Record):
+    """The fields with the names of verbs (`rights.Verb`) say of what its members may do that."""
+
+    name: Annotated[str, Text(40, _is_something, examples=("Helpdesk",))] = ""
+    rows: Annotated[Rows, Choice(Rows)] = "all"
+    see: _Areas = ()
+    add: _Areas = ()
+    change: _Areas = ()
+    delete: _Areas = ()
+    reveal: _Areas = ()
+    do: _Areas = ()
+
+
+KeyRole = Literal["read-only", "delegated", "full"]
+
+
+class ApiKey(Record):
+    """How a program gets in. Its secret half is shown when it is made; the hash of that alone is kept."""
+
+    name: Annotated[str, Text(40, _is_something, examples=("Door", "Billing"))] = ""
+    role: Annotated[KeyRole, Choice(KeyRole)] = "read-only"
+    groups: Annotated[tuple[str, ...], Several(Reference("permission-group", gone="clear"))] = ()
+    expires: Annotated[str, Text(10, _is_day, examples=("", "2031-12-31"))] = ""
+    key_hash: Annotated[str, Secret(64, hidden=True, forgotten=True, examples=("",))] = ""
+
+
+GROUPS = Kind(PermissionGroup, named_by="name", group="people", place=30, icon="shield-check", columns=("name", "rows"), searched=("name",), check=_one_of_its_name)
+KEYS = Kind(ApiKey, named_by="name", group="system", place=40, icon="key", columns=("name", "role", "expires"), searched=("name",), check=_one_of_its_name)
+
+
+# ---- users ---------------------------------------------------------------------------------------------------------------
 
 
 def _check(user: User, rest: Records) -> Iterable[Problem]:

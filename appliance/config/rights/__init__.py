@@ -2,29 +2,30 @@
 
 A right is a kind, a verb, and whose records and which fields of them it is about. What nobody has a right to is refused. Rights come from the
 role of a user: `none` has no login at all, `own` is for who uses the telephone and looks after the own extensions, `read-only` sees everything,
-`delegated` has what the permission groups give, `full` has all. Secrets are seen by nobody without `reveal`, which is a verb of its own and
+`delegated` has what the permission groups give (`kinds.people.PermissionGroup`), `full` has all. Secrets are seen by nobody without `reveal`, which is a verb of its own and
 leaves a row in the journal; hidden fields are seen by nobody.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, NamedTuple, cast, get_args
 
 from appliance.config.declare import Record
 from appliance.config.kinds import KINDS
-from appliance.config.kinds.people import Role, User
+from appliance.config.kinds.people import ApiKey, PermissionGroup, User
 from appliance.config.snapshot import Snapshot, find
 from appliance.words import Said
 
 Verb = Literal["see", "add", "change", "delete", "reveal", "do"]
 VERBS: tuple[Verb, ...] = get_args(Verb)
-# What rights are about beside the kinds of records: the dashboard, live calls, call history, who changed what, logs, the box itself, its
-# backups, versions, licence and network.
-AREAS = ("status", "call", "history", "journal", "log", "system", "backup", "update", "licence", "network")
 
 
 class Forbidden(Exception):
@@ -76,17 +77,32 @@ OWN: Rights = tuple(_own())
 
 
 def given_by(record: Record, snapshot: Snapshot) -> Rights:
-    """The rights that whoever changes this record hands out: a user's, beside what everybody may do with their own."""
-    return _of_role(record.role) if isinstance(record, User) else ()
-
-
-def _of_role(role: Role) -> Rights:
-    match role:
-        case "full":
-            return ALL
-        case "read-only":
-            return SEE
+    """The rights that whoever changes this record hands out: of a user (beside what everybody may do with their own), a key, a group."""
+    if isinstance(record, PermissionGroup):
+        return _of_group(record)
+    if isinstance(record, User | ApiKey):
+        match record.role:
+            case "full":
+                return ALL
+            case "read-only":
+                return SEE
+            case "delegated":
+                groups = (snapshot.of("permission-group").get(key) for key in record.groups)
+                return tuple(
+                    dict.fromkeys(
+                        right for group in groups if isinstance(group, PermissionGroup) for right in _of_group(group)
+                    )
+                )
     return ()
+
+
+def _of_group(group: PermissionGroup) -> Rights:
+    """Who may do anything with something may see it."""
+    given: dict[Right, None] = {}
+    for verb in VERBS:
+        for kind in getattr(group, verb):
+            given[Right(kind, "see", group.rows)] = given[Right(kind, verb, group.rows)] = None
+    return tuple(given)
 
 
 def owner_of(record: Record, records: Snapshot) -> str:
@@ -163,6 +179,30 @@ def named(name: str) -> Actor:
 def actor_of(user: User, snapshot: Snapshot) -> Actor:
     """A user as one who administers: on the admin page and by the API."""
     return Actor(user.username, user.id, given_by(user, snapshot), snapshot)
+
+
+def actor_of_key(key: ApiKey, snapshot: Snapshot) -> Actor:
+    """A program. `key_of` finds its record."""
+    return Actor(f"{key.name} (API)", "", given_by(key, snapshot), snapshot)
+
+
+def new_key(id: str) -> tuple[str, str]:
+    """A key for a record, and what is kept of it."""
+    text = f"{id}.{secrets.token_urlsafe(32)}"
+    return text, _hash(text)
+
+
+def key_of(text: str, snapshot: Snapshot, today: date) -> ApiKey | None:
+    """The record of a key that was brought; None when it is none, or has expired. It works until the end of its last day."""
+    key = snapshot.of("api-key").get(text.partition(".")[0])
+    if not isinstance(key, ApiKey) or not hmac.compare_digest(key.key_hash, _hash(text)):
+        return None
+    return None if key.expires and today.isoformat() > key.expires else key
+
+
+def _hash(text: str) -> str:
+    """The text has 256 bits that nobody can guess, so that a plain hash keeps it."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def owner_actor(user: User, snapshot: Snapshot) -> Actor:

@@ -16,7 +16,7 @@ from appliance.config import licensing
 from appliance.config.admin import Admin, NotFound
 from appliance.config.declare import FieldType, Record
 from appliance.config.kinds import KINDS
-from appliance.config.rights import ALL, Actor, Forbidden, Verb, given_by, second_factor, seen, without_secrets
+from appliance.config.rights import ALL, Actor, Forbidden, Verb, given_by, new_key, second_factor, seen, without_secrets
 from appliance.config.saving import meanwhile
 from appliance.config.saving.batch import LETTERS, Result, Usernames, Wanted
 from appliance.config.saving.undo import Undone
@@ -30,7 +30,7 @@ SEARCHED = 1_000  # found records of which those are taken that the actor may se
 
 
 class Acting:
-    """What `actor` may do. Made for one request or command: rights are those of the newest records at each use."""
+    """What `actor` may do. Made for one request or command; what belongs to whom is asked of the newest records."""
 
     def __init__(self, admin: Admin, actor: Actor) -> None:
         self._admin = admin
@@ -222,6 +222,13 @@ class Acting:
             record = self._demand("change", "user", user, ("password_hash",))
             words = f"removed the second factor of {name_of(record)}"
         self._admin.keep("user", user, {"totp_seed": "", "recovery_codes": ""}, self.actor.name, words)
+
+    def issue_key(self, key: str) -> str:
+        """A new key for a program; the one before is none any more. Nobody can see it again."""
+        record = self._demand("change", "api-key", key, ("key_hash",))
+        text, kept = new_key(key)
+        self._admin.keep("api-key", key, {"key_hash": kept}, self.actor.name, f"made a new key for {name_of(record)}")
+        return text
 
     def note(self, kind: str, key: str, words: str) -> None:
         """Write into the journal what the actor has done that changed no record."""
