@@ -184,6 +184,7 @@ def test_what_is_sealed_and_what_no_form_changes_follow_from_the_fields() -> Non
         "service": (set(), set()),
         "permission-group": (set(), set()),
         "api-key": ({"key_hash"}, {"key_hash"}),
+        "backup-plan": ({"passphrase"}, set()),
     }
     assert DOORS.secrets == {"code"}
 

@@ -182,6 +182,7 @@ FAMILIES = {
     "cause.*": {f"cause.{cause.name.lower().replace('_', '-')}" for cause in Cause},
     "fate.*": {f"fate.{fate.replace(' ', '-')}" for fate in get_args(Fate)},
     "outcome.*": {f"outcome.{word.replace(' ', '-')}" for word in (*get_args(Outcomes), "cut off") if word != "answered"},
+    "scheduled.what-*": {f"scheduled.what-{what}" for what in ("beginning", "copying", "writing", "reading", "checking")},
     "part.*": {f"part.{kind.replace(' ', '-')}" for kind in get_args(PartKind)},
     "refused.*": {f"refused.{kind.lower().replace(' ', '-')}" for kind in refusals.KINDS},
     "refused.*-repair": {f"refused.{kind.lower().replace(' ', '-')}-repair" for kind in refusals.KINDS},

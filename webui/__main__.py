@@ -34,6 +34,7 @@ from webui.portal import create_portal
 from webui.serving import server
 from webui.serving.asgi import Application
 from webui.serving.starting import Starting
+from webui.work import nightly
 
 log = logging.getLogger("webui")
 
@@ -105,6 +106,8 @@ async def run(boot: Boot) -> None:
 
     def open_pages() -> tuple[Application, Application]:
         desk = make_desk(boot, box)
+        if not desk.damage:
+            nightly.watch(desk)
         return server.combine(create_app(desk), desk, hub), server.portal(create_portal(desk), desk)
 
     pages = Starting(Path(boot.data), open_pages, hub.start, stop.set)

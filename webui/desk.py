@@ -16,6 +16,7 @@ from appliance.config.admin import Admin
 from appliance.cti import Message
 from appliance.host import certificates
 from appliance.host.boot import Boot
+from appliance.upkeep.scheduled import Maker
 from webui.login.sessions import Sessions
 from webui.login.throttle import Throttle
 from webui.work import Desktop
@@ -54,6 +55,7 @@ class Desk:
     elapsed: Callable[[], float] = time.monotonic  # seconds that no change of the clock touches
     throttle: Throttle = field(default_factory=Throttle)
     desktop: Desktop = field(default_factory=Desktop)
+    maker: Maker = field(default_factory=Maker)  # of scheduled backups
     handed: Handed = field(default_factory=Handed)
     damage: str = ""  # why the configuration cannot be read: `admin` stands on an empty one, and only a restore is offered
     start: str = field(default_factory=lambda: secrets.token_hex(8))  # another one at each start of the pages

@@ -11,11 +11,16 @@ import pytest
 
 from appliance import cti
 from appliance.config.model import Snapshot
+from appliance.upkeep import scheduled
+from appliance.upkeep.scheduled import Trial
+from appliance.words import Said
 from tests.web.made import PASSWORD, Clock, FakeBox, Visitor, phone
 from tests.web.test_calls import past_call, text_of
 from webui.desk import Desk
 from webui.work import ready, today
 from webui.work.ready import Facts, State
+
+NO_BACKUP = scheduled.State()
 
 
 def office(desk: Desk, *numbers: str, encrypt: str = "preferred") -> dict[str, str]:
@@ -87,8 +92,8 @@ def test_phones_are_listed_by_line_and_one_that_changes_is_one_row(
     assert "does not answer" in text_of(anna.get("/phones"))
 
 
-def states(desk: Desk, phones: cti.Phones | None) -> dict[str, State]:
-    return {step.title.key: step.state for step in ready.steps(Facts(snapshot=desk.admin.snapshot, phones=phones))}
+def states(desk: Desk, phones: cti.Phones | None, backups: scheduled.State = NO_BACKUP) -> dict[str, State]:
+    return {step.title.key: step.state for step in ready.steps(Facts(snapshot=desk.admin.snapshot, phones=phones, backups=backups, now=desk.now()))}
 
 
 def test_ready_says_what_is_done_and_what_is_not(new_desk: Desk) -> None:
@@ -104,6 +109,18 @@ def test_ready_says_what_is_done_and_what_is_not(new_desk: Desk) -> None:
     assert states(desk, cti.Phones(list(lines.values()), [], []))["ready.encryption"] == "done"
     assert states(desk, cti.Phones([lines["100"]], [], []))["ready.phones"] == "open"
     assert states(desk, cti.Phones([], [], []))["ready.encryption"] == "open"
+
+
+def test_a_backup_is_ready_when_it_is_planned_made_and_tried(desk: Desk, clock: Clock) -> None:
+    found = lambda **changes: [states(desk, None, scheduled.State(began=1.0, ended=2.0, **changes))[f"ready.{name}"] for name in ("backup", "trial")]  # noqa: E731
+    good = Trial(at=clock.now)
+    assert found(made=clock.now, trial=good) == ["open", "done"]  # by hand, once
+    desk.admin.update("backup-plan", "backup-plan", {"at": "02:00", "folder": "/media/stick", "passphrase": "four words in a row"}, "anna")
+    assert found() == ["open", "open"]
+    assert found(made=clock.now, trial=good) == ["done", "done"]
+    assert found(made=clock.now - 3 * 86400, trial=good) == ["open", "done"]
+    assert found(made=clock.now, failed=Said("scheduled.nobody")) == ["open", "open"]
+    assert found(made=clock.now, trial=Trial(at=1.0, failed=Said("scheduled.nobody"))) == ["done", "open"]
 
 
 @pytest.mark.parametrize("language", ["en", "de", "cs"])
@@ -124,7 +141,7 @@ def test_who_may_not_see_the_history_sees_no_figures_of_it(desk: Desk, anna: Vis
 
 
 def test_an_empty_snapshot_has_no_phone_to_wait_for() -> None:
-    steps = ready.steps(Facts(snapshot=Snapshot(), phones=cti.Phones([], [], [])))
+    steps = ready.steps(Facts(snapshot=Snapshot(), phones=cti.Phones([], [], []), backups=scheduled.State(), now=1.0))
     assert [step.state for step in steps if step.title.key == "ready.phones"] == ["open"]
 
 

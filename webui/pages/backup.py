@@ -13,14 +13,16 @@ from flask.typing import ResponseReturnValue
 
 from appliance.box import update_client
 from appliance.box.update_client import HelperFailed
+from appliance.config.kinds.backups import BackupPlan
 from appliance.config.model import Problem, Refused
+from appliance.upkeep import scheduled
 from appliance.upkeep.backup import BadBackup
 from appliance.words import Said
 from webui.desk import desk
-from webui.forms import problems_by_field
+from webui.forms import fields_of, problems_by_field, values_of
 from webui.login.guard import acting, person, route
 from webui.wording import say, t
-from webui.work import Busy, backups
+from webui.work import Busy, backups, nightly
 
 pages = Blueprint("backup", __name__)
 LONGEST_LINE = 8192
@@ -31,7 +33,7 @@ def listing() -> ResponseReturnValue:
     return _page({})
 
 
-def _page(wrong: dict[str, str], status: int = 200) -> ResponseReturnValue:
+def _page(wrong: dict[str, str], status: int = 200, plan: Refused | None = None) -> ResponseReturnValue:
     work = desk().desktop.of(backups.KIND)
     fetch_now = work is not None and work.fresh and not work.problem and not work.fetched
     if work is not None and work.finished:
@@ -48,8 +50,58 @@ def _page(wrong: dict[str, str], status: int = 200) -> ResponseReturnValue:
         size=file.stat().st_size if file else 0,
         shortest=backups.SHORTEST_PASSPHRASE,
         on_box=update_client.available(),
+        **_scheduled(plan),
     )
     return text, status
+
+
+# ---- by themselves -----------------------------------------------------------------------------------------------------
+
+
+def _scheduled(refused: Refused | None) -> dict[str, Any]:
+    shown = dict(refused.values) if refused and refused.values else values_of(scheduled.plan_of(acting().snapshot))
+    problems = refused.problems if refused else ()
+    return {
+        "plan": fields_of(BackupPlan, shown, problems), "plan_wrong": problems_by_field(problems), "places": nightly.places(desk()),
+        "nightly": nightly.state(desk()),
+    }  # fmt: skip
+
+
+@route(pages, "/backup/plan", may="change backup-plan", methods=("POST",))
+def plan() -> ResponseReturnValue:
+    values = {name: request.form.get(name, "").strip() for name in ("at", "folder", "keep")}
+    if word := request.form.get("plan-passphrase", ""):  # an empty one stays as it was
+        values["passphrase"] = word
+    try:
+        if values["at"]:
+            nightly.demand_usable(desk(), values["folder"])
+        acting().update("backup-plan", "backup-plan", values, mark=request.form.get("mark", ""))
+    except Refused as refused:
+        return _page({}, 422, Refused(*refused.problems, values=values))
+    flash(t("scheduled.saved"))
+    return redirect(url_for("backup.listing"), 303)
+
+
+@route(pages, "/backup/now", may="do backup", methods=("POST",))
+def make_now() -> ResponseReturnValue:
+    try:
+        nightly.by_hand(desk(), acting())
+    except Refused as refused:
+        return _page({}, 422, refused)
+    except Busy as busy:
+        return _page({}, 409, Refused(Problem("", busy.said)))
+    flash(t("scheduled.begun"))
+    return redirect(url_for("backup.listing"), 303)
+
+
+@route(pages, "/backup/nightly", may="see backup", live=True)
+def nightly_progress() -> ResponseReturnValue:
+    found = nightly.state(desk())
+    what = found.what if found.what in ("copying", "writing", "reading", "checking") else "beginning"
+    return {"finished": not found.running(desk().now()), "said": f"{t(f'scheduled.what-{what}')} …", "percent": found.percent}
+
+
+# ---- by hand -----------------------------------------------------------------------------------------------------------
 
 
 @route(pages, "/backup", may="do backup", methods=("POST",))

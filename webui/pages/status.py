@@ -4,6 +4,7 @@ fetched again when an event says so."""
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, redirect, render_template, url_for
@@ -12,6 +13,7 @@ from flask.typing import ResponseReturnValue
 from appliance import cti
 from appliance.config.model import Extension, Line, Snapshot
 from appliance.cti import Unavailable
+from appliance.upkeep import scheduled
 from webui.desk import desk
 from webui.login.guard import acting, opens, person, route
 from webui.work import live, ready, today
@@ -60,7 +62,8 @@ def of_line(snapshot: Snapshot, key: str) -> tuple[Line, Extension]:
 
 
 def _steps(phones: cti.Phones | None) -> list[ready.Step]:
-    return ready.steps(ready.Facts(snapshot=desk().admin.snapshot, phones=phones))
+    state = scheduled.read(Path(desk().boot.data))
+    return ready.steps(ready.Facts(snapshot=desk().admin.snapshot, phones=phones, backups=state, now=desk().now()))
 
 
 @route(pages, "/live/figures", may="see status", live=True)

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from appliance import cti
 from appliance.config.countries import SEVERAL_ZONES
 from appliance.config.model import Snapshot
+from appliance.upkeep import scheduled
 from appliance.words import Listed, Said
 
 State = Literal["done", "open", "later"]
@@ -33,10 +34,12 @@ class Step(NamedTuple):
 class Facts:
     snapshot: Snapshot
     phones: cti.Phones | None  # None: the telephone process does not answer
+    backups: scheduled.State
+    now: float
 
 
 def steps(facts: Facts) -> list[Step]:
-    return [*_office(facts.snapshot), *_phones(facts), *_later(facts.snapshot)]
+    return [*_office(facts.snapshot), *_phones(facts), *_backups(facts), *_later(facts.snapshot)]
 
 
 def _step(done: bool, title: Said, todo: Said, page: str, **args: str) -> Step:
@@ -61,6 +64,19 @@ def _phones(facts: Facts) -> Iterator[Step]:
     yield _step(bool(lines) and on == len(lines), Said.of("ready.phones"), todo, page, **({"which": "off"} if lines else {}))
     todo = Said.of("ready.encryption-open", count=len(opened)) if on else Said.of("ready.encryption-none")
     yield _step(on > 0 and not opened, Said.of("ready.encryption"), todo, "phones.listing", which="open")
+
+
+def _backups(facts: Facts) -> Iterator[Step]:
+    state, trial = facts.backups, facts.backups.trial
+    planned = bool(scheduled.plan_of(facts.snapshot).at)
+    todo = Said.of("ready.backup-old") if planned and state.made else Said.of("ready.backup-open")
+    if state.failed is not None:
+        todo = Said.of("ready.backup-failed", why=state.failed)
+    made = planned and state.failed is None and state.fresh(facts.now)
+    yield _step(made, Said.of("ready.backup"), todo, "backup.listing")
+    failed = trial.failed if trial is not None else None
+    todo = Said.of("ready.trial-failed", why=failed) if failed is not None else Said.of("ready.trial-open")
+    yield _step(trial is not None and failed is None, Said.of("ready.trial"), todo, "backup.listing")
 
 
 def _later(snapshot: Snapshot) -> Iterator[Step]:

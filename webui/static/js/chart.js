@@ -16,7 +16,7 @@ function draw(place) {
     data.answered,
   ];
   const text = colour("--tblr-secondary");
-  const axis = { stroke: text, grid: { stroke: colour("--tblr-border-color"), width: 1 }, ticks: { show: false }, font: "12px Inter Variable, sans-serif" };
+  const axis = { stroke: text, grid: { stroke: colour("--chart-grid"), width: 1 }, ticks: { show: false }, font: "12px Inter Variable, sans-serif" };
   const label = (n) => (Number.isInteger(n) && n >= 0 && n < data.at.length ? data.names[n] : "");
   drawn.get(place)?.destroy();
   place.replaceChildren();
@@ -24,7 +24,7 @@ function draw(place) {
     width: place.clientWidth, height: place.clientHeight, legend: { show: false }, cursor: { show: false }, padding: [8, 4, 0, 0],
     scales: { x: { time: false, range: [-0.6, data.at.length - 0.4] }, y: { range: (_, __, most) => [0, Math.max(4, most * 1.1)] } },
     axes: [
-      { ...axis, grid: { show: false }, values: (_, at) => at.map(label), space: 52, incrs: [1, 2, 3, 4, 6, 12] },
+      { ...axis, grid: { show: false }, size: 28, values: (_, at) => at.map(label), space: 52, incrs: [1, 2, 3, 4, 6, 12] },
       { ...axis, size: 34, values: (_, at) => at.map((n) => (Number.isInteger(n) ? n : "")), incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000] },
     ],
     series: [{}, ...SERIES.map((name) => ({
