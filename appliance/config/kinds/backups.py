@@ -25,7 +25,7 @@ def _check(plan: BackupPlan, rest: Records) -> Iterable[Problem]:
     if plan.at and not plan.folder:
         yield Problem("folder", Said.of("backup-plan.folder-missing"))
     if plan.at and len(plan.passphrase) < SHORTEST_PASSPHRASE:
-        yield Problem("passphrase", Said.of("backup-plan.passphrase-short", least=SHORTEST_PASSPHRASE))
+        yield Problem("passphrase", Said.of("backup-plan.passphrase-weak", least=SHORTEST_PASSPHRASE))
 
 
 BACKUP_PLANS = Kind(
