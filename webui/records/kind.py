@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint
 
 from appliance.config.declare import Kind
-from webui.records import bulk, edit, history, list
+from webui.records import bulk, edit, history, list, sheet
 from webui.records.named import single
 from webui.records.parts import Part
 
@@ -18,6 +18,7 @@ def blueprint_of(row: Kind[Any], part: Part) -> Blueprint:
     if not single(row) and row.group:
         list.register(pages, row, part)
         bulk.register(pages, row, part)
+        sheet.register(pages, row)
     edit.register(pages, row, part)
     history.register(pages, row)
     return pages

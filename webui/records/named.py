@@ -86,6 +86,8 @@ def resolve(field: FieldType, text: str, snapshot: Snapshot) -> tuple[str, Said 
     """The stored value that was meant; with a sentence when none or several fit."""
     if isinstance(field, Reference) and find(snapshot, field.kind, text) is not None:
         return text, None
+    if isinstance(field, Reference) and len(named := list(snapshot.having(field.kind, KINDS[field.kind].named_by, text))) == 1:
+        return named[0].id, None
     if isinstance(field, Destination) and ":" in text:
         return text, None
     found = matching(field, text, snapshot)
