@@ -137,7 +137,16 @@ def survive(result: Result) -> str:
 def survive_calls(result: Result) -> str:
     head = ["calls at once", "telephoned", "kills", "lost", "refused", "ghosts", "media gap, ms", "restart p50, ms"]
     keys = ("calls", "telephoned", "kills", "lost", "refused", "ghosts", "media_gap_ms")
-    return table(head, [[*(result[key] for key in keys), result["restart_ms"]["p50"]]])
+    calls = table(head, [[*(result[key] for key in keys), result["restart_ms"]["p50"]]])
+    moments = {"kills": "killed", "starts": "only a start beside", "shams": "nothing"}
+    rows = [[name, *(result[f"gap_ms_{key}"][part] for part in ("p50", "p90", "max"))] for key, name in moments.items()]
+    gaps = table(["what was done in the moments", "longest gap p50, ms", "p90, ms", "longest, ms"], rows)
+    words = (
+        f"At the mean kills are {result['gap_ms_added']:+} ms from nothing (as much or more comes about by chance in {result['gap_by_chance']:.0%} "
+        f"of cases), {result['gap_ms_added_to_starts']:+} ms from starts ({result['gap_by_chance_of_starts']:.0%}). {result['processors']} processors, "
+        f"load {result['load_average']}, core at nice {result['core_nice']}."
+    )
+    return f"{calls}\n\n{gaps}\n\n{words}"
 
 
 def dsp(result: Result) -> str:

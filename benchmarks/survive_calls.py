@@ -200,6 +200,10 @@ def spread(values: list[float]) -> dict[str, float]:
     }
 
 
+def mean(values: list[float]) -> float:
+    return sum(values) / max(1, len(values))
+
+
 def by_chance(ours: list[float], others: list[float]) -> float:
     """How often two groups drawn from the same moments at random differ in their mean by at least as much as these: 0..1."""
     both, chance, size = ours + others, random.Random("moments"), len(ours)
@@ -222,8 +226,9 @@ def gaps(killer: Killer) -> dict[str, Any]:
         "gap_ms_kills": spread(ours),
         "gap_ms_starts": spread(loads),
         "gap_ms_shams": spread(others),
-        "gap_ms_added": round(sum(ours) / max(1, len(ours)) - sum(others) / max(1, len(others)), 2),
+        "gap_ms_added": round(mean(ours) - mean(others), 2),
         "gap_by_chance": by_chance(ours, others),
+        "gap_ms_added_to_starts": round(mean(ours) - mean(loads), 2),
         "gap_by_chance_of_starts": by_chance(ours, loads),
         "gap_where": max(kills, default=(0.0, ""))[1],
     }
@@ -261,6 +266,7 @@ async def telephone(system: System, kinds: list[Kind], accounts: list[Credential
     return {
         "telephoned": seen.calls,
         "kills": kills,
+        "load_average": round(os.getloadavg()[1], 1),
         "seconds": round(seconds, 1),
         **figures,
         "ghosts": ghosts,
@@ -284,8 +290,9 @@ def survive_calls(calls: int, kills: int, log: str, favour: Callable[[], bool]) 
         system.start()
         try:
             accounts = prepare(system, count)
-            favoured = favour()
-            result = {"favoured": favoured} | asyncio.run(telephone(system, kinds, accounts, kills))
+            core = next(process["pid"] for process in system.status()["processes"] if process["name"] == "core")
+            sizes = {"processors": os.cpu_count(), "core_nice": os.getpriority(os.PRIO_PROCESS, core), "favoured": favour()}
+            result = sizes | asyncio.run(telephone(system, kinds, accounts, kills))
         finally:
             system.stop()
             if log:
