@@ -60,7 +60,7 @@ BLUEPRINTS = (
     system.pages,
     undo.pages,
     updates.pages,
-    *(blueprint_of(row, PARTS.get(row.name, NO_PART)) for row in KINDS.values() if row.name not in OWN),
+    *(blueprint_of(row, PARTS.get(row.name, NO_PART)) for row in KINDS.values() if (row.group or row.parent) and row.name not in OWN),
 )
 
 
