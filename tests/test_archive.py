@@ -240,7 +240,7 @@ def test_a_hostile_backup_is_refused_in_little_memory(tmp_path: Path) -> None:
 
 def test_a_hostile_database_in_a_backup_is_refused_in_little_memory(tmp_path: Path) -> None:
     inputs = {name: a_database(tmp_path / name, fill) for name, fill in DATABASES.items()}
-    all_refused("backup", inputs, tmp_path, ("unexpected (in config.db)",))
+    all_refused("backup", inputs, tmp_path, ("unexpected (config.db)",))
 
 
 UPDATES: dict[str, Write] = {
