@@ -40,7 +40,7 @@ ON_THE_WAY = {
     "appliance/sip/usage": "acks early ending invite offers refresh session",
     "appliance/flows": "admission driver",
     "appliance/calls": "arriving bridge call fork requests switchboard verbs",
-    "appliance/calls/history": "quality",
+    "appliance/calls/history": "quality story summary",
     "appliance/calls/legs": "abilities endpoint kept leg offers sound standing stream terms",
     "appliance/calls/plan": "party plan",
     "appliance/calls/registrar": "authentication refusals registrar security",

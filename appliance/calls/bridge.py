@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
-from appliance.calls.history.story import Kind
+from appliance.calls.history.facts import Kind
 from appliance.calls.legs.leg import Leg
 from appliance.calls.legs.terms import bridges
 from appliance.calls.switchboard import Switchboard

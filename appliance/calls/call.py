@@ -21,7 +21,8 @@ import media_core
 from appliance import cti
 from appliance.calls import api
 from appliance.calls.api import Cause, Clear, Left
-from appliance.calls.history.story import Kind, Story
+from appliance.calls.history.facts import Kind
+from appliance.calls.history.story import Story
 from appliance.calls.history.summary import record as record_of
 from appliance.calls.legs.endpoint import Endpoint
 from appliance.calls.legs.leg import Leg

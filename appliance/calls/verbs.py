@@ -16,7 +16,8 @@ from appliance import cti
 from appliance.calls import api, bridge
 from appliance.calls.api import Cause, Clear, Left, Sound, Unanswered
 from appliance.calls.fork import Fork, failed
-from appliance.calls.history.story import Kind, Story
+from appliance.calls.history.facts import Kind
+from appliance.calls.history.story import Story
 from appliance.calls.legs.endpoint import Endpoint
 from appliance.calls.legs.leg import Leg
 from appliance.calls.legs.terms import bridges

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.calls.history import summary
-from appliance.calls.history.story import LONGEST, MOST, Kind, Story
+from appliance.calls.history.facts import Kind
+from appliance.calls.history.story import LONGEST, MOST, Story
 
 TIMES = st.floats(1.7e9, 1.8e9)
 VALUES = st.one_of(st.text(max_size=100), st.integers(0, 2**40), st.floats(0, 1e6), st.booleans())

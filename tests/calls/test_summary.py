@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 import media_core
 from appliance.calls.history.causes import Cause
+from appliance.calls.history.facts import Kind
 from appliance.calls.history.quality import Quality
 from appliance.calls.history.record import CallRecord
-from appliance.calls.history.story import Kind, Story
+from appliance.calls.history.story import Story
 from appliance.calls.history.summary import counters, live, record
 from appliance.words import english, words_of
 

@@ -12,8 +12,9 @@ import pytest
 from flask import Flask
 
 from appliance import cti
+from appliance.calls.history.facts import Kind
 from appliance.calls.history.record import LegRecord
-from appliance.calls.history.story import Kind, Story
+from appliance.calls.history.story import Story
 from appliance.calls.history.summary import as_row, record
 from appliance.config.model import Extension, Line
 from appliance.host import certificates

@@ -17,9 +17,10 @@ import media_core
 from appliance import cti
 from appliance.calls.history.causes import Cause, cause_of
 from appliance.calls.history.diagnosis import diagnose
+from appliance.calls.history.facts import Fact, Kind
 from appliance.calls.history.quality import Quality
 from appliance.calls.history.record import UNSAID, CallRecord, Fate, LegRecord, Part, PartKind, PersonRecord, outcome_of
-from appliance.calls.history.story import Fact, Kind, Story
+from appliance.calls.history.story import Story
 from appliance.words import Said, english
 
 _FATES: tuple[Fate, ...] = ("answered", "refused", "answered elsewhere", "missed", "busy", "cancelled", "failed")

@@ -13,8 +13,8 @@ import media_core
 from appliance.calls.api import Cause
 from appliance.calls.history import causes
 from appliance.calls.history.causes import STATUS
+from appliance.calls.history.facts import Kind
 from appliance.calls.history.quality import Quality
-from appliance.calls.history.story import Kind
 from appliance.calls.legs.abilities import info_answer, info_digit
 from appliance.calls.legs.endpoint import Endpoint
 from appliance.calls.legs.kept import leg_slot

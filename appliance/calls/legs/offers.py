@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from appliance.calls.history.story import Kind
+from appliance.calls.history.facts import Kind
 from appliance.calls.legs.sound import Sounding
 from appliance.sip import events
 from appliance.sip.errors import PeerError, WrongState

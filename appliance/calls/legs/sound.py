@@ -11,7 +11,7 @@ import logging
 import media_core
 from appliance import cti
 from appliance.calls.api import Files, Sound
-from appliance.calls.history.story import Kind
+from appliance.calls.history.facts import Kind
 from appliance.calls.legs.standing import Standing
 
 log = logging.getLogger(__name__)

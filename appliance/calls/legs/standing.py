@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 from appliance.calls.api import State
+from appliance.calls.history.facts import Kind
 from appliance.calls.history.quality import Quality
-from appliance.calls.history.story import Kind, Story
+from appliance.calls.history.story import Story
 from appliance.calls.legs.endpoint import Endpoint
 from appliance.calls.legs.stream import Stream
 from appliance.calls.plan.party import Link, Party

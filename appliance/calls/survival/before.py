@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from appliance.calls.history.story import Kind, Story
+from appliance.calls.history.facts import Kind
+from appliance.calls.history.story import Story
 from appliance.sip.dialog import Dialog
 from appliance.sip.text.message import Malformed, Request, answer_to, parse
 from appliance.sip.transaction import cancel_for

@@ -16,8 +16,9 @@ import msgspec
 from appliance.calls import bridge, call
 from appliance.calls.api import Cause
 from appliance.calls.call import Call
+from appliance.calls.history.facts import Kind
 from appliance.calls.history.record import CallRecord
-from appliance.calls.history.story import Kind, Story
+from appliance.calls.history.story import Story
 from appliance.calls.history.summary import record as record_of
 from appliance.calls.legs import leg
 from appliance.calls.legs.leg import Leg
