@@ -156,6 +156,7 @@ LAYERS = {
         "opens the use-cases with the licence of the box",
     ),
     # 5: what builds and connects
+    "appliance.upkeep.logs": row("appliance.config.search appliance.upkeep.support", "", "the log as facts, without secrets"),
     "appliance.upkeep.scheduled": row(
         "appliance.upkeep.backup appliance.config.model appliance.config.kinds appliance.config.store appliance.storage appliance.words",
         "msgspec",
@@ -193,7 +194,7 @@ LAYERS = {
     "webui": row(
         "appliance.config.reading appliance.config.saving.batch "
         "appliance.config.rights.acting appliance.config.admin appliance.config.rights appliance.config.passwords appliance.calls.history.encryption appliance.config.search appliance.config.declare appliance.config.model appliance.config.claims appliance.words appliance.calls.plan.plan appliance.cti appliance.host.boot appliance.config.store appliance.storage.database appliance.config.licensing appliance.config.countries "
-        "appliance.exchange appliance.calls.history.records appliance.host.certificates appliance.storage.migration appliance.upkeep.aside appliance.storage.copies appliance.upkeep.support appliance.box.notices appliance.upkeep.backup appliance.upkeep.scheduled appliance.config.kinds.backups appliance.storage.sealed appliance.host.entitlement appliance.host.setup_code appliance.box.update_client appliance.version",
+        "appliance.exchange appliance.calls.history.records appliance.host.certificates appliance.storage.migration appliance.upkeep.aside appliance.storage.copies appliance.upkeep.support appliance.box.notices appliance.upkeep.backup appliance.upkeep.logs appliance.upkeep.scheduled appliance.config.kinds.backups appliance.storage.sealed appliance.host.entitlement appliance.host.setup_code appliance.box.update_client appliance.version",
         "flask flask_wtf werkzeug jinja2 markupsafe itsdangerous hypercorn h2 a2wsgi uvloop cryptography segno msgspec",
         "pages over the use-cases, the control socket and the call records; no telephone inside",
     ),

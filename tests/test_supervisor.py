@@ -222,7 +222,7 @@ async def test_a_death_and_the_last_words_are_among_the_facts(
     log.close()
     said = list(facts.deaths(tmp_path / "switchroom.log"))
     assert re.fullmatch(r"death \S+ subject \(pid \d+\) died: it ended with code 3", said[0]), said
-    assert re.fullmatch(r"last-words \S+ subject +no certificate", said[1]), said
+    assert re.fullmatch(r"last-words \S+ subject +I subject: no certificate", said[1]), said
 
 
 async def test_stop_cuts_a_back_off_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

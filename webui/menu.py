@@ -19,6 +19,7 @@ from webui.pages import (
     health,
     licence,
     licences,
+    logs,
     phones,
     reset,
     setup,
@@ -47,6 +48,7 @@ BLUEPRINTS = (
     keys.pages,
     licence.pages,
     licences.pages,
+    logs.pages,
     line.pages,
     logins.pages,
     phones.pages,
@@ -105,6 +107,6 @@ MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             Entry("api", "menu.api", "plug-connected"),
         ),
     ),
-    ("menu.logs", (Entry("changes", "menu.changes", "list-details"),)),
+    ("menu.logs", (Entry("changes", "menu.changes", "list-details"), Entry("logs", "menu.log", "file-text"))),
     ("menu.licence", (Entry("licence", "menu.licence", "license"),)),
 )

@@ -17,7 +17,7 @@ MOUNTS = ("/", "/state", "/media", "/efi")
 LOG = system.DATA / "log/switchroom.log"
 LOG_BYTES = 1 << 20  # of its end
 DEATHS, LAST_WORDS = 3, 6  # shown: the last deaths, the lines before each
-DIED = re.compile(r"(?P<time>\S+) (?P<name>\S+) +(?P<how>.*\(pid \d+\) died: .*)")  # appliance.host.process writes it
+DIED = re.compile(r"(?P<time>\S+) (?P<name>\S+) +(?:[A-Z] \S+: )?(?P<how>.*\(pid \d+\) died: .*)")  # appliance.host.process writes it
 # How the kernel begins or words the lines in which it tells that it ended a program.
 KERNEL_ENDED = "segfault at|general protection fault|trap invalid opcode|traps: |Out of memory"
 SECURE_BOOT = Path("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c")
