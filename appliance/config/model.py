@@ -6,7 +6,7 @@ from appliance.config.declare import Kind, Problem, Record, Refused
 from appliance.config.kinds import KINDS
 from appliance.config.kinds.devices import Line
 from appliance.config.kinds.numbers import Encrypt, Extension, next_number
-from appliance.config.kinds.people import Role, User, login_name
+from appliance.config.kinds.people import ApiKey, Role, User, login_name
 from appliance.config.kinds.services import Service
 from appliance.config.kinds.system import Settings
 from appliance.config.snapshot import (
@@ -25,6 +25,7 @@ from appliance.config.snapshot import (
 
 __all__ = [
     "KINDS",
+    "ApiKey",
     "Change",
     "Encrypt",
     "Extension",

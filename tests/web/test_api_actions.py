@@ -131,3 +131,33 @@ def test_versions_and_what_is_only_of_the_box(program: Program) -> None:
     assert program.get("/encryption")["server_fingerprint"]
     assert b"BEGIN CERTIFICATE" in program.ask("GET", "/encryption/authority").get_data()
     assert program.get("/licences")["items"]
+
+
+def test_the_configuration_goes_out_as_text_and_comes_back(program: Program, desk: Desk) -> None:
+    made = program.post("/extensions", {"number": "120", "name": "Anna"}, 201)
+    response = program.ask("GET", "/configuration")
+    text = response.get_data(as_text=True)
+    assert response.mimetype == "application/toml"
+    assert desk.admin.snapshot.lines_of[made["id"]][0].sip_password not in text
+    toml = {"Content-Type": "application/toml"}
+    changed = text.replace('"Anna"', '"Reception"').encode()
+    preview = program.ask("POST", "/configuration?preview=true", changed, **toml).get_json()
+    assert [(one["kind"], one["action"]) for one in preview["items"]] == [("extension", "change")]
+    assert desk.admin.snapshot.extensions[made["id"]].name == "Anna"
+    assert program.ask("POST", "/configuration", changed, **toml).status_code == 200
+    assert desk.admin.snapshot.extensions[made["id"]].name == "Reception"
+    for nonsense in (b"\xff", b"extension = 3", b"[nothing.x]\n"):
+        refused(program.ask("POST", "/configuration", nonsense, **toml), 422)
+
+
+def test_who_looks_after_users_gives_passwords_and_ends_sessions(program: Program, desk: Desk, ben: Visitor) -> None:
+    user = next(user for user in desk.admin.snapshot.users.values() if user.username == "ben")
+    assert of_page(ben).get("/me")["name"] == "ben"
+    assert program.get(f"/users/{user.id}/sessions")["items"][0]["portal"] is False
+    assert program.ask("DELETE", f"/users/{user.id}/sessions").status_code == 204
+    refused(of_page(ben).ask("GET", "/me"), 401)
+    password = program.post(f"/users/{user.id}/password")["password"]
+    assert desk.admin.authenticate("ben", password) is not None
+    assert password not in program.ask("GET", "/changes").get_data(as_text=True)
+    assert program.ask("DELETE", f"/users/{user.id}/second-factor").status_code == 204
+    refused(program.ask("POST", "/users/none/password"), 404)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from flask import Flask
 
 from appliance.config.model import Change
+from appliance.config.rights import ROOT
+from appliance.config.rights.acting import Acting
 from tests.web.made import Clock, Visitor
 from tests.web.programs import BASE, Program, of_page, refused
 from webui.api.bounds import PER_KEY, Allowance, Purses
@@ -99,3 +103,35 @@ def test_a_page_that_owes_a_password_of_its_own_gets_nothing(anna: Visitor, desk
     user = next(user for user in desk.admin.snapshot.users.values() if user.username == "anna")
     desk.admin._save(lambda _: (user, [Change("user", user.id, user.model_copy(update={"password_given": True}))]), "anna")
     refused(page.ask("GET", "/me"), 401)
+
+
+def keyed(app: Flask, desk: Desk, **values: str) -> tuple[Program, str]:
+    """A program with a key, and the id of its record."""
+    acting = Acting(desk.admin, ROOT)
+    record = acting.create("api-key", {"name": "Door", **values})
+    return Program(app.test_client(), key=acting.issue_key(record.id)), record.id
+
+
+def test_a_key_opens_what_its_role_says_until_its_last_day(app: Flask, desk: Desk, clock: Clock) -> None:
+    until = datetime.fromtimestamp(clock.now, UTC).date() + timedelta(days=2)
+    program, key = keyed(app, desk, role="read-only", expires=until.isoformat())
+    assert program.get("/me")["name"] == "Door (API)"
+    assert program.get("/extensions")["total"] == 0
+    refused(program.ask("POST", "/extensions", {"number": "120"}), 403)
+    assert desk.sessions.key_used(key) == clock.now
+    clock.now += 4 * 86400
+    refused(program.ask("GET", "/me"), 401)
+
+
+def test_a_key_needs_no_token_of_a_page_and_another_one_ends_it(app: Flask, desk: Desk) -> None:
+    program, key = keyed(app, desk, role="full")
+    made = program.post("/extensions", {"number": "120"}, 201)
+    assert program.get(f"/extensions/{made['id']}/history")["items"][0]["who"] == "Door (API)"
+    new = program.post(f"/api-keys/{key}/key")["key"]
+    refused(program.ask("GET", "/me"), 401)
+    assert Program(app.test_client(), key=new).get("/me")["rights"]
+    assert "key_hash" not in Program(app.test_client(), key=new).get(f"/api-keys/{key}")
+
+
+def test_a_key_is_judged_alone_whatever_cookie_comes_with_it(anna: Visitor) -> None:
+    refused(of_page(anna).ask("GET", "/me", Authorization="Bearer x.y"), 401)

@@ -14,6 +14,7 @@ from typing import cast
 from flask import Flask, current_app, request, session
 from flask_wtf.csrf import CSRFError  # type: ignore[import-untyped]
 
+from appliance.config.model import ApiKey
 from appliance.config.rights import Actor, actor_of, actor_of_key, key_of
 from appliance.config.rights.acting import Acting
 from appliance.words import Said
@@ -26,6 +27,7 @@ from webui.serving.compression import MaskedTokens
 from webui.serving.limits import source_name
 
 SAFE = ("GET", "HEAD")
+LONGEST_KEY = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +83,20 @@ def known(here: Desk) -> Caller | None:
 
 def _program(here: Desk) -> Caller | None:
     """Who has brought a key."""
-    snapshot, now = here.admin.snapshot, here.now()
-    scheme, _, text = request.headers["Authorization"].partition(" ")
-    key = key_of(text.strip(), snapshot, datetime.fromtimestamp(now, snapshot.zone).date()) if scheme.lower() == "bearer" else None
+    snapshot, key = here.admin.snapshot, key_in(request.headers["Authorization"], here)
     if key is None or not (actor := actor_of_key(key, snapshot)).rights:
         return None
-    here.sessions.use_key(key.id, now)
+    here.sessions.use_key(key.id, here.now())
     return Caller(actor, Acting(here.admin, actor), f"key {key.id}")
+
+
+def key_in(header: str, here: Desk) -> ApiKey | None:
+    """The record of the key in an Authorization header (RFC 6750 section 2.1)."""
+    scheme, _, text = header.partition(" ")
+    if scheme.lower() != "bearer" or len(text) > LONGEST_KEY:
+        return None
+    snapshot = here.admin.snapshot
+    return key_of(text.strip(), snapshot, datetime.fromtimestamp(here.now(), snapshot.zone).date())
 
 
 def _demand_token() -> None:

@@ -6,7 +6,22 @@ from functools import cache
 from typing import Any
 
 from appliance.words import Said, words_of
-from webui.api.actions import backups, calls, changes, encryption, events, licence, lines, live, me, numbers, updates
+from webui.api.actions import (
+    backups,
+    calls,
+    changes,
+    configuration,
+    encryption,
+    events,
+    keys,
+    licence,
+    lines,
+    live,
+    logins,
+    me,
+    numbers,
+    updates,
+)
 from webui.api.document import document
 from webui.api.operations import Asked, Operation
 from webui.api.records import kind_operations
@@ -22,7 +37,7 @@ def openapi(asked: Asked) -> Any:
 
 
 PARTS = (
-    me.operations, *kind_operations(), lines.operations, numbers.operations, changes.operations, live.operations, calls.operations,
+    me.operations, *kind_operations(), lines.operations, keys.operations, logins.operations, numbers.operations, changes.operations, configuration.operations, live.operations, calls.operations,
     events.operations, licence.operations, encryption.operations, backups.operations, updates.operations,
 )  # fmt: skip
 OPERATIONS: tuple[Operation, ...] = tuple(row for part in PARTS for row in part)

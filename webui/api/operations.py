@@ -16,7 +16,14 @@ from webui.api.shapes import Types
 from webui.desk import Desk
 
 Method = Literal["GET", "POST", "PATCH", "DELETE"]
-Text = Literal["text/csv", "application/x-ndjson", "text/event-stream", "application/octet-stream", "application/json"]
+Text = Literal[
+    "text/csv",
+    "application/x-ndjson",
+    "text/event-stream",
+    "application/octet-stream",
+    "application/json",
+    "application/toml",
+]
 
 
 def moment(unix: float) -> datetime:

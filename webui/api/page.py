@@ -11,27 +11,22 @@ from flask.typing import ResponseReturnValue
 from appliance.config.model import KINDS
 from appliance.words import Said
 from webui import wording
-from webui.api.everything import BASE, PARTS
+from webui.api.everything import BASE, OPERATIONS
 from webui.api.refusals import Error, ErrorAnswer, FieldError
 from webui.login.guard import route
 
 pages = Blueprint("api", __name__)
-CURL = 'curl --cacert authority.crt -H "Authorization: Bearer $KEY"'
-JSON = '-H "Content-Type: application/json"'
-PATH = KINDS["extension"].path
+PATH, LINES = KINDS["extension"].path, KINDS["line"].path
 EXAMPLES: tuple[tuple[Said, str], ...] = (
-    (Said.of("api.example-list"), f'{CURL} \\\n  "$SWITCHROOM/{PATH}?q=anna&sort=-number"'),
-    (
-        Said.of("api.example-add"),
-        f'{CURL} \\\n  {JSON} \\\n  -d \'{{"number": "120", "name": "Anna"}}\' $SWITCHROOM/{PATH}',
-    ),
+    (Said.of("api.example-list"), f'ask "$API/{PATH}?q=anna&sort=-number"'),
+    (Said.of("api.example-add"), f'ask $API/{PATH} \\\n  -d \'{{"number": "120", "name": "Anna"}}\''),
     (
         Said.of("api.example-change"),
-        f'{CURL} \\\n  {JSON} -X PATCH \\\n  -d \'{{"encrypt": "required", "revision": "…"}}\' $SWITCHROOM/{PATH}/ID',
+        f'ask $API/{PATH}/ID -X PATCH \\\n  -d \'{{"encrypt": "required", "revision": "…"}}\'',
     ),
-    (Said.of("api.example-reveal"), f"{CURL} \\\n  -X POST $SWITCHROOM/{KINDS['line'].path}/ID/reveal"),
-    (Said.of("api.example-calls"), f'{CURL} \\\n  "$SWITCHROOM/call-records.csv?result=missed"'),
-    (Said.of("api.example-events"), f"{CURL} -N $SWITCHROOM/events"),
+    (Said.of("api.example-reveal"), f"ask -X POST $API/{LINES}/ID/reveal"),
+    (Said.of("api.example-calls"), 'ask "$API/call-records.csv?result=missed"'),
+    (Said.of("api.example-events"), "ask -N $API/events"),
 )
 
 
@@ -45,7 +40,9 @@ class Row(NamedTuple):
 @route(pages, "/api", role="person")
 def listing() -> ResponseReturnValue:
     say = wording.say
-    groups = [(say(part.group), [Row(one.method, one.path, one.may, say(one.said)) for one in part]) for part in PARTS]
+    groups: dict[str, list[Row]] = {}
+    for one in OPERATIONS:
+        groups.setdefault(say(one.group), []).append(Row(one.method, one.path, one.may, say(one.said)))
     wrong = FieldError(
         "number", say(Said.of("fields.no-number", field=Said.of("extension.number"))), "fields.no-number"
     )
@@ -53,7 +50,7 @@ def listing() -> ResponseReturnValue:
     shape = msgspec.json.encode(ErrorAnswer(Error(say(refused), refused.key, [wrong])))
     return render_template(
         "api.html",
-        groups=groups,
+        groups=groups.items(),
         base=BASE,
         here=request.host_url.rstrip("/"),
         examples=[(say(title), example) for title, example in EXAMPLES],

@@ -10,28 +10,19 @@ from pathlib import Path
 from flask import Blueprint, Response, abort, flash, redirect, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 
-from appliance.storage.database import StorageFailed
 from appliance.upkeep import aside
-from appliance.upkeep.aside import CannotTakeOver
-from appliance.words import Said
 from webui.desk import desk
 from webui.login.guard import acting, route
 from webui.wording import say, t
-from webui.work import Busy, Tell
+from webui.work import Busy, kept
 
 pages = Blueprint("aside", __name__)
-KIND = "aside"
-
-
-def data() -> Path:
-    return Path(desk().boot.data)
 
 
 @route(pages, "/updates/kept/<name>", may="do update")
 def fetch(name: str) -> ResponseReturnValue:
     """The database as it is; its call records as a table with ?as=table."""
-    file = aside.find(data(), name) or abort(404)
-    acting().note("settings", "settings", f"downloaded {name}, kept from a newer version")
+    file = kept.fetch(desk(), acting(), name) or abort(404)
     if request.args.get("as") != "table":
         return send_file(file, mimetype="application/vnd.sqlite3", as_attachment=True, download_name=f"{name}.sqlite3")
     return Response(
@@ -58,24 +49,16 @@ def _harmless(cell: object) -> object:
 
 @route(pages, "/updates/kept/<name>/add", may="do update", methods=("POST",))
 def add(name: str) -> ResponseReturnValue:
-    folder = data()
-
-    def work(tell: Tell) -> Said:
-        count = aside.take_over(folder, name, lambda done, total: tell("adding", done, total))
-        return Said.of("aside.added", count=count)
-
     try:
-        desk().desktop.begin(KIND, work, (CannotTakeOver, StorageFailed))
+        kept.add(desk(), acting(), name)
     except Busy as busy:
         flash(say(busy.said))
-    else:
-        acting().note("settings", "settings", f"added the call records of {name} to the history")
     return redirect(url_for("updates.listing"), 303)
 
 
 @route(pages, "/updates/kept/progress", may="see update", live=True)
 def progress() -> ResponseReturnValue:
-    work = desk().desktop.of(KIND)
+    work = desk().desktop.of(kept.KIND)
     if work is None:
         return {"finished": True}
     return {
@@ -87,8 +70,7 @@ def progress() -> ResponseReturnValue:
 
 @route(pages, "/updates/kept/<name>/delete", may="do update", methods=("POST",))
 def delete(name: str) -> ResponseReturnValue:
-    file = aside.find(data(), name) or abort(404)
-    file.unlink()
-    acting().note("settings", "settings", f"deleted {name}, kept from a newer version")
+    if not kept.delete(desk(), acting(), name):
+        abort(404)
     flash(t("page.deleted"))
     return redirect(url_for("updates.listing"), 303)

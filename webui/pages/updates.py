@@ -24,9 +24,9 @@ from appliance.version import VERSION
 from appliance.words import Said
 from webui.desk import desk
 from webui.login.guard import acting, route
-from webui.pages import aside as aside_pages
 from webui.pages.changes import tell
 from webui.wording import say, t, words
+from webui.work import kept
 
 pages = Blueprint("updates", __name__)
 
@@ -39,7 +39,7 @@ def listing() -> ResponseReturnValue:
             status = update_client.ask("status")
         except HelperFailed as error:
             problem = say(error.said)
-    work = desk().desktop.of(aside_pages.KIND)
+    work = desk().desktop.of(kept.KIND)
     return render_template(
         "updates.html",
         version=VERSION,

@@ -19,6 +19,7 @@ from hypercorn.config import Config
 
 from webui import devices
 from webui.api import stream
+from webui.api.callers import key_in
 from webui.api.everything import BASE
 from webui.desk import Desk
 from webui.events import Hub, serve_events
@@ -55,6 +56,9 @@ def combine(pages: Flask, desk: Desk, hub: Hub) -> Application:
 
 def is_known(desk: Desk, scope: Scope, *, portal: bool = False) -> bool:
     """Does this request come from somebody who has logged in, here or in this browser before, or has entered the setup code?"""
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            return key_in(value.decode("latin1"), desk) is not None
     brought = cookies(scope)
     stored = desk.sessions.find(brought.get(PORTAL_COOKIE if portal else COOKIE, ""), desk.now(), portal=portal)
     if stored and (stored.user in desk.admin.snapshot.users or "setup" in stored.contents):

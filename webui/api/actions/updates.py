@@ -20,6 +20,7 @@ from appliance.version import VERSION
 from appliance.words import Said
 from webui.api.operations import Asked, Operations, moment
 from webui.api.refusals import because
+from webui.work import kept
 
 operations = Operations(Said.of("api.updates"))
 
@@ -67,11 +68,11 @@ def _helper(do: str, **words: Any) -> Any:
 )
 def facts(asked: Asked) -> Updates:
     box = _helper("status") if update_client.available() else None
-    kept = [
+    left = [
         Kept(one.name, one.database, moment(one.until), one.size, one.rows, one.unused)
         for one in aside.listing(Path(asked.here.boot.data))
     ]
-    return Updates(VERSION, box, kept)
+    return Updates(VERSION, box, left)
 
 
 @operations.add(
@@ -109,11 +110,34 @@ def restart(asked: Asked) -> None:
 
 @operations.add("DELETE", "/updates/kept/{name}", may="do update", said=Said.of("api.kept-delete"))
 def delete_kept(asked: Asked) -> None:
-    file = aside.find(Path(asked.here.boot.data), asked.names["name"])
+    if not kept.delete(asked.here, asked.caller.acting, asked.names["name"]):
+        raise NotFound
+
+
+@operations.add(
+    "GET", "/updates/kept/{name}", may="do update", said=Said.of("api.kept-fetch"), kind="application/octet-stream"
+)
+def fetch_kept(asked: Asked) -> Response:
+    file = kept.fetch(asked.here, asked.caller.acting, asked.names["name"])
     if file is None:
         raise NotFound
-    file.unlink()
-    asked.caller.acting.note("settings", "settings", f"deleted {asked.names['name']}, kept from a newer version")
+    return send_file(
+        file, mimetype="application/octet-stream", as_attachment=True, download_name=f"{file.name}.sqlite3"
+    )
+
+
+@operations.add(
+    "POST",
+    "/updates/kept/{name}/add",
+    may="do update",
+    said=Said.of("api.kept-add"),
+    status=202,
+    refuses=frozenset({409}),
+)
+def add_kept(asked: Asked) -> None:
+    if aside.find(Path(asked.here.boot.data), asked.names["name"]) is None:
+        raise NotFound
+    kept.add(asked.here, asked.caller.acting, asked.names["name"])
 
 
 @operations.add(
