@@ -47,7 +47,7 @@ class Tab:
         mark = re.search(r'name="mark" value="([^"]+)"', visitor.get(drawn).get_data(as_text=True))
         assert mark
         hidden = ("id", "password_hash", "sip_password", "extension", "completed")
-        shown = {name: str(value) for name, value in record.model_dump().items() if name not in hidden}
+        shown = {name: record.declared.fields[name].text(getattr(record, name)) for name in record.declared.fields if name not in hidden}
         self.form = {**shown, "mark": mark[1]}
 
     def send(self, **typed: str) -> tuple[int, str]:

@@ -321,9 +321,9 @@ def test_changes_say_who_changed_what(anna: Visitor, desk: Desk, extension: Exte
     form = {"number": "120", "name": "Reception", "encrypt": "required", "ring_seconds": "60", "user": ""}
     anna.post(f"/extensions/{extension.id}", {**form, "usernames": "change"})
     page = text_of(anna.get("/changes"))
-    assert "Number: 100 → 120" in page
-    assert "Encrypt communication (TLS and SRTP): preferred → required" in page
-    assert "SIP username: 100 → 120" in page
+    assert "Number: “100” → “120”" in page
+    assert "Encrypt communication (TLS and SRTP): Preferred → Required" in page
+    assert "SIP username: “100” → “120”" in page
     assert "completed the setup" in page
 
 

@@ -36,7 +36,7 @@ def test_what_another_tab_has_deleted_says_so_and_by_whom(
     anna: Visitor, desk: Desk, extension: Extension, kind: str, what: str, method: str
 ) -> None:
     ben = next(user.id for user in desk.admin.snapshot.users.values() if user.username == "ben")
-    key, name = {"extension": (extension.id, "Extension 100 Reception"), "user": (ben, "User Ben Carter")}[kind]
+    key, name = {"extension": (extension.id, "Extension 100 Reception"), "user": (ben, "User Ben Carter (ben)")}[kind]
     anna.get(f"/{kind}s/{key}")
     desk.admin.delete(kind, key, "carl")
     answer = anna.get(f"/{kind}s/{key}{what}") if method == "GET" else anna.post(f"/{kind}s/{key}{what}", {"name": "x"})

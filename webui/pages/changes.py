@@ -8,17 +8,18 @@ from typing import Any, NoReturn
 
 from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
+from markupsafe import Markup
 
-from appliance.config.declare import FieldType, Reference
-from appliance.config.model import KINDS, Snapshot, name_of, services
+from appliance.config.model import KINDS, Record, Snapshot, find, name_of
+from appliance.config.reading.differences import differences
 from appliance.config.store import JournalRow
 from appliance.words import Said
 from webui.login.guard import acting, may, route
-from webui.wording import plain_time, say
+from webui.records.named import label_of
+from webui.wording import capital, plain_time, say, t
 
 pages = Blueprint("changes", __name__)
 PAGE = 50
-GONE = "{name} was deleted by {who} on {when}. If something was typed into a form here, it was not saved."
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,7 @@ class Told:
     """A journal row as people read it."""
 
     at: float
-    who: str
-    verb: str  # added, changed, deleted, looked at
-    what: str
+    sentence: str  # who did what; the name is marked
     details: tuple[str, ...]
     revision: int
     undoable: bool = False
@@ -65,70 +64,57 @@ def gone(kind: str, key: str) -> NoReturn:
     row = deletion(kind, key)
     if row is None:
         abort(404)
-    name = _name(kind, key, row.before or {}, acting().snapshot)
-    abort(404, GONE.format(name=f"{name[0].upper()}{name[1:]}", who=row.who, when=plain_time(row.at)))
+    name = say(_named(kind, key, row.before or {}, acting().snapshot))
+    abort(404, t("changes.gone", name=capital(name), who=row.who, when=plain_time(row.at)))
 
 
 def tell(row: JournalRow, snapshot: Snapshot) -> Told:
     """A journal row in words; the snapshot gives names to the ids it mentions."""
-    body = row.after or row.before or {}
-    if (event := (row.after or {}).get("event")) and row.kind == "settings":
-        return Told(row.at, row.who, str(event), "", (), row.revision)
+    who = Markup('<span class="fw-semibold">{}</span>').format(row.who)
+    body, event = row.after or row.before or {}, row.event
+    if event and row.kind == "settings":
+        return Told(row.at, t("changes.event", who=who, event=event), (), row.revision)
+    what = say(_named(row.kind, row.key, body, snapshot))
     if event:
-        current = snapshot.of(row.kind).get(row.key)
-        return Told(
-            row.at,
-            row.who,
-            "looked at",
-            _name(row.kind, row.key, current.model_dump() if current else {}, snapshot),
-            (str(event),),
-            row.revision,
-        )
-    name = _name(row.kind, row.key, body, snapshot)
+        return Told(row.at, t("changes.looked-at", who=who, what=what), (event,), row.revision)
     if row.kind == "settings" and body.get("completed") and not (row.before or {}).get("completed"):
-        return Told(row.at, row.who, "completed", "the setup", (), row.revision)
+        return Told(row.at, t("changes.completed", who=who), (), row.revision)
     if row.before is None:
-        return Told(row.at, row.who, "added", name, (), row.revision, True)
+        return Told(row.at, t("changes.added", who=who, what=what), (), row.revision, True)
     if row.after is None:
-        return Told(row.at, row.who, "deleted", name, (), row.revision, True)
-    return Told(row.at, row.who, "changed", name, tuple(_differences(row, snapshot)), row.revision, True)
+        return Told(row.at, t("changes.deleted", who=who, what=what), (), row.revision, True)
+    return Told(row.at, t("changes.changed", who=who, what=what), tuple(_differences(row, snapshot)), row.revision, True)
 
 
-def _name(kind: str, key: str, body: Mapping[str, Any], snapshot: Snapshot) -> str:
-    match kind:
-        case "extension":
-            return f"extension {body.get('number', '')} {body.get('name', '')}".strip()
-        case "line":
-            owner = snapshot.extensions.get(body.get("extension", ""))
-            return f"line {body.get('sip_username', '')}".strip() + (f" of extension {owner.number}" if owner else "")
-        case "user":
-            return f"user {body.get('full_name') or body.get('username', '')}".strip()
-        case "service" if key in services(snapshot):
-            return f"service {say(Said.of(f'{key}.title'))}"
-    return "the settings" if kind == "settings" else kind
+def _named(kind: str, key: str, body: Mapping[str, Any], snapshot: Snapshot) -> Said:
+    """The record of a row, with its kind before it and what it is a part of behind it: as it is, else as it was."""
+    row = KINDS.get(kind)
+    if row is None:  # of a version that had other kinds
+        return Said.of("changes.unknown", kind=kind)
+    if tuple(row.always) == (kind,):
+        return Said.of("changes.the", kind=row.one)
+    record = find(snapshot, kind, key) or _as_it_was(kind, key, body)
+    named = Said.of("fields.named", kind=row.one, name=label_of(record))
+    if not row.parent:
+        return named
+    owner = find(snapshot, row.references[row.parent].kind, str(getattr(record, row.parent)))
+    if owner is None:
+        return named
+    of = Said.of("fields.named", kind=KINDS[owner.declared.kind].one, name=name_of(owner))
+    return Said.of("changes.part-of", part=named, whole=of)
+
+
+def _as_it_was(kind: str, key: str, body: Mapping[str, Any]) -> Record:
+    fields = KINDS[kind].record.declared.fields
+    known = {name: value for name, value in body.items() if name in fields and not fields[name].secret}
+    record: Record = KINDS[kind].record.model_construct(id=key, **known)
+    return record
 
 
 def _differences(row: JournalRow, snapshot: Snapshot) -> list[str]:
+    """A line for each field; of a version that had other fields as it stands there."""
     before, after = row.before or {}, row.after or {}
-    declared = KINDS[row.kind].record.declared if row.kind in KINDS else None
-    found = []
-    for name in after:
-        old, new = before.get(name), after[name]
-        if old == new:
-            continue
-        field = declared.fields.get(name) if declared else None
-        if declared is None or field is None:  # of a version that had other fields
-            found.append(f"{name}: {old} → {new}")
-            continue
-        label = say(declared.label(name))
-        if new == "(changed)":
-            found.append(f"{label} renewed")
-        else:
-            found.append(f"{label}: {_said(field, old, snapshot)} → {_said(field, new, snapshot)}")
-    return found
-
-
-def _said(field: FieldType, value: object, snapshot: Snapshot) -> str:
-    if isinstance(field, Reference) and (record := snapshot.of(field.kind).get(str(value))) is not None:
-        return name_of(record)
-    return field.text(value) or "empty"
+    known = KINDS[row.kind].record.declared.fields if row.kind in KINDS else {}
+    found = differences(row.kind, before, after, snapshot) if known else []
+    told = [t("records.change", field=one.label, old=one.old, new=one.new) for one in found]
+    return told + [f"{name}: {before.get(name)} → {after[name]}" for name in after if name not in known and before.get(name) != after[name]]

@@ -14,11 +14,12 @@ from markupsafe import Markup
 
 from appliance.config.model import Extension, Line, Problem, Refused
 from appliance.cti import RegistrationView
+from appliance.words import Listed, Said
 from webui.desk import desk
 from webui.forms import fields_of, problems_by_field, typed, values_of
 from webui.login.guard import acting, route
 from webui.pages.changes import deletion
-from webui.wording import plain_time
+from webui.wording import plain_time, t
 from webui.work import live
 
 pages = Blueprint("lines", __name__)
@@ -82,12 +83,11 @@ def goes_off(lines: Iterable[Line]) -> str:
     """Which phones a new SIP username of these lines puts out of service, in a sentence."""
     found = _phones_on(lines)
     if found is None:
-        return "A phone that uses it goes off until it has the new one. Which one that is cannot be told just now."
-    phones = [f"{one.user_agent or 'A phone'} at {one.address}" for one in found]
-    if not phones:
-        return "No phone is registered with it now; one that is switched on later needs the new one."
-    verb = "goes off until it has" if len(phones) == 1 else "go off until they have"
-    return f"{' and '.join(phones)} {verb} the new one."
+        return t("lines.goes-off-unknown")
+    if not found:
+        return t("lines.goes-off-none")
+    phones = [Said.of("lines.phone-at", phone=one.user_agent or Said("lines.phone"), address=one.address) for one in found]
+    return t("lines.goes-off", phones=Listed(tuple(phones)), count=len(phones))
 
 
 def _extension(key: str) -> Extension:
@@ -107,7 +107,7 @@ def _line(key: str) -> tuple[Line, Extension]:
         abort(404)
     extension = _extension(str((row.before or {}).get("extension", "")))
     name = (row.before or {}).get("sip_username", "")
-    said = f"The line {name} was removed by {row.who} on {plain_time(row.at)}. What was typed here was not saved."
+    said = t("lines.removed-by", name=name, who=row.who, when=plain_time(row.at))
     whole = {"HX-Retarget": "#lines", "HX-Reswap": "outerHTML"}  # whatever place was to be filled
     return abort(Response(lines_part(extension, problems=[Problem("", said)]), headers=whole))
 
@@ -124,7 +124,7 @@ def add(key: str) -> ResponseReturnValue:
         acting().add_line(key, {"label": request.form.get("label", "").strip()})
     except Refused as refused:
         return lines_part(extension, problems=refused.problems)
-    return lines_part(extension, said="A line is added. Enter its login in the next phone.")
+    return lines_part(extension, said=t("lines.added"))
 
 
 @route(pages, "/lines/<key>", may="change line", methods=("POST",))
@@ -136,7 +136,7 @@ def save(key: str) -> ResponseReturnValue:
     except Refused as refused:
         shown = {**values_of(line), **(refused.values or values)}
         return lines_part(extension, problems=refused.problems, at=key, values=shown)
-    said = "The line is saved."
+    said = t("lines.saved")
     if values.get("sip_username", line.sip_username) != line.sip_username:
         said += f" {goes_off([line])}"
     return lines_part(extension, said=said)
@@ -157,7 +157,7 @@ def renew(key: str) -> ResponseReturnValue:
         acting().renew_sip_password(key)
     except Refused as refused:
         return lines_part(extension, problems=refused.problems)
-    return lines_part(extension, said="The line has a new password. The phone needs it before it can register again.")
+    return lines_part(extension, said=t("lines.renewed"))
 
 
 @route(pages, "/lines/<key>/remove", may="delete line", methods=("POST",))
@@ -167,4 +167,4 @@ def remove(key: str) -> ResponseReturnValue:
         acting().delete("line", key)
     except Refused as refused:
         return lines_part(extension, problems=refused.problems)
-    return lines_part(extension, said="The line is removed. Its phone can no longer register.")
+    return lines_part(extension, said=t("lines.removed"))
