@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from urllib.parse import quote
 
 import pytest
 from flask import Flask
@@ -221,6 +222,18 @@ def test_search_finds_pages_actions_people_numbers_and_settings(anna: Visitor, o
     assert titles == [title for _, title in found if title in titles]
     for address, title in found[:8]:
         assert anna.get(address.partition("#")[0]).status_code == 200, title
+
+
+def test_a_login_of_a_phone_is_found_on_the_tab_of_its_extension(anna: Visitor, office: Desk) -> None:
+    line = office.admin.snapshot.lines_of["x9"][0]
+    office.admin.update("line", line.id, {"sip_username": "workbench"}, "anna")
+    assert 'href="/extensions/x9?tab=lines"' in text_of(anna.get("/search?q=workbench"))
+    assert "workbench" in text_of(anna.get("/extensions/x9?tab=lines"))
+
+
+def test_search_takes_whatever_is_typed(anna: Visitor, office: Desk) -> None:
+    for query in ("", "a", "an", "plan", "backup", "e", "%", "*", "“", "x" * 300, "0", "100", "\x00", "number"):
+        assert anna.get(f"/search?q={quote(query)}").status_code == 200, query
 
 
 def test_search_offers_nothing_that_may_not_be_done(ben: Visitor, anna: Visitor, office: Desk) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flask import url_for
+from flask import current_app, url_for
 
 from appliance.config.declare import Choice, Destination, FieldType, Language, Record, Reference, Several, TickBox
 from appliance.config.model import KINDS, Snapshot, find
 from appliance.words import Said
+from webui.login.guard import acting
 from webui.records.named import label_of, leads_to, single
 from webui.wording import say
 
@@ -40,11 +41,13 @@ def _words(record: type[Record], name: str, field: FieldType, value: Any, snapsh
 def page_of(kind: str, key: str) -> str:
     """The address of a record's page; "" when it has none. A part of another record is on that one's page."""
     row = KINDS[kind]
-    if row.parent and not row.group:
-        return f"/{row.path}/{key}"
-    if single(row):
-        return url_for(f"{row.path}.listing")
-    return url_for(f"{row.path}.edit", key=key) if row.group else ""
+    if row.parent and f"{row.path}.edit" not in current_app.view_functions:  # a tab of the page that it is a part of
+        part = find(acting().snapshot, kind, key)
+        owner = row.references[row.parent].kind
+        return f"{page_of(owner, str(getattr(part, row.parent)))}?tab={row.path}" if part is not None else ""
+    if not row.group and not row.parent:
+        return ""
+    return url_for(f"{row.path}.listing") if single(row) else url_for(f"{row.path}.edit", key=key)
 
 
 def links(record: Record, name: str, snapshot: Snapshot) -> Mapping[str, str]:
