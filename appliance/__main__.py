@@ -37,18 +37,18 @@ class Commands(click.Group):
         "plan": "appliance.commands.plan",
         **dict.fromkeys(("console", "health", "return", "bless", "helper", "update"), "appliance.box.commands"),
     }
+    rest: str = "appliance.commands.records"  # whatever else there is, is a kind of record
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *self.others, *self._of("appliance.commands.records")})
+        return sorted({*super().list_commands(ctx), *self.others, *self._of(self.rest)})
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if (own := super().get_command(ctx, name)) is not None:
             return own
-        # whatever else there is, is a kind of record
-        return self._of(self.others.get(name, "appliance.commands.records")).get(name)
+        return self._of(self.others.get(name, self.rest)).get(name)
 
     def _of(self, module: str) -> Mapping[str, click.Command]:
-        return cast(Mapping[str, click.Command], importlib.import_module(module).COMMANDS)
+        return cast(Mapping[str, click.Command], importlib.import_module(module).COMMANDS) if module else {}
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -182,6 +182,7 @@ def selftest(data: Path, as_json: bool) -> None:
 
 class LicenceCommands(Commands):
     others: Mapping[str, str] = dict.fromkeys(("new-key", "issue"), "appliance.commands.maker")
+    rest = ""
 
 
 @main.group(cls=LicenceCommands)
