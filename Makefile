@@ -131,7 +131,7 @@ $(VENV)/.built: $(SOURCES) $(VENV)/.run
 	$(BIN)/python setup.py -q build_ext --inplace --parallel $(JOBS) > build/compile.log 2>&1 || { tail -60 build/compile.log; exit 1; }
 	touch $@
 
-$(VENV)/.compiled: $(shell find appliance -name '*.py') setup.py $(VENV)/.run
+$(VENV)/.compiled: $(shell find appliance/calls appliance/flows appliance/sip -name '*.py') setup.py $(VENV)/.run
 	echo "· compiling what stands on the way of a call"
 	mkdir -p build
 	rm -rf appliance__mypyc*.so
