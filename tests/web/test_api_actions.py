@@ -161,3 +161,39 @@ def test_who_looks_after_users_gives_passwords_and_ends_sessions(program: Progra
     assert password not in program.ask("GET", "/changes").get_data(as_text=True)
     assert program.ask("DELETE", f"/users/{user.id}/second-factor").status_code == 204
     refused(program.ask("POST", "/users/none/password"), 404)
+
+
+def test_records_go_out_as_a_table_and_come_in_again(program: Program, desk: Desk) -> None:
+    program.post("/extensions", {"number": "120", "name": "Anna"}, 201)
+    sheet = program.ask("GET", "/extensions.csv").get_data()
+    assert b"120" in sheet
+    kind = {"Content-Type": "text/csv"}
+    sent = sheet.replace(b"Anna", b"Reception") + sheet.splitlines()[1].replace(b"120", b"121") + b"\r\n"
+    preview = program.ask("POST", "/extensions/import?preview=true", sent, **kind).get_json()
+    assert [one["action"] for one in preview["items"]] == ["change", "add"]
+    assert set(desk.admin.snapshot.extension_by_number) == {"120"}
+    assert program.ask("POST", "/extensions/import", sent, **kind).status_code == 200
+    assert {one.name for one in desk.admin.snapshot.extensions.values()} == {"Reception", "Anna"}
+    refused(program.ask("POST", "/extensions/import", b"\0\0", **kind), 422)
+
+
+def test_a_second_line_comes_with_its_login(program: Program, desk: Desk) -> None:
+    made = program.post("/extensions", {"number": "120"}, 201)
+    login = program.post(f"/extensions/{made['id']}/lines", {"label": "mobile"}, 201)
+    assert login["sip_username"] == "120-2"
+    assert login["sip_password"] == desk.admin.snapshot.lines[login["line"]].sip_password
+    revealed = program.post(f"/lines/{login['line']}/reveal/sip_password")
+    assert revealed["value"] == login["sip_password"]
+    refused(program.ask("POST", f"/lines/{login['line']}/reveal/label"), 404)
+
+
+def test_the_log_and_what_this_day_has_brought(program: Program, desk: Desk) -> None:
+    folder = Path(desk.boot.data) / "log"
+    folder.mkdir()
+    (folder / "switchroom.log").write_text("2027-01-15T08:00:00.123 calls      W appliance.calls: a phone said nothing\n")
+    (line,) = program.get("/logs?level=warning")["items"]
+    assert line["text"].endswith("a phone said nothing")
+    assert program.get("/logs?level=error")["items"] == []
+    assert b"a phone said nothing" in program.ask("GET", "/logs.txt").get_data()
+    assert program.get("/today")["day"] == {"answered": 0, "missed": 0, "failed": 0}
+    assert {one["state"] for one in program.get("/ready")["items"]} >= {"done", "open"}

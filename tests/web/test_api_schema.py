@@ -43,7 +43,7 @@ EXAMPLES = 15  # of each operation, beside those that its description names
 schema = schemathesis.openapi.from_dict(msgspec.json.decode(msgspec.json.encode(document(OPERATIONS, words_of("en"), BASE))))
 
 
-@schemathesis.serializer("application/toml")
+@schemathesis.serializer("application/toml", "text/csv")
 def as_it_is(_: Any, value: Any) -> bytes:
     """Whatever was thought of is no text of a configuration, or is one by chance."""
     return value if isinstance(value, bytes) else str(value).encode(errors="replace")

@@ -18,8 +18,10 @@ from webui.api.actions import (
     lines,
     live,
     logins,
+    logs,
     me,
     numbers,
+    tables,
     updates,
 )
 from webui.api.document import document
@@ -37,8 +39,8 @@ def openapi(asked: Asked) -> Any:
 
 
 PARTS = (
-    me.operations, *kind_operations(), lines.operations, keys.operations, logins.operations, numbers.operations, changes.operations, configuration.operations, live.operations, calls.operations,
-    events.operations, licence.operations, encryption.operations, backups.operations, updates.operations,
+    me.operations, *kind_operations(), *tables.table_operations(), lines.operations, keys.operations, logins.operations, numbers.operations, changes.operations, configuration.operations, live.operations, calls.operations,
+    events.operations, licence.operations, encryption.operations, backups.operations, logs.operations, updates.operations,
 )  # fmt: skip
 OPERATIONS: tuple[Operation, ...] = tuple(row for part in PARTS for row in part)
 

@@ -23,6 +23,7 @@ Text = Literal[
     "application/octet-stream",
     "application/json",
     "application/toml",
+    "text/plain",
 ]
 
 

@@ -69,6 +69,13 @@ class Deletion(msgspec.Struct):
     fields: list[FieldError]
 
 
+class Revealed(msgspec.Struct):
+    """A secret; that somebody has looked stands in the journal."""
+
+    field: str
+    value: str
+
+
 class Entry(msgspec.Struct):
     """A row of the journal. `event`: what somebody did that changed no record."""
 
@@ -126,6 +133,11 @@ def _operations(kind: Kind[Any]) -> Operations:
             "DELETE", at, name=f"{name}.delete", may=f"delete {name}", said=Said.of("api.delete", kind=one), query=Preview,
             answer=Deletion, refuses=frozenset({409, 422}),
         )(lambda asked: _delete(asked, kind))  # fmt: skip
+    if kind.secrets - kind.hidden:
+        found.add(
+            "POST", f"{at}/reveal/{{field}}", name=f"{name}.reveal", may=f"reveal {name}", said=Said.of("api.reveal-field", kind=one),
+            answer=Revealed,
+        )(lambda asked: _reveal(asked, kind))  # fmt: skip
     found.add(
         "GET", f"{at}/history", name=f"{name}.history", may=f"see {name}", said=Said.of("api.history", kind=one), query=HistoryQuery,
         answer=History,
@@ -283,6 +295,13 @@ def _delete(asked: Asked, kind: Kind[Any]) -> Deletion:
         return Deletion(True, consequences, field_errors(result.problems, asked.say))
     acting.delete(kind.name, key)
     return Deletion(False, consequences, [])
+
+
+def _reveal(asked: Asked, kind: Kind[Any]) -> Revealed:
+    field = asked.names["field"]
+    if field not in kind.secrets - kind.hidden:
+        raise NotFound
+    return Revealed(field, asked.caller.acting.reveal(kind.name, asked.names["id"], field))
 
 
 def _history(asked: Asked, kind: Kind[Any]) -> History:

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from flask import Response, request, send_file
 
+from appliance.box import update_client
 from appliance.box.update_client import HelperFailed
 from appliance.config.admin import NotFound
 from appliance.upkeep.backup import BadBackup, Restored
@@ -15,7 +16,7 @@ from appliance.words import Said
 from webui.api.actions.live import Sentence, sentence
 from webui.api.operations import Asked, Operations, moment
 from webui.api.refusals import because
-from webui.work import backups
+from webui.work import backups, nightly
 
 operations = Operations(Said.of("api.backups"))
 HEADER = "Backup-Passphrase"
@@ -45,7 +46,18 @@ class KeptState(msgspec.Struct):
     made: datetime
 
 
+class Scheduled(msgspec.Struct):
+    """The scheduled backups, as of the last run; what is not known yet is null."""
+
+    running: bool
+    made: datetime | None
+    file: str
+    size: int
+    failed: Sentence | None
+
+
 class Backups(msgspec.Struct):
+    scheduled: Scheduled
     work: Work | None
     file: Fetchable | None
     before_restores: list[KeptState]
@@ -73,7 +85,16 @@ class RestoredBackup(msgspec.Struct):
 @operations.add("GET", "/backups", may="see backup", said=Said.of("api.backups-list"), answer=Backups)
 def listing(asked: Asked) -> Backups:
     work, file = asked.here.desktop.of(backups.KIND), backups.finished(asked.here)
+    state = nightly.state(asked.here)
+    plan = Scheduled(
+        state.running(asked.here.now()),
+        moment(state.made) if state.made else None,
+        state.file,
+        state.size,
+        sentence(state.failed, asked) if state.failed else None,
+    )
     return Backups(
+        plan,
         Work(
             work.finished,
             work.percent,
@@ -137,6 +158,30 @@ def put_back(asked: Asked) -> RestoredBackup:
 def delete_kept(asked: Asked) -> None:
     if not backups.delete_kept(asked.here, asked.caller.acting, asked.names["name"]):
         raise NotFound
+
+
+@operations.add(
+    "POST", "/backups/now", may="do backup", said=Said.of("api.backup-now"), status=202, refuses=frozenset({409, 422})
+)
+def make_now(asked: Asked) -> None:
+    nightly.by_hand(asked.here, asked.caller.acting)
+
+
+@operations.add(
+    "POST",
+    "/backups/renew-state",
+    may="do backup",
+    said=Said.of("api.renew-state"),
+    status=202,
+    refuses=frozenset({404, 409}),
+)
+def renew_state(asked: Asked) -> None:
+    if "state" not in update_client.damaged():
+        raise NotFound
+    try:
+        backups.renew_state()
+    except HelperFailed as error:
+        raise because(409, error) from None
 
 
 def _restored(found: Restored) -> RestoredBackup:

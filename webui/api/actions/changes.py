@@ -71,7 +71,7 @@ def journal(asked: Asked) -> Journal:
 
 
 @operations.add(
-    "POST", "/changes/{revision}/undo", may="see journal", said=Said.of("api.undo"), query=Preview, answer=Undone,
+    "POST", "/changes/{revision}/undo", may="do journal", said=Said.of("api.undo"), query=Preview, answer=Undone,
     refuses=frozenset({409, 422}),
 )  # fmt: skip
 def undo(asked: Asked) -> Undone:

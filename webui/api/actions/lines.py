@@ -20,6 +20,10 @@ class Login(msgspec.Struct):
     realm: str
 
 
+class NewLine(msgspec.Struct, forbid_unknown_fields=True):
+    label: str = ""
+
+
 def _login(asked: Asked, line: str, password: str) -> Login:
     found = asked.here.admin.snapshot
     return Login(line, found.lines[line].sip_username, password, found.settings.realm)
@@ -38,3 +42,18 @@ def reveal(asked: Asked) -> Login:
 )  # fmt: skip
 def renew(asked: Asked) -> Login:
     return _login(asked, asked.names["id"], asked.caller.acting.renew_sip_password(asked.names["id"]))
+
+
+@operations.add(
+    "POST",
+    f"/{KINDS['extension'].path}/{{id}}/lines",
+    may="add line",
+    said=Said.of("api.add-line"),
+    body=NewLine,
+    status=201,
+    answer=Login,
+)
+def add(asked: Asked) -> Login:
+    """With a generated password and the next free SIP username."""
+    record = asked.caller.acting.add_line(asked.names["id"], {"label": asked.body.label})
+    return _login(asked, record.id, asked.caller.acting.reveal_sip_password(record.id))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -11,7 +11,7 @@ from appliance import cti
 from appliance.config.admin import NotFound
 from appliance.words import Said
 from webui.api.operations import Asked, Operations, moment
-from webui.work import live
+from webui.work import live, nightly, ready, today
 
 operations = Operations(Said.of("api.live"))
 TIMES = (datetime, datetime | None)
@@ -116,6 +116,42 @@ class SystemStatus(msgspec.Struct):
     addresses: dict[str, str]
 
 
+class Drop(msgspec.Struct):
+    """A phone that was registered and is not any more; `why`: closed (its connection ended) or expired."""
+
+    time: datetime
+    why: str
+    line: str
+    address: str
+    user_agent: str
+
+
+class DropList(msgspec.Struct):
+    items: list[Drop]
+
+
+class Hour(msgspec.Struct):
+    start: datetime
+    counts: dict[str, int]
+
+
+class Today(msgspec.Struct):
+    """Calls by their result: of this day in the office, and of each of the last 24 hours."""
+
+    day: dict[str, int]
+    hours: list[Hour]
+
+
+class ReadyStep(msgspec.Struct):
+    state: Literal["done", "open", "later"]
+    title: Sentence
+    told: Sentence | None
+
+
+class Ready(msgspec.Struct):
+    items: list[ReadyStep]
+
+
 def sentence(said: Said, asked: Asked) -> Sentence:
     return Sentence(said.key, asked.say(said))
 
@@ -184,3 +220,29 @@ def status(asked: Asked) -> SystemStatus:
         ],
     )
     return made
+
+
+@operations.add("GET", "/drops", may="see status", said=Said.of("api.drops"), answer=DropList)
+def drops(asked: Asked) -> DropList:
+    return DropList([copied(one, Drop) for one in _there(live.phones(asked.here)).drops])
+
+
+@operations.add("GET", "/today", may="see status", said=Said.of("api.today"), answer=Today)
+def this_day(asked: Asked) -> Today:
+    _, counts = today.today(asked.here)
+    hours = [Hour(moment(one.start), {str(result): count for result, count in one.counts.items()}) for one in today.hours(asked.here)]
+    return Today({str(result): count for result, count in counts.items()}, hours)
+
+
+@operations.add("GET", "/ready", may="see status", said=Said.of("api.ready"), answer=Ready)
+def is_ready(asked: Asked) -> Ready:
+    here = asked.here
+    facts = ready.Facts(
+        snapshot=here.admin.snapshot, phones=live.phones(here), backups=nightly.state(here), now=here.now()
+    )
+    return Ready(
+        [
+            ReadyStep(one.state, sentence(one.title, asked), sentence(one.told, asked) if one.told else None)
+            for one in ready.steps(facts)
+        ]
+    )
