@@ -174,7 +174,7 @@ FAMILIES = {
     "console.process-*": {f"console.process-{state}" for state in ("running", "starting", "backing-off", "stopped")},
     "kind.*": {f"kind.{name}" for name in KINDS},
     "kind.*-many": {f"kind.{name}-many" for name in KINDS},
-    "language.*": {f"language.{code}" for code in ("office", *LANGUAGES)},
+    "language.*": {f"language.{code}" for code in ("office", "browser", *LANGUAGES)},
     "claims.*": {f"claims.{EMERGENCY}"},
     **{f"*.{word}": {f"{name}.{word}" for name in ROWS} for word in ("name", "title", "help")},  # of services
     "alarm.*-repair": {f"alarm.{check.id}-repair" for check in CHECKS},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from werkzeug.datastructures import MultiDict
 
@@ -167,7 +167,7 @@ def _picks(field: FieldType) -> str:
 
 def _choices(declared: Declared, name: str, field: FieldType, snapshot: Snapshot | None, value: Any) -> tuple[Option, ...]:
     if isinstance(field, declare.Language):
-        return tuple(Option(each, say(Said(f"language.{each or 'office'}"))) for each in field.values)
+        return tuple(Option(each, say(cast(Said, field.fact(each)))) for each in field.values)
     if isinstance(field, Choice):
         return tuple(Option(each, *map(say, declared.choice(name, each))) for each in field.values)
     if isinstance(field, Several):

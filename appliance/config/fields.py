@@ -183,7 +183,10 @@ class Choice(FieldType):
 
 @dataclass(frozen=True)
 class Language(FieldType):
-    """One that this system speaks, "" for the one of the office. Their words are `language.CODE`, `language.office`."""
+    """One that this system speaks, "" for what `none` says: that of the office, or what each browser asks for. Their words are
+    `language.CODE`, `language.office`, `language.browser`."""
+
+    none: str = field(default="office", kw_only=True)
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -191,6 +194,9 @@ class Language(FieldType):
 
     def fits(self, value: Any) -> bool:
         return value in self.values
+
+    def fact(self, value: Any) -> Fact:
+        return Said.of(f"language.{value or self.none}") if value in self.values else self.text(value)
 
     def tried(self) -> tuple[Any, ...]:
         return self.values

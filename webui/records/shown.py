@@ -33,8 +33,8 @@ def _words(record: type[Record], name: str, field: FieldType, value: Any, snapsh
             return leads_to(field, field.text(value), snapshot)
         case Several(of=inner):
             return ", ".join(_words(record, name, inner, each, snapshot) for each in value)
-        case Language() if value in field.values:
-            return say(Said(f"language.{value or 'office'}"))
+        case Language() if isinstance(said := field.fact(value), Said):
+            return say(said)
     return field.text(value)
 
 

@@ -28,7 +28,7 @@ class Settings(Record):
     completed: Annotated[bool, TickBox(hidden=True)] = False  # the first-run wizard has ended
     name: Annotated[str, Text(40)] = ""
     country: Annotated[str, Text(2, _is_country, examples=("", "DE"))] = ""
-    language: Annotated[str, Language()] = ""
+    language: Annotated[str, Language(none="browser")] = ""
     time_zone: Annotated[str, Text(64, _is_zone, examples=("", "Europe/Prague"))] = ""
     first_extension: Annotated[str, NumberPattern(6, re.compile(r"[0-9]{2,6}").fullmatch, examples=("100", "10"))] = "100"
     second_factor: Annotated[bool, TickBox()] = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from appliance.config.declare import Choice, Destination, FieldType, Language, Record, Reference, Secret, Several
+from appliance.config.declare import Choice, Destination, FieldType, Record, Reference, Secret, Several
 from appliance.config.model import KINDS, Snapshot, destinations, name_of
 from appliance.words import Fact, Listed, Said
 
@@ -63,8 +63,6 @@ def _shown(kind: str, name: str, field: FieldType, value: Any, snapshot: Snapsho
     if isinstance(field, Choice) and value in field.values:
         word: Said = KINDS[kind].record.declared.choice(name, str(value))[0]
         return word
-    if isinstance(field, Language) and value in field.values:
-        return Said.of(f"language.{value or 'office'}")
     if isinstance(field, Destination) and value:
         text = field.text(value)
         named: dict[str, Said] = dict(destinations(snapshot))
