@@ -260,7 +260,7 @@ class Several(FieldType):
         return Listed(tuple(self.of.fact(each) for each in value)) if isinstance(value, list | tuple) else self.text(value)
 
     def tried(self) -> tuple[Any, ...]:
-        return ((), tuple(self.of.tried()))
+        return tuple(dict.fromkeys(((), tuple(each for each in self.of.tried() if each))))
 
 
 @dataclass(frozen=True)
