@@ -35,6 +35,7 @@ class Commands(click.Group):
         "config": "appliance.commands.configuration",
         **dict.fromkeys(("backup", "restore"), "appliance.commands.backup"),
         "plan": "appliance.commands.plan",
+        "login": "appliance.commands.login",
         **dict.fromkeys(("console", "health", "return", "bless", "helper", "update"), "appliance.box.commands"),
     }
     rest: str = "appliance.commands.records"  # whatever else there is, is a kind of record

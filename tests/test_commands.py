@@ -60,6 +60,8 @@ def test_every_kind_is_listed_and_shown(data: Path, kind: str) -> None:
     with admin_of(data) as admin:
         user = admin.create("user", {"username": "anna"}, "root")
         admin.create("extension", {"number": "100", "user": user.id}, "root")
+        admin.create("permission-group", {"name": "Helpdesk"}, "root")
+        admin.create("api-key", {"name": "Door"}, "root")
     single = list(KINDS[kind].always) == [kind]
     names = [] if single else [next(iter(row.values())) for row in listed(data, kind)]
     for name in names or [""]:
@@ -135,7 +137,7 @@ def test_everything_is_added_and_listed(data: Path) -> None:
         {"number": "105", "name": "Lab", "user": "jürgen", "encrypt": "required", "ring_seconds": "20", "lines": "105"}
     ]
     assert listed(data, "user") == [
-        {"username": "jürgen", "full_name": "Jürgen Groß", "email": "", "role": "full", "language": "", "extensions": "105"}
+        {"username": "jürgen", "full_name": "Jürgen Groß", "email": "", "role": "full", "groups": "", "language": "", "extensions": "105"}
     ]
     with admin_of(data) as admin:
         assert admin.authenticate("jürgen", PASSWORD) is not None
@@ -186,7 +188,7 @@ def test_changing_and_deleting(data: Path) -> None:
     )
     assert done.exit_code == 0
     assert listed(data, "user") == [
-        {"username": "anne", "full_name": "", "email": "", "role": "full", "language": "", "extensions": ""}
+        {"username": "anne", "full_name": "", "email": "", "role": "full", "groups": "", "language": "", "extensions": ""}
     ]
     assert "only administrator" in run(data, "user", "delete", "anne", "--yes").stderr
     run(data, "extension", "add", "100", "--user", "anne")
@@ -210,3 +212,16 @@ def test_what_is_not_there_is_said(data: Path, tmp_path: Path) -> None:
     assert run(data, "extension", "add", "--user", "nobody").stderr == "There is no user nobody.\n"
     assert run(data, "user", "add", "dora", "--password", typed="\n").stderr == "No password was given.\n"
     assert run(tmp_path / "nothing", "user", "list").exit_code == 3
+
+
+def test_who_has_lost_password_and_login_code_gets_back_in(data: Path) -> None:
+    with admin_of(data) as admin:
+        anna = admin.create("user", {"username": "anna", "role": "full"}, "root", password=PASSWORD)
+        admin.keep("user", anna.id, {"totp_seed": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"}, "anna", "switched on the second factor")
+    word = run(data, "login", "reset", "Anna").stdout.strip()
+    assert "There is no user emil." in run(data, "login", "reset", "emil").output
+    with admin_of(data) as admin:
+        now = admin.authenticate("anna", word)
+        assert now is not None
+        assert (now.totp_seed, now.password_given) == ("", True)
+        assert all(word not in str(row) for row in admin.journal())

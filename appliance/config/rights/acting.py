@@ -221,7 +221,8 @@ class Acting:
         if not self.actor.user or user != self.actor.user:
             record = self._demand("change", "user", user, ("password_hash",))
             words = f"removed the second factor of {name_of(record)}"
-        self._admin.keep("user", user, {"totp_seed": "", "recovery_codes": ""}, self.actor.name, words)
+        if self.actor.records.users[user].totp_seed:
+            self._admin.keep("user", user, {"totp_seed": "", "recovery_codes": ""}, self.actor.name, words)
 
     def issue_key(self, key: str) -> str:
         """A new key for a program; the one before is none any more. Nobody can see it again."""
