@@ -209,6 +209,16 @@ def test_messages_are_unsent_until_they_have_left(fd: int) -> None:
     assert Slots(fd).positions == (4,)
 
 
+def test_a_turn_that_failed_is_known_to_the_next_process_until_another_counts(fd: int) -> None:
+    slots = Slots(fd)
+    assert slots.failure == 0
+    for alone, said in ((False, 1), (True, 2)):
+        slots.fail(alone)
+        assert slots.failure == Slots(fd).failure == said
+    slots.commit((2,), [])
+    assert slots.failure == Slots(fd).failure == 0
+
+
 def test_the_outbox_is_bounded(fd: int) -> None:
     slots = Slots(fd)
     many = [(number, bytes([number % 256]) * 60_000) for number in range(40)]
