@@ -8,8 +8,9 @@ import pytest
 from appliance.config.admin import Admin
 from appliance.config.licensing import Limits
 from appliance.config.model import Extension, Refused, User, service_number
+from appliance.config.reading.consequences import consequences
 from appliance.config.store import Change, Conflict, Store
-from appliance.words import Day, Said
+from appliance.words import Day, Said, english
 
 
 @pytest.fixture
@@ -149,8 +150,15 @@ def test_a_username_that_is_taken_gets_the_next_one(admin: Admin) -> None:
 def test_deleting_tells_what_breaks_and_takes_the_lines_along(admin: Admin) -> None:
     user = admin.create("user", {"username": "anna", "full_name": "Anna"}, "root")
     extension = admin.create("extension", {"number": "100", "user": user.id}, "root")
-    assert "Nobody can dial 100 any more." in admin.consequences("extension", extension.id)
-    assert "Anna has no extension then." in admin.consequences("extension", extension.id)
+    told, held = consequences(admin.snapshot, [("extension", extension.id)])
+    assert [english().say(said) for said in told] == [
+        "Nobody can dial 100 any more.",
+        "line 100 goes with it.",
+        "The phone with the SIP username 100 can neither call nor be called.",
+    ]
+    assert not held
+    told, _ = consequences(admin.snapshot, [("user", user.id)])
+    assert english().say(told[-1]) == "extension 100 stays; “User” becomes empty there."
     admin.delete("user", user.id, "root")
     assert admin.snapshot.extensions[extension.id].user == ""
     admin.delete("extension", extension.id, "root")

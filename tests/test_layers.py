@@ -145,8 +145,8 @@ LAYERS = {
     ),
     "appliance.config.rights.second_factor": row("", "pyotp", "pure: codes of an app, recovery codes"),
     "appliance.config.rights.acting": row(
-        "appliance.config.admin appliance.config.declare appliance.config.kinds appliance.config.licensing appliance.config.rights "
-        "appliance.config.saving appliance.config.snapshot appliance.config.store appliance.words",
+        "appliance.config.admin appliance.config.declare appliance.config.kinds appliance.config.licensing appliance.config.reading "
+        "appliance.config.rights appliance.config.saving appliance.config.snapshot appliance.config.store appliance.words",
         "",
         "the use-cases within somebody's rights: all that pages and command line know of them",
     ),

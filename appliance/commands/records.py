@@ -280,7 +280,7 @@ def _delete(row: Kind[Any], argument: str) -> click.Command:
         with use_cases(data) as acting:
             record = _one(row, acting, name)
             for sentence in acting.consequences(row.name, record.id):
-                click.echo(sentence if isinstance(sentence, str) else say(sentence), err=True)
+                click.echo(say(sentence), err=True)
             if not yes and not click.confirm(f"Delete the {say(row.one)} {name}?", err=True):
                 fail("Nothing was changed.")
             acting.delete(row.name, record.id)

@@ -21,7 +21,6 @@ from appliance.config.model import (
     KINDS,
     Change,
     Extension,
-    Line,
     Problem,
     Record,
     Refused,
@@ -220,39 +219,6 @@ class Admin:
             if self._store.indexed_as() != finding.MARK:
                 self._store.index_anew(finding.MARK, finding.everything(self.snapshot))
         return self._store.found(folded(query[:LONGEST_QUERY]).split(), kinds, limit)
-
-    def consequences(self, kind: str, key: str) -> list[str]:
-        """What deleting would break, in sentences."""
-        snapshot = self.snapshot
-        record = self._find(snapshot, kind, key)
-        found: list[str] = []
-        if isinstance(record, Extension):
-            count = len(snapshot.lines_of[key])
-            found.append(f"Nobody can dial {record.number} any more.")
-            found.append(
-                f"The phone that uses it loses its login (SIP username {snapshot.lines_of[key][0].sip_username})."
-                if count == 1
-                else f"{count} lines lose their login: their phones can neither call nor be called."
-            )
-            if record.user and (user := snapshot.users.get(record.user)) is not None:
-                rest = sum(each.user == record.user for each in snapshot.extensions.values()) - 1
-                found.append(
-                    f"{user.full_name or user.username} keeps {rest} other extensions."
-                    if rest
-                    else f"{user.full_name or user.username} has no extension then."
-                )
-        elif isinstance(record, User):
-            owned = sorted(each.number for each in snapshot.extensions.values() if each.user == key)
-            found.append(f"{record.username} can no longer log in.")
-            if owned:
-                found.append(
-                    f"The extensions {', '.join(owned)} stay and belong to nobody."
-                    if len(owned) > 1
-                    else f"The extension {owned[0]} stays and belongs to nobody."
-                )
-        elif isinstance(record, Line):
-            found.append(f"The phone with the SIP username {record.sip_username} can neither call nor be called.")
-        return found
 
     def suggest_number(self) -> str:
         return next_number(self.snapshot)

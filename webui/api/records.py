@@ -289,7 +289,7 @@ def _both_sides(asked: Asked, kind: Kind[Any], refused: Refused, values: Mapping
 
 def _delete(asked: Asked, kind: Kind[Any]) -> Deletion:
     acting, key = asked.caller.acting, asked.names["id"]
-    consequences = acting.consequences(kind.name, key)
+    consequences = [asked.say(said) for said in acting.consequences(kind.name, key)]
     if asked.query.preview:
         (result,) = acting.save_all([Wanted(kind.name, key, None)], dry=True)
         return Deletion(True, consequences, field_errors(result.problems, asked.say))

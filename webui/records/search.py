@@ -71,13 +71,13 @@ def _actions(text: str) -> Iterator[Hit]:
 
 
 def _records(text: str) -> Iterator[Hit]:
-    admin = acting()
-    for kind, key in admin.search(text, limit=RECORDS):
-        if (record := find(admin.snapshot, kind, key)) is not None and (address := page_of(kind, key)):
+    here = acting()
+    for kind, key in here.search(text, limit=RECORDS):
+        if (record := find(here.snapshot, kind, key)) is not None and (address := page_of(kind, key)):
             yield Hit(address, label_of(record), capital(t(f"kind.{kind}")), KINDS[kind].icon)
     for row in KINDS.values():  # those that are there from the start stand in no index until they are changed
         for key in row.always if may("see", row.name) else ():
-            record = find(admin.snapshot, row.name, key)
+            record = find(here.snapshot, row.name, key)
             if record is not None and found_in(text, label_of(record)) and (address := page_of(row.name, key)):
                 yield Hit(address, label_of(record), capital(t(f"kind.{row.name}")), row.icon)
 

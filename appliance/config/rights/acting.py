@@ -16,6 +16,7 @@ from appliance.config import licensing
 from appliance.config.admin import Admin, NotFound
 from appliance.config.declare import FieldType, Record
 from appliance.config.kinds import KINDS
+from appliance.config.reading.consequences import consequences
 from appliance.config.rights import ALL, Actor, Forbidden, Verb, given_by, new_key, second_factor, seen, without_secrets
 from appliance.config.saving import meanwhile
 from appliance.config.saving.batch import LETTERS, Result, Usernames, Wanted
@@ -63,9 +64,10 @@ class Acting:
         self.actor.demand("add", kind)
         return KINDS[kind].suggest(self._admin.snapshot)
 
-    def consequences(self, kind: str, key: str) -> list[str]:
+    def consequences(self, kind: str, key: str) -> list[Said]:
+        """What deleting it would mean for others."""
         self._demand("delete", kind, key)
-        return self._admin.consequences(kind, key)
+        return consequences(self.snapshot, [(kind, key)])[0]
 
     def journal(self, *, limit: int = 100, before: int | None = None) -> list[JournalRow]:
         self.actor.demand("see", "journal")
