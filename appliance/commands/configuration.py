@@ -19,7 +19,7 @@ from appliance.exchange import text
 from appliance.exchange.preview import Preview, preview
 from appliance.storage.sealed import NotOpened, Opener, Sealer
 from appliance.version import VERSION
-from appliance.words import english, printable
+from appliance.words import Said, english, printable
 
 SHORTEST_PASSPHRASE = 10
 LARGEST_SECRETS = 64_000_000  # octets
@@ -47,7 +47,7 @@ def export(data: Path, secrets: Path | None) -> None:
     with use_cases(data) as acting:
         written = text.written(acting.snapshot)
         if secrets:
-            acting.note("settings", "settings", "wrote all passwords and keys into a sealed file")
+            acting.note("settings", "settings", Said("journal.secrets"))
             _seal(secrets, msgspec.json.encode(text.secrets_of(acting.whole())), word)
     click.echo(written, nl=False)
 

@@ -180,7 +180,7 @@ def _show(row: Kind[Any], name: click.Parameter | None) -> click.Command:
 
 def _told(kind: str, row: Any, acting: Acting) -> list[str]:
     if row.event or row.before is None or row.after is None:
-        return [row.event or ("added" if row.before is None else "deleted")]
+        return [say(row.event) if row.event else "added" if row.before is None else "deleted"]
     found = differences(kind, row.before, row.after, acting.snapshot)
     return [f"{say(each.label)}: {say(each.old)} → {say(each.new)}" for each in found]
 

@@ -36,7 +36,7 @@ from appliance.config.saving.batch import Planned, Result, Usernames, Wanted, ge
 from appliance.config.saving.undo import Undone, undo
 from appliance.config.search import folded
 from appliance.config.store import Conflict, JournalRow, Store
-from appliance.words import Said, english
+from appliance.words import Said
 
 __all__ = ["Admin", "NotFound", "Result", "Usernames", "Wanted", "allowed", "generate_sip_password", "new_id", "renamed"]
 
@@ -127,7 +127,7 @@ class Admin:
         self._find(self.snapshot, kind, key)
         self._one(Wanted(kind, key, None), who)
 
-    def _one(self, wanted: Wanted, who: str, audit: tuple[str, str, str] | None = None) -> Record:
+    def _one(self, wanted: Wanted, who: str, audit: tuple[str, str, Said] | None = None) -> Record:
         def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
             planned = self._plan(snapshot, [wanted])
             (result,) = planned.results
@@ -231,8 +231,8 @@ class Admin:
         row = KINDS[kind]
         if field not in row.secrets - row.hidden:
             raise NotFound(f"There is no {field} to be shown.")
-        label = english().say(row.record.declared.label(field))
-        record = self._save(lambda snapshot: (self._find(snapshot, kind, key), []), who, audit=(kind, key, f"{label} shown"))
+        label = row.record.declared.label(field)
+        record = self._save(lambda snapshot: (self._find(snapshot, kind, key), []), who, audit=(kind, key, Said.of("journal.shown", field=label)))
         return str(getattr(record, field))
 
     def changed_since(self, kind: str, key: str, mark: str) -> Mapping[str, meanwhile.Change]:
@@ -252,9 +252,9 @@ class Admin:
         self._find(self.snapshot, "user", user)
         self._one(Wanted("user", user, {}, password=password, inside={"password_given": given}), who)
 
-    def keep(self, kind: str, key: str, inside: Mapping[str, Any], who: str, words: str) -> None:
-        """Set fields that no form changes; `words` tell the journal what somebody has done by it."""
-        self._one(Wanted(kind, key, {}, inside=inside), who, ("settings", kind, words))
+    def keep(self, kind: str, key: str, inside: Mapping[str, Any], who: str, said: Said) -> None:
+        """Set fields that no form changes; `said` tells the journal what somebody has done by it."""
+        self._one(Wanted(kind, key, {}, inside=inside), who, ("settings", kind, said))
 
     def authenticate(self, username: str, password: str) -> User | None:
         """The user whose login this is. Takes as long for unknown names as for known ones."""
@@ -295,13 +295,13 @@ class Admin:
         """Newest first."""
         return self._store.journal(limit, before)
 
-    def note(self, kind: str, key: str, words: str, who: str) -> None:
+    def note(self, kind: str, key: str, said: Said, who: str) -> None:
         """Write into the journal what somebody did that changed no record."""
 
         def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
             return snapshot.of(kind).get(key) or snapshot.settings, []
 
-        self._save(plan, who, audit=(kind, key, words))
+        self._save(plan, who, audit=(kind, key, said))
 
     def licence_usage(self) -> licensing.Usage:
         return licensing.usage(self.snapshot, self._limits())
@@ -316,7 +316,7 @@ class Admin:
         self,
         plan: Callable[[Snapshot], tuple[Record, list[Change]]],
         who: str,
-        audit: tuple[str, str, str] | None = None,
+        audit: tuple[str, str, Said] | None = None,
     ) -> Record:
         """Plan on the newest snapshot and save; plan again when another process was faster."""
         with self._lock:

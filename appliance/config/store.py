@@ -20,6 +20,7 @@ from appliance.config.model import KINDS, Change, Record, Snapshot
 from appliance.storage import on_disk
 from appliance.storage.database import Migrations, StorageDamaged, StorageFailed, alone, open_database, sentences
 from appliance.words import Said
+from appliance.words.said import pack, unpack
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as Tables
@@ -42,9 +43,12 @@ class JournalRow(NamedTuple):
     after: Mapping[str, Any] | None
 
     @property
-    def event(self) -> str:
-        """What somebody did that changed no record, in words; "" of a change."""
-        return str((self.after or {}).get("event", ""))
+    def event(self) -> Said | None:
+        """What somebody did that changed no record; None of a change. Rows of before there were keys hold the English sentence."""
+        kept = (self.after or {}).get("event", "")
+        if isinstance(kept, str):
+            return Said.of("journal.told", words=kept) if kept else None
+        return unpack(json.dumps(kept))
 
 
 class BoxKey:
@@ -210,10 +214,10 @@ class Store:
         who: str,
         at: float,
         based_on: int,
-        audit: Iterable[tuple[str, str, str]] = (),
+        audit: Iterable[tuple[str, str, Said]] = (),
         texts: Iterable[tuple[str, str, str | None]] = (),
     ) -> int:
-        """All changes in one transaction; the new revision. audit rows are (kind, key, words), texts what finds a record (kind, key,
+        """All changes in one transaction; the new revision. audit rows are (kind, key, what was done), texts what finds a record (kind, key,
         folded words; None: it is gone). Conflict if `based_on` is not the newest."""
         with sentences(), self._db.atomic():
             self._db.execute("update state set value = value + 1 where name = 'revision'")
@@ -222,8 +226,8 @@ class Store:
                 raise Conflict("Somebody else changed the configuration meanwhile.")
             for change in changes:
                 self._apply(change, who, at, revision)
-            for kind, key, words in audit:
-                self._journal(revision, at, who, kind, key, None, json.dumps({"event": words}))
+            for kind, key, said in audit:
+                self._journal(revision, at, who, kind, key, None, f'{{"event": {pack(said).decode()}}}')
             self._index(texts)
         return revision
 

@@ -96,7 +96,7 @@ def install(data: Path, text: str, acting: Acting) -> licensing.Limits:
     limits = _verified(data, text, date.min)
     if not licence_file(data).exists() or licence_file(data).read_text(errors="replace") != text:
         on_disk.write(licence_file(data), text.encode())
-        acting.note("settings", LICENCE_ROW, "installed a licence file")
+        acting.note("settings", LICENCE_ROW, Said("journal.licence"))
     return limits
 
 

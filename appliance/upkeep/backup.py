@@ -36,7 +36,7 @@ from appliance.storage.database import Migrations, StorageFailed
 from appliance.storage.on_disk import sync
 from appliance.storage.sealed import NotOpened, Opener, Sealer
 from appliance.version import VERSION
-from appliance.words import Explained, Fact, Said
+from appliance.words import Explained, Fact, Instant, Said
 
 DATABASES: dict[str, Migrations] = {"config.db": config_migrations, "calls.db": calls_migrations}
 KEYS = ("keys/box.key", "keys/box.id", "keys/authority.pem", "keys/authority.key", "keys/server.pem", "keys/server.key")
@@ -215,7 +215,7 @@ def stage(data: Path, sealed: IO[bytes], passphrase: str, who: str, now: float, 
             while plain.read(1 << 16):  # to the last block: a file that was cut off behind the tar's end is cut off
                 pass
         progress("checking", 0, 0)
-        event = f"restored the backup of {time.strftime('%Y-%m-%d %H:%M', time.localtime(contents.made))}"
+        event = Said.of("journal.restored", time=Instant(contents.made))
         restored = _check(folder, contents, who, now, event)
         _name_it_ready(data, folder, contents)
     except NotOpened as error:
@@ -248,7 +248,7 @@ def stage_kept(data: Path, name: str, who: str, now: float) -> Restored:
         if missing := [file for file in NEEDED if file not in present]:
             raise BadBackup(Said.of("keeping.kept-lacks", file=missing[0]))
         contents = _describe(folder, {file: (folder / file).stat().st_size for file in present}, source.stat().st_mtime)
-        restored = _check(folder, contents, who, now, "put back what was in use before a restore")
+        restored = _check(folder, contents, who, now, Said("journal.put-back"))
         _name_it_ready(data, folder, contents)
     except (OSError, sqlite3.Error) as error:
         raise BadBackup(Said.of("keeping.kept-unusable", error=str(error))) from None
@@ -300,7 +300,7 @@ def _unpack(tar: Archive, folder: Path, contents: Contents, progress: Progress) 
         raise BadBackup(Said.of("keeping.lacks", file=min(left)))
 
 
-def _check(folder: Path, contents: Contents, who: str, now: float, event: str) -> Restored:
+def _check(folder: Path, contents: Contents, who: str, now: float, event: Said) -> Restored:
     """Open everything as a start would, so that what is put in place later is known to work."""
     try:
         for name in DATABASES:

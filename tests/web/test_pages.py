@@ -18,7 +18,7 @@ from appliance.calls.history.story import Story
 from appliance.calls.history.summary import as_row, record
 from appliance.config.model import Extension, Line
 from appliance.host import certificates
-from appliance.words import Said
+from appliance.words import Said, english
 from tests.web.made import PASSWORD, Clock, FakeBox, Visitor, leg, phone
 from webui.desk import Desk
 
@@ -84,7 +84,7 @@ def test_the_password_is_in_no_page_until_it_is_asked_for(
     assert anna.get(f"/lines/{line.id}/reveal").status_code == 405
     assert line.sip_password in text_of(anna.post(f"/lines/{line.id}/reveal"))
     row = desk.admin.journal(limit=1)[0]
-    assert (row.who, row.after) == ("anna", {"event": "SIP password shown"})
+    assert (row.who, english().say(row.event)) == ("anna", "SIP password shown")
     assert "looked at line 100 of extension 100" in text_of(anna.get("/changes"))
 
 

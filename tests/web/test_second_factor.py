@@ -10,6 +10,7 @@ from flask import Flask
 
 from appliance.config.model import User
 from appliance.config.rights import second_factor
+from appliance.words import Said
 from tests.web.made import PASSWORD, START, Clock, Visitor
 from webui.desk import Desk
 from webui.login.agents import named
@@ -166,7 +167,7 @@ def test_nothing_secret_is_in_pages_or_the_journal(desk: Desk, anna: Visitor, co
         assert seed not in text
         assert codes[0] not in text
     assert all(seed not in str(row) for row in desk.admin.journal())
-    assert any(row.event == "switched on the second factor" for row in desk.admin.journal())
+    assert any(row.event == Said("journal.second-on") for row in desk.admin.journal())
 
 
 def test_it_can_be_demanded_of_administrators(

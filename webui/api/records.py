@@ -317,7 +317,7 @@ def entry(row: JournalRow, snapshot: Snapshot, asked: Asked) -> Entry:
         "event" if row.event else "added" if row.before is None else "deleted" if row.after is None else "changed"
     )
     told = [] if row.event or row.kind not in KINDS else _differences(asked, row.kind, row.before, row.after, snapshot)
-    return Entry(row.revision, moment(row.at), row.who, row.kind, row.key, what, row.event, told)
+    return Entry(row.revision, moment(row.at), row.who, row.kind, row.key, what, asked.say(row.event) if row.event else "", told)
 
 
 def _differences(asked: Asked, kind: str, before: Any, after: Any, snapshot: Snapshot) -> list[Difference]:

@@ -76,7 +76,7 @@ def tell(row: JournalRow, snapshot: Snapshot) -> Told:
         return Told(row.at, t("changes.event", who=who, event=event), (), row.revision)
     what = say(_named(row.kind, row.key, body, snapshot))
     if event:
-        return Told(row.at, t("changes.looked-at", who=who, what=what), (event,), row.revision)
+        return Told(row.at, t("changes.looked-at", who=who, what=what), (say(event),), row.revision)
     if row.kind == "settings" and body.get("completed") and not (row.before or {}).get("completed"):
         return Told(row.at, t("changes.completed", who=who), (), row.revision)
     if row.before is None:

@@ -116,5 +116,5 @@ def support() -> ResponseReturnValue:
         return redirect(url_for("updates.listing"), 303)
     if not made.is_file():
         abort(404)
-    acting().note("settings", "settings", "downloaded the support bundle")
+    acting().note("settings", "settings", Said("journal.bundle"))
     return send_file(made, as_attachment=True, download_name="switchroom-support.tar.gz")

@@ -56,8 +56,7 @@ def begin(here: Desk, acting: Acting, passphrase: str, *, unprotected: bool = Fa
     name = backup.file_name(now, here.admin.snapshot.settings.name)
     shutil.rmtree(data / "backup", ignore_errors=True)
     here.desktop.begin(KIND, lambda tell: _make(data, name, word, now, tell), (BadBackup, OSError))
-    protected = "without a passphrase" if unprotected else "with a passphrase"
-    acting.note("settings", "settings", f"made a backup {protected}")
+    acting.note("settings", "settings", Said("journal.backup-unprotected" if unprotected else "journal.backup"))
 
 
 def _make(data: Path, name: str, passphrase: str, now: float, tell: Tell) -> Said:
@@ -94,7 +93,7 @@ def delete_kept(here: Desk, acting: Acting, name: str) -> bool:
     if folder is None:
         return False
     shutil.rmtree(folder)
-    acting.note("settings", "settings", "deleted what was in use before a restore")
+    acting.note("settings", "settings", Said("journal.kept-deleted"))
     return True
 
 

@@ -20,7 +20,7 @@ def fetch(here: Desk, acting: Acting, name: str) -> Path | None:
     acting.actor.demand("do", "update")
     file = aside.find(Path(here.boot.data), name)
     if file is not None:
-        acting.note("settings", "settings", f"downloaded {name}, kept from a newer version")
+        acting.note("settings", "settings", Said.of("journal.aside-downloaded", file=name))
     return file
 
 
@@ -34,7 +34,7 @@ def add(here: Desk, acting: Acting, name: str) -> None:
         return Said.of("aside.added", count=count)
 
     here.desktop.begin(KIND, work, (CannotTakeOver, StorageFailed))
-    acting.note("settings", "settings", f"added the call records of {name} to the history")
+    acting.note("settings", "settings", Said.of("journal.aside-added", file=name))
 
 
 def delete(here: Desk, acting: Acting, name: str) -> bool:
@@ -44,5 +44,5 @@ def delete(here: Desk, acting: Acting, name: str) -> bool:
     if file is None:
         return False
     file.unlink()
-    acting.note("settings", "settings", f"deleted {name}, kept from a newer version")
+    acting.note("settings", "settings", Said.of("journal.aside-deleted", file=name))
     return True

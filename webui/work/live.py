@@ -20,6 +20,7 @@ from appliance.cti import (
     Status,
     Unavailable,
 )
+from appliance.words import Said
 from webui.desk import Desk
 
 REFUSALS_SHOWN = 10
@@ -82,5 +83,5 @@ def end_call(here: Desk, acting: Acting, call: str, who: str) -> None:
     calls = live_calls(here)
     view = next((one for one in calls.calls if one.id == call), None) if calls else None
     here.box.ask("calls", HangUp(call, who))
-    between = f" between {view.caller.number} and {view.dialled}" if view else ""
-    acting.note("settings", "settings", f"hung up a call{between}")
+    between = Said.of("journal.hung-up-between", caller=view.caller.number, dialled=view.dialled) if view else None
+    acting.note("settings", "settings", between or Said("journal.hung-up"))

@@ -67,4 +67,4 @@ def by_hand(here: Desk, acting: Acting) -> None:
         raise Refused(Problem("", Said("scheduled.off")))
     if not here.maker.begin(Path(here.boot.data)):
         raise Busy(Said("scheduled.busy"))
-    acting.note("settings", "settings", f"made a backup in {plan.folder}")
+    acting.note("settings", "settings", Said.of("journal.backup-in", folder=plan.folder))

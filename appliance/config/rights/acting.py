@@ -191,18 +191,18 @@ class Acting:
         record = self._demand("change", "user", user, ("password_hash",))
         password = "-".join("".join(secrets.choice(LETTERS) for _ in range(4)) for _ in range(4))
         self._admin.set_password(user, password, self.actor.name, given=True)
-        self.note("settings", "user", f"gave {name_of(record)} a password for the next login")
+        self.note("settings", "user", Said.of("journal.password-given", name=name_of(record)))
         return password
 
     def set_second_factor(self, seed: str) -> list[str]:
         """The actor's own, from now on; the recovery codes, which nobody can see again."""
         codes = second_factor.new_recovery_codes()
-        self._keep_own({"totp_seed": seed, "recovery_codes": second_factor.kept(codes)}, "switched on the second factor")
+        self._keep_own({"totp_seed": seed, "recovery_codes": second_factor.kept(codes)}, Said("journal.second-on"))
         return codes
 
     def renew_recovery_codes(self) -> list[str]:
         codes = second_factor.new_recovery_codes()
-        self._keep_own({"recovery_codes": second_factor.kept(codes)}, "made new recovery codes")
+        self._keep_own({"recovery_codes": second_factor.kept(codes)}, Said("journal.recovery-made"))
         return codes
 
     def use_recovery_code(self, code: str) -> bool:
@@ -211,31 +211,31 @@ class Acting:
             stored = self.actor.records.users[self.actor.user].recovery_codes
             rest = second_factor.without(stored, code)
             if rest is not None:
-                self._keep_own({"recovery_codes": rest}, "logged in with a recovery code")
+                self._keep_own({"recovery_codes": rest}, Said("journal.recovery-used"))
             return rest is not None
 
-    def _keep_own(self, inside: Mapping[str, Any], words: str) -> None:
-        self._admin.keep("user", self.actor.user, inside, self.actor.name, words)
+    def _keep_own(self, inside: Mapping[str, Any], said: Said) -> None:
+        self._admin.keep("user", self.actor.user, inside, self.actor.name, said)
 
     def remove_second_factor(self, user: str) -> None:
         """Everybody may remove their own; whoever calls has asked for the password."""
-        words = "switched off the second factor"
+        said = Said("journal.second-off")
         if not self.actor.user or user != self.actor.user:
             record = self._demand("change", "user", user, ("password_hash",))
-            words = f"removed the second factor of {name_of(record)}"
+            said = Said.of("journal.second-removed", name=name_of(record))
         if self.actor.records.users[user].totp_seed:
-            self._admin.keep("user", user, {"totp_seed": "", "recovery_codes": ""}, self.actor.name, words)
+            self._admin.keep("user", user, {"totp_seed": "", "recovery_codes": ""}, self.actor.name, said)
 
     def issue_key(self, key: str) -> str:
         """A new key for a program; the one before is none any more. Nobody can see it again."""
         record = self._demand("change", "api-key", key, ("key_hash",))
         text, kept = new_key(key)
-        self._admin.keep("api-key", key, {"key_hash": kept}, self.actor.name, f"made a new key for {name_of(record)}")
+        self._admin.keep("api-key", key, {"key_hash": kept}, self.actor.name, Said.of("journal.key-made", name=name_of(record)))
         return text
 
-    def note(self, kind: str, key: str, words: str) -> None:
+    def note(self, kind: str, key: str, said: Said) -> None:
         """Write into the journal what the actor has done that changed no record."""
-        self._admin.note(kind, key, words, self.actor.name)
+        self._admin.note(kind, key, said, self.actor.name)
 
     # ---- rights --------------------------------------------------------------------------------------------------------
 

@@ -152,7 +152,7 @@ def support(asked: Asked) -> Response:
     made = Path(_helper("support")) if update_client.available() else bundle.write(Path(asked.here.boot.data))
     if not made.is_file():
         raise NotFound
-    asked.caller.acting.note("settings", "settings", "downloaded the support bundle")
+    asked.caller.acting.note("settings", "settings", Said("journal.bundle"))
     return send_file(
         made, mimetype="application/octet-stream", as_attachment=True, download_name="switchroom-support.tar.gz"
     )
