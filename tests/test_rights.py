@@ -412,7 +412,7 @@ def test_a_key_lets_a_program_in_until_its_last_day(admin: Admin, tmp_path: Path
     assert key_of(renewed, admin.snapshot, today) is not None
     everything = b"".join(file.read_bytes() for file in tmp_path.glob("config.db*"))
     assert renewed.partition(".")[2].encode() not in everything
-    assert admin.journal()[0].event == "made a new key for Door"
+    assert admin.journal()[0].event == Said.of("journal.key-made", name="Door")
 
 
 @pytest.mark.parametrize("day", ["tomorrow", "2026-13-01", "2026-02-30", "20261231", "26-12-31"])
