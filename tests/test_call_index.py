@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from appliance.calls.history.records import CallRecords
+from appliance.calls.history.records import CallRecords, RecordsDamaged
 from appliance.calls.history.records.index import AT_ONCE, statement
 from appliance.calls.history.records.query import NOTHING, BadQuery, CallQuery, Sought, result_of
+from appliance.calls.process import Archive
 from appliance.config.search import folded
 from appliance.words import Said
 
@@ -237,3 +238,41 @@ def test_results_are_counted_by_the_hour(records: CallRecords) -> None:
     ])  # fmt: skip
     assert records.results(START, START + 3 * 3600, 3600) == {(0, "answered"): 2, (0, "missed"): 1, (2, "failed"): 1}
     assert records.results(START + 1, START + 2 * 3600, 3600) == {(0, "answered"): 1, (0, "missed"): 1}
+
+
+def damaged(data: Path) -> CallRecords:
+    """Records whose calls are damaged, which opening them does not see; the registrations are whole."""
+    with contextlib.closing(CallRecords(data)) as records:
+        records.keep([{**call(n, random.Random(n)), "selftest": False} for n in range(400)], [{"line": "l1", "contact": "sip:a"}])
+        pages = [number for (number,) in records._db.execute("select pageno from dbstat where name = 'call'")] if _dbstat(records) else []
+        root = records._db.execute("select rootpage from sqlite_schema where name = 'call'").fetchone()[0]
+        size = records._db.execute("pragma page_size").fetchone()[0]
+        records._db.execute("pragma wal_checkpoint(truncate)")
+    with (data / "calls.db").open("r+b") as file:
+        for number in {root, *pages}:
+            file.seek((number - 1) * size)
+            file.write(b"\xff" * size)
+    return CallRecords(data)
+
+
+def _dbstat(records: CallRecords) -> bool:
+    try:
+        records._db.execute("select 1 from dbstat limit 1")
+    except Exception:
+        return False
+    return True
+
+
+def test_damage_that_opening_does_not_see_ends_no_call_and_no_registration(tmp_path: Path) -> None:
+    page = damaged(tmp_path)
+    with pytest.raises(RecordsDamaged):
+        page.find("c1")
+    archive = Archive(tmp_path)
+    archive._call(lambda records: records.write({**call(1000, random.Random(1)), "selftest": False}))
+    assert archive.begun_anew == 1
+    assert archive._call(lambda records: records.registrations()) == [{"line": "l1", "contact": "sip:a"}]
+    assert [row.id for row in archive._call(lambda records: records.page().rows)] == ["c1000"]
+    assert [row.id for row in page.page().rows] == ["c1000"]  # the page follows
+    assert len(list((tmp_path / "aside").glob("calls.db.*"))) >= 1
+    archive._call(lambda records: records.close())
+    page.close()

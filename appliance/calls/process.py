@@ -27,7 +27,7 @@ from appliance import cti
 from appliance.calls.api import Files
 from appliance.calls.call import Call
 from appliance.calls.history.record import CallRecord
-from appliance.calls.history.records import CallRecords
+from appliance.calls.history.records import CallRecords, RecordsDamaged
 from appliance.calls.history.summary import as_row, counters, live
 from appliance.calls.registrar.authentication import Authenticator
 from appliance.calls.registrar.registrar import EXPIRES_MAX, Binding, Registrar
@@ -71,16 +71,32 @@ class Archive:
     def _call(self, work: Any) -> Any:
         if self._records is None:
             self._records = self._open()
-        return work(self._records)
+        try:
+            return work(self._records)
+        except RecordsDamaged as error:  # not all of it is checked when it is opened
+            registered = self._registered(self._records)
+            self._records.close()
+            self._records = self._anew(error)
+            self._records.keep(saved=registered)
+            return work(self._records)
 
     def _open(self) -> CallRecords:
         try:
             return CallRecords(self._data)
         except StorageDamaged as error:
-            kept = copies.set_aside(self._data / "calls.db")
-            log.error("call records begin anew, those of before are in %s: %s", kept, error)
-            self.begun_anew += 1
-            return CallRecords(self._data)
+            return self._anew(error)
+
+    def _anew(self, error: StorageFailed) -> CallRecords:
+        kept = copies.set_aside(self._data / "calls.db")
+        log.error("call records begin anew, those of before are in %s: %s", kept, error)
+        self.begun_anew += 1
+        return CallRecords(self._data)
+
+    @staticmethod
+    def _registered(records: CallRecords) -> list[dict[str, Any]]:
+        with contextlib.suppress(StorageFailed):
+            return records.registrations()
+        return []
 
     async def close(self) -> None:
         await self.run(lambda records: records.close())

@@ -6,6 +6,7 @@ A call record outlives the extensions it names, so it holds texts, not reference
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -20,7 +21,7 @@ import msgspec
 from appliance.calls.history.encryption import protection_of_call
 from appliance.calls.history.records.index import CallIndex
 from appliance.calls.history.records.query import Result, Sought, result_of
-from appliance.storage.database import Migrations, is_damage, open_database, sentences
+from appliance.storage.database import Migrations, StorageDamaged, StorageFailed, is_damage, open_database, sentences
 from appliance.words import Said
 from appliance.words.said import pack, unpack
 
@@ -34,7 +35,7 @@ CHUNK = 500  # rows that an export holds at a time
 EVERYTHING = Sought()
 T = TypeVar("T")
 
-calls_migrations = Migrations("switchroom-calls")
+calls_migrations = Migrations("switchroom-calls", checked=("registration",))
 
 
 @calls_migrations()
@@ -118,11 +119,21 @@ FLAT = ("legs", "people", "parts")  # lists of flat mappings
 class CallRecords:
     def __init__(self, data: Path, most: int = MOST_CALLS) -> None:
         self._most, self._writes = most, 0
-        self._db = open_database(data / "calls.db", calls_migrations)
-        with sentences():
-            self._index = CallIndex(self._db, data / "found.db")
+        self._data = data
+        self._open()
         disk = os.statvfs(data)
         self._largest = int(disk.f_blocks * disk.f_frsize * LARGEST_SHARE)
+
+    def _open(self) -> None:
+        self._db = open_database(self._data / "calls.db", calls_migrations)
+        with sentences():
+            self._index = CallIndex(self._db, self._data / "found.db")
+        self._file = self._which()
+
+    def _which(self) -> int:
+        with contextlib.suppress(OSError):
+            return (self._data / "calls.db").stat().st_ino
+        return 0
 
     def close(self) -> None:
         self._db.close()
@@ -167,7 +178,7 @@ class CallRecords:
 
     def _change(self, work: Callable[[], T]) -> T:
         """In one transaction. A damaged index is none of the records' business: it is made anew."""
-        with sentences():
+        with _of_records(), sentences():
             self._index.follow()
             try:
                 with self._db.atomic("immediate"):
@@ -181,7 +192,9 @@ class CallRecords:
 
     def _look(self, work: Callable[[], T]) -> T:
         """The same for who only looks: then there is little to be found at first."""
-        with sentences():
+        if self._which() not in (0, self._file):  # it was damaged, and has begun anew
+            self._open()
+        with _of_records(), sentences():
             self._index.follow()
             try:
                 return work()
@@ -291,7 +304,7 @@ class CallRecords:
         return _row(row) if row else None
 
     def find(self, call: str) -> CallRow | None:
-        with sentences():
+        with _of_records(), sentences():
             row = self._db.execute(f"select {', '.join(COLUMNS)} from call where id = ?", [call]).fetchone()
         return _row(row) if row else None
 
@@ -308,6 +321,18 @@ class CallRecords:
                 json.loads(body)
                 for (body,) in self._db.execute("select body from registration order by rowid").fetchall()
             ]
+
+
+class RecordsDamaged(StorageFailed):
+    """The call records are, while they are in use: no other part of the box is concerned."""
+
+
+@contextlib.contextmanager
+def _of_records() -> Iterator[None]:
+    try:
+        yield
+    except StorageDamaged as error:
+        raise RecordsDamaged(error.said) from error
 
 
 def _stored(record: Mapping[str, Any]) -> list[Any]:
