@@ -37,7 +37,7 @@ DAC_READ_SEARCH = 2
 LAST_CAPABILITY = Path("/proc/sys/kernel/cap_last_cap")
 # What may lie in a data directory. Root hands over nothing else, whatever folder it is told.
 OURS = re.compile(
-    r"\.?(config|calls)\.db.*|\.lock|run|keys|log|aside|before|backup.*|restor(e|ing)|support|reserve(\.tmp)?|licence\.json.*|maker\.pem"
+    r"\.?(config|calls|found)\.db.*|\.lock|run|keys|log|aside|before|backup.*|restor(e|ing)|support|reserve(\.tmp)?|licence\.json.*|maker\.pem"
 )
 CLONE_NEWNS = 0x20000  # <linux/sched.h>
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_SLAVE = 2, 4, 1 << 12, 1 << 14, 1 << 19  # <linux/mount.h>

@@ -49,10 +49,11 @@ def test_every_process_is_an_account_that_may_nothing(system: System) -> None:
             least = kept if name == "supervisor" and bounds in ("CapEff", "CapPrm") else 0
             assert int(found[bounds], 16) == least, (name, bounds)
         assert int(found["CapBnd"], 16) == kept, name
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
     nice = {int(os.getpriority(os.PRIO_PROCESS, int(thread.name))) for thread in Path(f"/proc/{core}/task").iterdir()}
     assert SOUND_FIRST in nice, "its relay comes first"
     assert SOUND_FIRST + 3 in nice, "then what is transcoded"
-    assert [os.getpriority(os.PRIO_PROCESS, pid) for pid in (spare[0], system.pid("calls"))] == [0, 0]
+    assert [os.getpriority(os.PRIO_PROCESS, pid) for pid in (spare[0], system.pid("calls"))] == [usual, usual]
     strangers = [str(path) for path in system.data.rglob("*") if path.lstat().st_uid != owner]
     assert strangers == []
     assert system.run("selftest", "--data", str(system.data), seconds=55).returncode == 0
