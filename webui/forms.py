@@ -29,7 +29,7 @@ from appliance.config.declare import (
 from appliance.config.model import KINDS, Problem, Record, Snapshot
 from appliance.words import Said
 from webui.records.named import few, leads_to, resolve
-from webui.wording import say
+from webui.wording import capital, say
 
 Kind = Literal["text", "number", "tick", "choice", "select", "password", "lines", "time", "pick", "secret", "ticks"]
 FIRST_TAB = "general"
@@ -184,7 +184,7 @@ def _ticks(field: FieldType, snapshot: Snapshot | None) -> tuple[Option, ...]:
         return tuple(Option(key, label) for key, label in few(field, snapshot) or ())
     values = getattr(field, "values", ())
     facts = [(value, field.fact(value)) for value in values]
-    return tuple(Option(value, say(fact) if isinstance(fact, Said) else str(fact)) for value, fact in facts)
+    return tuple(Option(value, capital(say(fact)) if isinstance(fact, Said) else str(fact)) for value, fact in facts)
 
 
 def _sent(form: Mapping[str, str], name: str) -> str:

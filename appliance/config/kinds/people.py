@@ -31,6 +31,7 @@ Role = Literal["none", "own", "read-only", "delegated", "full"]
 # What rights are about beside the kinds of records: the dashboard, live calls, call history, who changed what, logs, the box itself, its
 # backups, versions, licence and network.
 AREAS = ("status", "call", "history", "journal", "log", "system", "backup", "update", "licence", "network")
+DONE = ("call", "journal", "system", "backup", "update")  # those in which something is done
 
 
 def login_name(username: str) -> str:
@@ -86,11 +87,23 @@ class User(Record):
 
 @dataclass(frozen=True)
 class Area(FieldType):
-    """Something that rights are about: a kind of records, or one of `AREAS`."""
+    """Something that a right of this verb can be about: a kind of records, or one of `AREAS`."""
+
+    verb: str
 
     @property
     def values(self) -> tuple[str, ...]:
-        return (*AREAS, *kinds.KINDS)
+        rows = kinds.KINDS
+        match self.verb:
+            case "see":
+                return (*AREAS, *rows)
+            case "change":
+                return ("licence", *rows)
+            case "add" | "delete":
+                return tuple(name for name, row in rows.items() if not row.always)
+            case "reveal":
+                return tuple(name for name, row in rows.items() if row.secrets - row.hidden)
+        return DONE
 
     def fits(self, value: Any) -> bool:
         return value in self.values
@@ -99,10 +112,9 @@ class Area(FieldType):
         return Said.of(f"area.{value}") if value in AREAS else kinds.KINDS[value].many if value in kinds.KINDS else str(value)
 
     def tried(self) -> tuple[Any, ...]:
-        return ("history", "extension")
+        return self.values[:2]
 
 
-_Areas = Annotated[tuple[str, ...], Several(Area())]
 Rows = Literal["all", "own"]
 
 
@@ -111,12 +123,12 @@ class PermissionGroup(Record):
 
     name: Annotated[str, Text(40, _is_something, examples=("Helpdesk",))] = ""
     rows: Annotated[Rows, Choice(Rows)] = "all"
-    see: _Areas = ()
-    add: _Areas = ()
-    change: _Areas = ()
-    delete: _Areas = ()
-    reveal: _Areas = ()
-    do: _Areas = ()
+    see: Annotated[tuple[str, ...], Several(Area("see"))] = ()
+    add: Annotated[tuple[str, ...], Several(Area("add"))] = ()
+    change: Annotated[tuple[str, ...], Several(Area("change"))] = ()
+    delete: Annotated[tuple[str, ...], Several(Area("delete"))] = ()
+    reveal: Annotated[tuple[str, ...], Several(Area("reveal"))] = ()
+    do: Annotated[tuple[str, ...], Several(Area("do"))] = ()
 
 
 KeyRole = Literal["read-only", "delegated", "full"]
