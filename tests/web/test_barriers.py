@@ -47,6 +47,7 @@ def addresses(app: Flask, desk: Desk, visitor: Visitor) -> list[str]:
         "users": next(iter(desk.admin.snapshot.users), ""),
         "lines": next(iter(desk.admin.snapshot.lines), ""),
         "calls": "past",
+        "undo": "1",
     }
     found = []
     for rule in app.url_map.iter_rules():
