@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from playwright.sync_api import Page
+from werkzeug.routing import IntegerConverter
 
 from tests.web.chromium import MISSING, needs_chromium, shoot
 from tests.web.made import CODE, FakeBox, Visitor
@@ -53,7 +54,8 @@ def addresses(app: Flask, desk: Desk, visitor: Visitor) -> list[str]:
     for rule in app.url_map.iter_rules():
         if "GET" not in (rule.methods or ()) or rule.endpoint == "static":
             continue
-        values = dict.fromkeys(rule.arguments, keys.get(rule.endpoint.partition(".")[0], "none"))
+        known = keys.get(rule.endpoint.partition(".")[0], "none")
+        values = {name: 1 if isinstance(rule._converters[name], IntegerConverter) else known for name in rule.arguments}
         path = rule.build(values)[1]  # type: ignore[index]
         for address in (path, *(path + tab for tab in TABS.get(rule.endpoint, ()))):
             answer = visitor.get(address)
