@@ -43,7 +43,7 @@ test: build/.debian-test $(VENV)/.dev build compiled
 	cat build/waiting.log
 	exit $$broken
 
-bench: build/.debian-test $(VENV)/.dev build
+bench: build/.debian-test $(VENV)/.dev build compiled
 	$(BIN)/python -m benchmarks.report $(ARGS)
 
 # A flashable disk image and an update bundle in dist/, signed with throw-away keys. Only files are made: no loop device, mount or container.
