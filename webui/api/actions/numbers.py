@@ -25,6 +25,14 @@ class Number(msgspec.Struct):
 class Numbers(msgspec.Struct):
     next_extension: str
     items: list[Number]
+    next: int | None
+
+
+class NumbersQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """`cursor`: `next` of the answer before."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 100
+    cursor: Annotated[int, msgspec.Meta(ge=0, le=10**9)] = 0
 
 
 class PlanQuery(msgspec.Struct, forbid_unknown_fields=True, rename={"caller": "from"}):
@@ -47,13 +55,16 @@ class Plan(msgspec.Struct):
     steps: list[Step]
 
 
-@operations.add("GET", "/numbers", may="see extension", said=Said.of("api.numbers-in-use"), answer=Numbers)
+@operations.add(
+    "GET", "/numbers", may="see extension", said=Said.of("api.numbers-in-use"), query=NumbersQuery, answer=Numbers
+)
 def numbers(asked: Asked) -> Numbers:
-    snapshot = asked.caller.acting.snapshot
-    found = [
-        Number(claim.number, ":".join(claim.target), asked.say(owner(claim, snapshot))) for claim in snapshot.claims
-    ]
-    return Numbers(next_number(snapshot), found)
+    snapshot, start = asked.caller.acting.snapshot, asked.query.cursor
+    claims = sorted(snapshot.claims, key=lambda claim: (len(claim.number), claim.number))
+    shown = claims[start : start + asked.query.limit]
+    found = [Number(claim.number, ":".join(claim.target), asked.say(owner(claim, snapshot))) for claim in shown]
+    after = start + len(shown)
+    return Numbers(next_number(snapshot), found, after if shown and after < len(claims) else None)
 
 
 @operations.add(
