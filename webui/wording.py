@@ -109,10 +109,6 @@ def plain_time(moment: float) -> str:
     return datetime.fromtimestamp(moment, zone() or UTC).strftime("%Y-%m-%d %H:%M %Z")
 
 
-def count(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
-
 def capital(words: str) -> str:
     """As it stands at the beginning of a line."""
     return words[:1].upper() + words[1:]
@@ -186,5 +182,5 @@ def install(app: Flask) -> None:
         breakable=breakable, capital=capital, say=say, fate=fate_words, outcome=outcome_words, hour=hour, why_not_encrypted=why_not_encrypted, clock=clock, span=span, size=size, iso=iso, plain_time=plain_time, initials=initials
     )  # fmt: skip
     app.jinja_env.globals.update(
-        count=count, link=link, day=day, protection=protection, went=went, t=t, language=lambda: words().language, script_words=script_words
+        link=link, day=day, protection=protection, went=went, t=t, language=lambda: words().language, script_words=script_words
     )

@@ -268,7 +268,7 @@ class Admin:
         return user if usable else None
 
     def complete_setup(
-        self, *, username: str, full_name: str, password: str, first_extension: str, country: str
+        self, *, username: str, full_name: str, password: str, first_extension: str, country: str, language: str = ""
     ) -> User:
         """The end of the first-run wizard: settings and the first administrator in one save, whatever else is there already: people who
         cannot log in, extensions, a used-up licence. Refused as long as an administrator can log in."""
@@ -276,7 +276,8 @@ class Admin:
         def plan(snapshot: Snapshot) -> tuple[Record, list[Change]]:
             if snapshot.has_administrator:
                 raise Refused(Problem("", Said.of("settings.completed-already")))
-            wizard = Wanted("settings", "settings", {"country": country, "first_extension": first_extension}, inside={"completed": True})
+            chosen = {"country": country, "first_extension": first_extension, **({"language": language} if language else {})}
+            wizard = Wanted("settings", "settings", chosen, inside={"completed": True})
             person = {"username": username, "full_name": full_name, "role": "full"}
             if not password:
                 raise Refused(Problem("password", passwords.TOO_SHORT))

@@ -20,14 +20,14 @@ from appliance.config import passwords
 from appliance.config.countries import COUNTRIES
 from appliance.config.model import Problem, Refused, User, check, make, service_number
 from appliance.host import setup_code
-from appliance.words import Said
+from appliance.words import LANGUAGES, Said
 from webui.desk import PendingSetup, desk
 from webui.forms import fields_of, problems_by_field
 from webui.login.guard import person, route
 from webui.login.sessions import ServerSideSessions, Session
 from webui.login.throttle import counts
 from webui.pages.backup import take
-from webui.wording import countries, t
+from webui.wording import countries, language, t
 
 pages = Blueprint("setup", __name__)
 log = logging.getLogger(__name__)
@@ -46,6 +46,8 @@ def _draw(step: str, values: dict[str, str], problems: dict[str, str], status: i
         values=values,
         wrong=problems,
         countries=countries(),
+        languages=LANGUAGES,
+        spoken=values.get("language") or language(),
         widths=WIDTHS,
         fields=fields_of(User, values),
         advice=t("password.least", least=passwords.SHORTEST, advice=passwords.ADVICE),
@@ -169,12 +171,14 @@ def complete() -> ResponseReturnValue:
     pending = _pending()
     if pending is None:
         return redirect(url_for("setup.begin"), 303)
-    values = {name: request.form.get(name, "").strip() for name in ("country", "first_extension")}
+    values = {name: request.form.get(name, "").strip() for name in ("country", "first_extension", "language")}
     problems = {}
     if values["country"] not in COUNTRIES:
         problems["country"] = t("setup.no-country")
     if values["first_extension"] not in WIDTHS:
         problems["first_extension"] = t("setup.no-width")
+    if values["language"] not in LANGUAGES:
+        values["language"] = language()
     if problems:
         return _draw("numbering", values, problems, 422)
     here = desk()
