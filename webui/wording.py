@@ -20,6 +20,7 @@ from appliance.config.model import Snapshot
 from appliance.config.search import folded
 from appliance.words import LANGUAGES, Duration, Fact, Listed, Said, Words, words_of
 from webui.desk import desk
+from webui.serving.starting import asked_for
 
 SCRIPT = "script."  # the section whose sentences the page's JavaScript says
 
@@ -31,7 +32,7 @@ def language() -> str:
     """Of this request: the person's own, else the box's, else what the browser asks for. Until setup is complete the browser comes first."""
     settings = desk().admin.snapshot.settings
     own, office = getattr(getattr(g, "person", None), "language", ""), getattr(settings, "language", "")
-    browser = request.accept_languages.best_match(LANGUAGES) or ""
+    browser = asked_for(request.accept_languages)
     wanted = (own, office, browser) if settings.completed else (own, browser, office)
     return next((each for each in wanted if each in LANGUAGES), "en")
 

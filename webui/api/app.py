@@ -27,6 +27,7 @@ from webui.desk import Desk, desk
 from webui.login.guard import add_headers
 from webui.login.sessions import ServerSideSessions
 from webui.serving import compression
+from webui.serving.starting import asked_for
 from webui.work import Busy
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ def _view(operation: Operation, do: Do) -> Callable[..., ResponseReturnValue]:
 def _words() -> Words:
     """The language of the answer: what the request prefers of those there are, else the office's."""
     if "words" not in g:  # where everything else looks too that is said in this request (`wording`)
-        wanted = request.accept_languages.best_match(LANGUAGES) or desk().admin.snapshot.settings.language
+        wanted = asked_for(request.accept_languages) or desk().admin.snapshot.settings.language
         g.words, g.words_for = words_of(wanted if wanted in LANGUAGES else "en"), None
     return cast(Words, g.words)
 

@@ -40,7 +40,13 @@ PAGE = """<!doctype html>
 def _language(scope: Scope) -> str:
     """What the browser asks for: nothing can be read of the office yet."""
     asked = next((value.decode("latin-1") for name, value in scope.get("headers", ()) if name == b"accept-language"), "")
-    return parse_accept_header(asked, LanguageAccept).best_match(LANGUAGES) or "en"
+    return asked_for(parse_accept_header(asked, LanguageAccept)) or "en"
+
+
+def asked_for(accepted: LanguageAccept) -> str:
+    """The first that is spoken here, of whichever region: Austria's German before somebody's second choice. "": none of them."""
+    codes = (tag.partition("-")[0].lower() for tag in accepted.values())
+    return next((code for code in codes if code in LANGUAGES), "")
 
 
 class Starting:
