@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.config import kinds
 from appliance.config import snapshot as configuration
 from appliance.config.claims import Claim
 from appliance.config.claims import Destination as To
@@ -27,7 +28,7 @@ from appliance.config.declare import (
     Text,
     TickBox,
 )
-from appliance.config.kinds import KINDS
+from appliance.config.kinds import KINDS, people
 from appliance.config.model import Extension, Line, Refused, Settings, Snapshot, User, check, destinations, without
 from appliance.words import Said, english
 
@@ -173,6 +174,17 @@ def test_every_field_has_words_and_a_default(row: Kind[Any]) -> None:
 
 
 LOGIN = {"password_hash", "totp_seed", "recovery_codes"}
+
+
+def test_a_field_is_not_called_what_pages_and_programs_say_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A field `sort` of a kind made every list of it a fault: the address said which order by that name."""
+
+    class Drawer(Record):
+        sort: Annotated[str, Text(20)] = ""
+
+    monkeypatch.setattr(people, "DRAWERS", Kind(Drawer), raising=False)
+    with pytest.raises(ValueError, match="another name than sort"):
+        kinds.found()
 
 
 def test_what_is_sealed_and_what_no_form_changes_follow_from_the_fields() -> None:
