@@ -161,7 +161,7 @@ def test_the_commands(tmp_path: Path) -> None:
         return done.stdout + done.stderr
 
     assert "Nothing was changed." in run("user", "import", str(file), typed="n\n")
-    assert "Line 2: user anna will be added." in run("user", "import", str(file), "--yes")
+    assert "Line 2: user Anna (anna) will be added." in run("user", "import", str(file), "--yes")
     assert [row["number"] for row in json.loads(run("extension", "list", "--json"))] == ["200", "201"]
     assert "'=cmd()" in run("user", "export")
     assert "no column Age" in run("user", "import", str(file), "--map", "Age=email")

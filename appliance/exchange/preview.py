@@ -59,7 +59,9 @@ def _foreseen(result: Result, names: Names, snapshot: Snapshot) -> Foreseen:
         return Foreseen(kind, result.key, name, "refused", found, Said.of("exchange.refused", kind=named, name=name, why=why))
     if result.before is None:
         found = tuple(differences(kind, None, result.after, snapshot))
-        return Foreseen(kind, result.key, name, "add", found, Said.of("exchange.added", kind=named, name=name))
+        called = row.name_of(record) if row is not None else name
+        known = name if called == name else f"{called} ({name})"  # what people are called, and what they are known by
+        return Foreseen(kind, result.key, name, "add", found, Said.of("exchange.added", kind=named, name=known))
     if result.after is None:
         return Foreseen(kind, result.key, name, "delete", found, Said.of("exchange.deleted", kind=named, name=name))
     found = tuple(differences(kind, result.before, result.after, snapshot))

@@ -12,7 +12,7 @@ from typing import Any
 from appliance.config.declare import Kind
 
 # What forms and addresses of lists say beside the fields of a record.
-TAKEN = frozenset("all cursor csrf_token id key keys limit mark page password q set skip sort tab usernames".split())
+TAKEN = frozenset(["all", "cursor", "csrf_token", "id", "key", "keys", "limit", "mark", "page", "password", "q", "set", "skip", "sort", "tab", "usernames"])
 
 HERE = Path(__file__).parent
 SERVICES = HERE.parents[1] / "services"
