@@ -71,8 +71,8 @@ def test_the_last_refused_attempt_is_shown_until_the_phone_gets_in(
 
     page.goto(f"https://127.0.0.1:{system.admin_port}/")
     expect(page.get_by_role("heading", name="Refused attempts")).to_be_visible()
-    expect(page.locator("#live-refusals")).to_contain_text("with a wrong SIP password")
-    expect(page.locator("#live-refusals")).to_contain_text("came over UDP")
+    expect(page.locator("#live-attention")).to_contain_text("with a wrong SIP password")
+    expect(page.locator("#live-attention")).to_contain_text("came over UDP")
     said = system.run("status", "--data", str(system.data)).stdout
     assert "with a wrong SIP password" in said
     assert "came over UDP, but the extension requires encryption" in said
