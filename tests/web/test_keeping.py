@@ -35,7 +35,7 @@ def made(made: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
 
 def make_one(page: Page, site: Served, folder: Path) -> Path:
     page.goto(site.address + "/backup")
-    page.get_by_label("Passphrase", exact=True).fill(PASSPHRASE)
+    page.locator("#field-passphrase").fill(PASSPHRASE)
     page.get_by_label("Passphrase once more").fill(PASSPHRASE)
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Make a backup").click()
