@@ -121,7 +121,7 @@ def test_every_page_says_what_it_needs_a_script_for(app: Flask, made: Desk) -> N
     for address in addresses(app, made, anna):
         text = anna.get(address).get_data(as_text=True)
         assert "JavaScript is switched off in this browser." in text, address
-        body = text.partition("<main")[2]
+        body = text.partition("<main")[2].partition("</main>")[0]
         assert not needs.search(body) or "This page needs it to" in body, address
 
 
