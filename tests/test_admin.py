@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.config.admin import Admin
+from appliance.config.admin import Admin, Wanted
 from appliance.config.licensing import Limits
 from appliance.config.model import Extension, Refused, User, service_number
 from appliance.config.reading.consequences import consequences
@@ -266,46 +266,48 @@ def test_the_last_administrator_who_can_log_in_stays(admin: Admin) -> None:
     admin.delete("user", anna.id, "bert")
 
 
-SETTINGS, ECHO = ("settings", "settings"), ("service", "echo")
+def office(settings: dict[str, str], echo: dict[str, str], mark: str = "") -> list[Wanted]:
+    """A form of both: their places are 0 and 1."""
+    return [Wanted("settings", "settings", settings, mark), Wanted("service", "echo", echo, mark)]
 
 
 def test_records_of_one_form_are_changed_together(admin: Admin) -> None:
     told: list[int] = []
     admin._announce = told.append
-    admin.update_all({SETTINGS: {"country": "AT"}, ECHO: {"number": "*61"}}, "anna")
+    admin.save_all(office({"country": "AT"}, {"number": "*61"}), "anna")
     assert (admin.snapshot.settings.country, service_number(admin.snapshot, "echo")) == ("AT", "*61")
     assert told == [1]
-    admin.update_all({SETTINGS: {"country": "AT"}, ECHO: {"number": "*61"}}, "anna")
+    admin.save_all(office({"country": "AT"}, {"number": "*61"}), "anna")
     assert told == [1], "nothing was changed"
 
 
 @pytest.mark.parametrize(
     ("settings", "echo", "found"),
     [
-        ({"country": "XX"}, {"number": "*61"}, {"settings.settings.country"}),
-        ({"name": "Graz"}, {"number": "112"}, {"service.echo.number"}),
-        ({"name": "x" * 41}, {"number": "1" * 13}, {"settings.settings.name", "service.echo.number"}),
-        ({"country": "AT"}, {"number": "144"}, {"settings.settings.country", "service.echo.number"}),
-        ({"completed": "yes"}, {"number": "*61"}, {"settings.settings.completed"}),
+        ({"country": "XX"}, {"number": "*61"}, {"0.country"}),
+        ({"name": "Graz"}, {"number": "112"}, {"1.number"}),
+        ({"name": "x" * 41}, {"number": "1" * 13}, {"0.name", "1.number"}),
+        ({"country": "AT"}, {"number": "144"}, {"0.country", "1.number"}),
+        ({"completed": "yes"}, {"number": "*61"}, {"0.completed"}),
     ],
 )
 def test_or_not_at_all(admin: Admin, settings: dict[str, str], echo: dict[str, str], found: set[str]) -> None:
     before = admin.snapshot
     with pytest.raises(Refused) as refused:
-        admin.update_all({SETTINGS: settings, ECHO: echo}, "anna")
+        admin.save_all(office(settings, echo), "anna")
     assert {problem.field for problem in refused.value.problems} == found
     assert admin.snapshot == before
 
 
 def test_what_somebody_else_has_changed_meanwhile_is_told_at_its_record(admin: Admin) -> None:
     mark = admin.snapshot.mark
-    admin.update_all({ECHO: {"number": "*61"}}, "ben")
-    admin.update_all({SETTINGS: {"name": "Graz"}, ECHO: {"number": "*60"}}, "anna", mark=mark)
+    admin.update("service", "echo", {"number": "*61"}, "ben")
+    admin.save_all(office({"name": "Graz"}, {"number": "*60"}, mark), "anna")
     assert service_number(admin.snapshot, "echo") == "*61", "it was not a wish, the form only showed it"
     with pytest.raises(Refused) as refused:
-        admin.update_all({SETTINGS: {"name": "Graz"}, ECHO: {"number": "*62"}}, "anna", mark=mark)
-    assert [problem.field for problem in refused.value.problems] == ["service.echo.number"]
-    assert refused.value.values == {"settings.settings.name": "Graz", "service.echo.number": "*62"}
+        admin.save_all(office({"name": "Graz"}, {"number": "*62"}, mark), "anna")
+    assert [problem.field for problem in refused.value.problems] == ["1.number"]
+    assert refused.value.values == {"0.name": "Graz", "1.number": "*62"}
 
 
 @pytest.mark.parametrize("kind", ["settings", "service"])

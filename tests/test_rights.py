@@ -153,7 +153,6 @@ def test_on_the_page_for_everybody_nothing_of_others_is_there(admin: Admin, name
     for ask in (
         lambda: acting.reveal_sip_password(theirs.id),
         lambda: acting.update("line", theirs.id, {"label": "x"}),
-        lambda: acting.update_all({("line", theirs.id): {"label": "x"}}),
         lambda: acting.delete("extension", extension(admin, "101").id),
         lambda: acting.consequences("extension", extension(admin, "101").id),
         lambda: acting.set_password(user(admin, "ben").id, "another long password"),

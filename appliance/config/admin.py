@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -38,15 +38,7 @@ from appliance.config.search import folded
 from appliance.config.store import Conflict, JournalRow, Store
 from appliance.words import Said
 
-__all__ = ["Admin", "NotFound", "Result", "Usernames", "Wanted", "allowed", "generate_sip_password", "new_id", "renamed"]
-
-Verb = Literal["see", "change"]
-# What a role may do on the admin page: default deny.
-POLICY: Mapping[str, frozenset[Verb]] = {
-    "none": frozenset(),
-    "read-only": frozenset({"see"}),
-    "full": frozenset({"see", "change"}),
-}
+__all__ = ["Admin", "NotFound", "Result", "Usernames", "Wanted", "generate_sip_password", "new_id", "renamed"]
 
 TRIES = 5  # of a save, when others save at the same time
 LONGEST_QUERY = 200  # characters
@@ -54,10 +46,6 @@ LONGEST_QUERY = 200  # characters
 
 class NotFound(Exception):
     """There is no such record (any more)."""
-
-
-def allowed(role: str, verb: Verb) -> bool:
-    return verb in POLICY.get(role, frozenset())
 
 
 class Admin:
@@ -161,20 +149,6 @@ class Admin:
             return self._plan(self.snapshot, wanted).results
         self._save(plan, who)
         return results
-
-    def update_all(self, wanted: Mapping[tuple[str, str], Mapping[str, Any]], who: str, *, mark: str = "") -> None:
-        """Change fields of several records that one form shows, by kind and id. Refused tells fields, and the values to show now, as
-        KIND.ID.FIELD."""
-        names = [f"{kind}.{key}" for kind, key in wanted]
-        for kind, key in wanted:
-            self._find(self.snapshot, kind, key)
-        try:
-            self.save_all([Wanted(kind, key, values, mark) for (kind, key), values in wanted.items()], who)
-        except Refused as refused:
-            raise Refused(
-                *(Problem(_renamed(problem.field, names), problem.said) for problem in refused.problems),
-                values={_renamed(field, names): value for field, value in (refused.values or {}).items()},
-            ) from None
 
     def _plan(self, snapshot: Snapshot, wanted: Sequence[Wanted]) -> Planned:
         return batch.plan(
@@ -342,9 +316,3 @@ class Admin:
 def _demand(problems: Sequence[Problem], values: Mapping[str, Any] | None = None) -> None:
     if problems:
         raise Refused(*problems, values=values)
-
-
-def _renamed(field: str, names: Sequence[str]) -> str:
-    """PLACE.FIELD with the name of that place."""
-    place, _, name = field.partition(".")
-    return f"{names[int(place)]}.{name}"

@@ -120,11 +120,6 @@ class Acting:
         )
         return self._shown(saved)
 
-    def update_all(self, wanted: Mapping[tuple[str, str], Mapping[str, Any]], *, mark: str = "") -> None:
-        for (kind, key), values in wanted.items():
-            self._demand_wanted(Wanted(kind, key, values))
-        self._admin.update_all(wanted, self.actor.name, mark=mark)
-
     def delete(self, kind: str, key: str) -> None:
         self._demand_wanted(Wanted(kind, key, None))
         self._admin.delete(kind, key, self.actor.name)
