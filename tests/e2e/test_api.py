@@ -27,11 +27,11 @@ def key(system: System) -> str:
 
 def ask(system: System, key: str, path: str, *options: str) -> str:
     command = [
-        "curl", "--silent", "--show-error", "--fail-with-body", "--max-time", "10", "--cacert", str(system.authority),
+        "curl", "--silent", "--show-error", "--fail-with-body", "--max-time", "40", "--cacert", str(system.authority),
         "--header", f"Authorization: Bearer {key}", "--header", "Content-Type: application/json", *options,
         f"https://localhost:{system.admin_port}/api/v1{path}",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 0, (path, done.stdout, done.stderr)
     return done.stdout
 
