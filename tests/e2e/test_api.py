@@ -27,7 +27,9 @@ def key(system: System) -> str:
 
 def ask(system: System, key: str, path: str, *options: str) -> str:
     command = [
-        "curl", "--silent", "--show-error", "--fail-with-body", "--max-time", "40", "--cacert", str(system.authority),
+        # a 503 says that the pages are still coming up
+        "curl", "--silent", "--show-error", "--fail-with-body", "--max-time", "20", "--retry", "20", "--retry-delay", "1",
+        "--cacert", str(system.authority),
         "--header", f"Authorization: Bearer {key}", "--header", "Content-Type: application/json", *options,
         f"https://localhost:{system.admin_port}/api/v1{path}",
     ]  # fmt: skip
