@@ -14,7 +14,7 @@ file, sealed), nor what belongs to people and not to the office (fields marked p
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import tomli_w
@@ -88,6 +88,7 @@ class _Reading:
         self._names = Names(snapshot)
         self._problems: list[Problem] = []
         self._ids: dict[tuple[str, str], str] = {}  # what the text calls something -> its id
+        self._known: set[tuple[str, str]] = set()  # kind and id of all that stands in it
 
     def all(self) -> Read:
         for kind, records in self._tables.items():
@@ -96,6 +97,7 @@ class _Reading:
                 continue
             for name, values in records.items():
                 self._ids[kind, name] = self._id_of(kind, name, values if isinstance(values, dict) else {})
+        self._known = {(kind, key) for (kind, _), key in self._ids.items()}
         found = Read([], [])
         for kind, records in self._tables.items():
             if kind in KINDS and isinstance(records, dict):
@@ -104,16 +106,22 @@ class _Reading:
                 self._missing(kind, found)
         if self._problems:
             raise Refused(*self._problems)
-        return Read([self._with_what_it_brings(one, found.wanted) for one in found.wanted], found.places)
+        brought = {
+            (one.kind, name, key)
+            for one in found.wanted
+            for name in KINDS[one.kind].references
+            for value in (one.inside.get(name), (one.values or {}).get(name))
+            for key in (value if isinstance(value, list) else [value])
+        }
+        return Read([self._with_what_it_brings(one, brought) for one in found.wanted], found.places)
 
-    def _with_what_it_brings(self, one: Wanted, wanted: list[Wanted]) -> Wanted:
-        """What a new record comes with is made where the text has nothing in its place: an extension has a line."""
+    def _with_what_it_brings(self, one: Wanted, brought: Collection[tuple[str, str, Any]]) -> Wanted:
+        """What a new record comes with is made where the text has nothing in its place: an extension has a line. brought: kind, field and
+        id of everything that the text leads to."""
         for row in KINDS.values() if one.new else ():
-            if one.kind in row.with_new:
-                fields = [name for name, leads in row.references.items() if leads.kind == one.kind]
-                brought = ({**(each.values or {}), **each.inside} for each in wanted if each.kind == row.name)
-                if not any(values.get(name) == one.key for values in brought for name in fields):
-                    return one._replace(back=False)
+            fields = [name for name, leads in row.references.items() if leads.kind == one.kind]
+            if one.kind in row.with_new and not any((row.name, name, one.key) in brought for name in fields):
+                return one._replace(back=False)
         return one
 
     def _id_of(self, kind: str, name: str, values: Mapping[str, Any]) -> str:
@@ -166,7 +174,7 @@ class _Reading:
         key = self._ids.get((kind, str(name)))
         if key is None and kind not in self._tables:
             key = self._names.id(kind, str(name))
-        if key is None and (kind, str(name)) in {(kind, key) for (kind, _), key in self._ids.items()}:
+        if key is None and (kind, str(name)) in self._known:
             key = str(name)  # the id itself
         if key is None:
             named = Said.of(f"kind.{kind}") if kind in KINDS else kind
